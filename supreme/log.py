@@ -1,0 +1,94 @@
+"""Console lines for people and JSON lines for machines; secrets are redacted in both."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import time
+from typing import Any
+
+_SECRET = re.compile(
+    r"(?i)((?:password|passwd|secret|token|api[-_]?key|access[-_]?key)[\w.]*['\"]?\s*[=:]\s*)([^\s,;&'\"]+)"
+)
+_URL_LOGIN = re.compile(r"(\w+://[^\s/:@]+:)[^\s/@]+(@)")
+_SECRET_VARIABLE = re.compile(r"(?i)(password|secret|token|api_?key|access_?key)")
+
+
+def redact(text: str) -> str:
+    """Hide passwords in URLs, values of secret-looking keys, and the values of secret environment variables."""
+    for name, value in os.environ.items():
+        if len(value) >= 6 and _SECRET_VARIABLE.search(name) and not os.path.exists(value):
+            text = text.replace(value, "***")
+    return _URL_LOGIN.sub(r"\1***\2", _SECRET.sub(r"\1***", text))
+
+
+class _Console(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(
+            f"{time.strftime('%H:%M:%S')} {record.name.removeprefix('supreme.')}: {super().format(record)}"
+        )
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {"time": record.created, "level": record.levelname, "logger": record.name}
+        fields |= {"message": record.getMessage(), **getattr(record, "fields", {})}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return redact(json.dumps(fields, default=str))
+
+
+def configure(level: str = "INFO", json_file: str | None = None) -> None:
+    """Send the `supreme` loggers to stderr, and to a JSON-lines file when one is named."""
+    logger = logging.getLogger("supreme")
+    logger.setLevel(level)
+    logger.propagate = False
+    logger.handlers.clear()
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(_Console())
+    logger.addHandler(console)
+    if json_file:
+        os.makedirs(os.path.dirname(os.path.abspath(json_file)), exist_ok=True)
+        lines = logging.FileHandler(json_file)
+        lines.setFormatter(_JsonLines())
+        logger.addHandler(lines)
+
+
+def get(name: str) -> logging.Logger:
+    return logging.getLogger(name if name.startswith("supreme") else f"supreme.{name}")
+
+
+class Progress:
+    """One line now and then: done, total, rate and ETA."""
+
+    def __init__(self, logger: logging.Logger, what: str, total: int, every_s: float = 10.0) -> None:
+        self.logger, self.what, self.total, self.every_s = logger, what, total, every_s
+        self.start = self.last = time.monotonic()
+        self.done = self.first = 0
+
+    def update(self, done: int, **fields: Any) -> None:
+        """Report the absolute count ``done``."""
+        now = time.monotonic()
+        self.first = self.first or (done if self.done == 0 and done < self.total else 0)
+        self.done = done
+        if now - self.last < self.every_s and done < self.total:
+            return
+        self.last = now
+        rate = max(done - self.first, 1e-9) / max(now - self.start, 1e-9)
+        eta_s = (self.total - done) / rate if rate > 0 else float("inf")
+        extra = "".join(f" {key} {value}" for key, value in fields.items())
+        self.logger.info(
+            f"{self.what} {done:,}/{self.total:,} ({100 * done / max(self.total, 1):.0f} %) "
+            f"{rate:,.0f}/s ETA {_clock(eta_s)}{extra}",
+            extra={"fields": {"done": done, "total": self.total, "rate": rate, "eta_s": eta_s, **fields}},
+        )
+
+
+def _clock(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,119 @@
+"""Stage folders: what a stage was asked for (``stage.json``, written first) and what it made (``manifest.json``, last).
+
+A folder without a manifest is unfinished. A stage whose manifest matches its configuration and inputs is
+skipped; the same folder asked for with another configuration is refused with the difference.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from supreme import __version__, storage
+from supreme.config import ConfigError, difference, digest
+
+MANIFEST = "manifest.json"
+REQUEST = "stage.json"
+
+
+class Request(BaseModel):
+    """What a stage is asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    config: dict[str, Any]
+    """The resolved sections of the recipe that decide the stage's output."""
+    inputs: dict[str, str] = {}
+    """Input folder or file -> digest of its manifest."""
+
+
+class FileEntry(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    bytes: int
+    rows: int | None = None
+
+
+class Manifest(Request):
+    """What a stage made."""
+
+    schema_version: int = 1
+    code_version: str = __version__
+    created: str = ""
+    counts: dict[str, Any] = {}
+    files: dict[str, FileEntry] = {}
+
+    def digest(self) -> str:
+        """Identity of the content: stage, configuration, inputs and files; not the time or the code version."""
+        files = {name: entry.sha256 for name, entry in self.files.items()}
+        return digest(self.stage, self.config, self.inputs, files)
+
+
+def read(folder: str) -> Manifest | None:
+    """The manifest of a finished stage, or None."""
+    uri = storage.join(folder, MANIFEST)
+    return Manifest.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
+
+
+def require(folder: str, job: str) -> Manifest:
+    """The manifest of a finished stage.
+
+    Raises:
+        ConfigError: when the folder is unfinished, naming the job to run first.
+    """
+    manifest = read(folder)
+    if manifest is None:
+        raise ConfigError(f"{folder} is not finished: run jobs/{job}.py first")
+    return manifest
+
+
+def begin(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
+    """Open a stage folder; the manifest when there is nothing left to do.
+
+    An unfinished folder with the same request is continued. With ``new`` the folder is emptied first.
+
+    Raises:
+        ConfigError: the folder belongs to another configuration; the message holds the difference.
+    """
+    if new:
+        storage.delete_folder(folder)
+    uri = storage.join(folder, REQUEST)
+    if storage.exists(uri):
+        earlier = Request.model_validate_json(storage.read_bytes(uri))
+        changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
+        if changes:
+            raise ConfigError(
+                f"{folder} was made with another configuration:\n  "
+                + "\n  ".join(changes)
+                + "\ngive another name=..., or --new to start afresh"
+            )
+        return read(folder)
+    storage.write_json(uri, request.model_dump(mode="json"))
+    return None
+
+
+def publish(
+    folder: str, request: Request, counts: dict[str, Any], files: dict[str, FileEntry] | None = None
+) -> Manifest:
+    """Write the manifest; ``files`` defaults to everything below the folder, hashed."""
+    if files is None:
+        skip = (MANIFEST, REQUEST)
+        names = [n for n in storage.list_files(folder) if n not in skip and not n.endswith(".partial")]
+        files = {name: describe(storage.join(folder, name)) for name in names}
+    made = Manifest(
+        **request.model_dump(),
+        counts=counts,
+        files=files,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    storage.write_json(storage.join(folder, MANIFEST), made.model_dump(mode="json"))
+    return made
+
+
+def describe(uri: str, rows: int | None = None) -> FileEntry:
+    content = storage.read_bytes(uri)
+    return FileEntry(sha256=storage.sha256(content), bytes=len(content), rows=rows)

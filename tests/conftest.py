@@ -1,0 +1,24 @@
+"""Where real ECGs are, and the environment that every test runs in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from supreme.job import ENVIRONMENT
+
+for _name, _value in ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """The folder of real data sets; the test is skipped where there is none."""
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "realdata"
+    folder = Path(os.environ.get("SUPREME_REALDATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no real ECGs at {folder}: set SUPREME_REALDATA to a folder that holds them")
+    return folder
