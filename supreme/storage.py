@@ -80,6 +80,13 @@ def list_files(uri: str, suffix: str = "", *, recursive: bool = True) -> list[st
     return sorted(name for name in names if name.endswith(suffix))
 
 
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders directly below, sorted."""
+    system, path = filesystem(uri)
+    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
 def read_bytes(uri: str) -> bytes:
     system, path = filesystem(uri)
     try:

@@ -1,0 +1,169 @@
+"""Raw data sets: what they hold (:class:`Entry`), one ECG of them (:class:`Record`), and how to open or find them.
+
+A source is opened by :func:`open_source`; it lists its entries without reading a signal, and reads one
+record at a time. Nothing is resampled, reordered or judged here: that is done by `ecg`, `signal`, `quality`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Literal, Protocol
+
+import numpy as np
+
+from supreme import config, storage
+from supreme.config import ConfigError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+#: Modules that recognise a data set's own layout, in the order in which a folder is shown to them.
+_LAYOUTS = ("ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg")
+_DISCOVERY_DEPTH = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record of a data set, without its signal."""
+
+    record_id: str
+    """`dataset/local id`, unique."""
+    dataset: str
+    patient_id: str
+    """`dataset/local patient id`; the record id where a data set names no patients."""
+    split: Split | None = None
+    """The data set's own split; None: decided by :func:`split_of`."""
+    report: str = ""
+    codes: tuple[str, ...] = ()
+    """The data set's own codes (SCP statements, SNOMED CT ids, CPSC classes, simulated condition ids)."""
+    age: float | None = None
+    sex: Literal["F", "M", ""] = ""
+    source_uri: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One ECG as its source holds it: ``signal_mv`` is ``(n_leads, T)`` millivolts, rows named by ``leads``.
+
+    ``entry`` is complete here: sources whose codes stand beside the signal fill them in when they read.
+    """
+
+    entry: Entry
+    signal_mv: np.ndarray
+    leads: tuple[str, ...]
+    rate_hz: float
+
+
+class Source(Protocol):
+    """A raw data set."""
+
+    dataset: str
+
+    def index(self) -> list[Entry]:
+        """Every record, sorted by record id, ids unique, no signal read. Raises ConfigError for a broken layout."""
+        ...
+
+    def read(self, entry: Entry) -> Record:
+        """One record. Raises `ecg.BadRecord` with the reason when it cannot be used."""
+        ...
+
+
+@dataclass(frozen=True)
+class _First:
+    """The first records of another source."""
+
+    source: Source
+    records: int
+
+    @property
+    def dataset(self) -> str:
+        return self.source.dataset
+
+    def index(self) -> list[Entry]:
+        return self.source.index()[: self.records]
+
+    def read(self, entry: Entry) -> Record:
+        return self.source.read(entry)
+
+
+def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
+    """Open a raw data set; ``seed`` and ``rate_hz`` say what a simulated one draws.
+
+    Raises:
+        ConfigError: no ``uri`` or a missing folder, naming it.
+    """
+    module = import_module(f"supreme.records.{source.kind}")
+    if source.kind == "simulated":
+        if source.records is None:
+            raise ConfigError(f"source {source.dataset!r}: say how many ECGs to draw with records=...")
+        return module.SimulatedSource(source.dataset, source.records, seed, rate_hz=rate_hz)
+    if not source.uri:
+        raise ConfigError(f"source {source.dataset!r}: say where the data set is with uri=FOLDER")
+    if not storage.is_folder(source.uri):
+        raise ConfigError(f"source {source.dataset!r}: {source.uri} is not a folder")
+    opened: Source = module.open_folder(source.dataset, source.uri)
+    return opened if source.records is None else _First(opened, source.records)
+
+
+def discover(folder: str) -> list[config.Source]:
+    """The data sets in known layouts at or below a folder, at most three levels down.
+
+    Raises:
+        ConfigError: missing folder, no known layout in it, or two data sets of one name.
+    """
+    if not storage.is_folder(folder):
+        raise ConfigError(f"{folder} is not a folder: real=... takes the folder that holds the data sets")
+    layouts = [import_module(f"supreme.records.{name}") for name in _LAYOUTS]
+    found: dict[str, config.Source] = {}
+    level = [folder]
+    for _ in range(_DISCOVERY_DEPTH + 1):
+        below: list[str] = []
+        for place in level:
+            here = next((sources for layout in layouts if (sources := layout.recognise(place))), [])
+            for source in here:
+                if source.dataset in found:
+                    both = f"{found[source.dataset].uri} and {source.uri}"
+                    raise ConfigError(f"{folder} holds {source.dataset!r} twice ({both}): keep or name one")
+                found[source.dataset] = source
+            below += [] if here else [storage.join(place, name) for name in storage.list_folders(place)]
+        level = below
+    if not found:
+        looked_for = "".join(f"\n  {layout.LAYOUT}" for layout in layouts)
+        raise ConfigError(f"no data set found in {folder}; looked for folders with{looked_for}")
+    return [found[name] for name in sorted(found)]
+
+
+def all_sources(recipe: config.Recipe) -> list[config.Source]:
+    """What a recipe pre-trains on, then what it evaluates on (`real`), each data set once.
+
+    Raises:
+        ConfigError: two sources of one name at different places.
+    """
+    wanted = {}
+    for source in [*recipe.sources, *(discover(recipe.real) if recipe.real else [])]:
+        earlier = wanted.setdefault(source.dataset, source)
+        if _place(earlier) != _place(source):
+            places = f"{earlier.uri or earlier.kind} and {source.uri or source.kind}"
+            raise ConfigError(
+                f"two sources are called {source.dataset!r} ({places}): give one another name=..."
+            )
+    return list(wanted.values())
+
+
+def split_of(entry: Entry) -> Split:
+    """The data set's own split, or 80/10/10 by patient: all records of one patient share a split."""
+    if entry.split is not None:
+        return entry.split
+    tenth = patient_tenth(entry.patient_id)
+    return "validation" if tenth == 8 else "test" if tenth == 9 else "train"
+
+
+def patient_tenth(patient_id: str) -> int:
+    """0 to 9, from the sha256 of the patient id: the same on every machine and in every version."""
+    return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:8], "big") % 10
+
+
+def _place(source: config.Source) -> tuple[str, str]:
+    return source.kind, storage.filesystem(source.uri)[1] if source.uri else ""

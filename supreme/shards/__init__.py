@@ -1,0 +1,1 @@
+"""ECGs with their reports as Parquet shards: schema, build, read."""
