@@ -1,0 +1,1 @@
+"""Scores of registered models: predictions, and zero-shot evaluation against labels."""
