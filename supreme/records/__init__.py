@@ -1,4 +1,4 @@
-"""Raw data sets: what they hold (:class:`Entry`), one ECG of them (:class:`Record`), and how to open or find them.
+"""Raw data sets: what they hold (:class:`Entry`), one ECG (:class:`Record`), how to open or find them.
 
 A source is opened by :func:`open_source`; it lists its entries without reading a signal, and reads one
 record at a time. Nothing is resampled, reordered or judged here: that is done by `ecg`, `signal`, `quality`.
@@ -62,7 +62,7 @@ class Source(Protocol):
     dataset: str
 
     def index(self) -> list[Entry]:
-        """Every record, sorted by record id, ids unique, no signal read. Raises ConfigError for a broken layout."""
+        """Every record, sorted by unique id, no signal read. Raises ConfigError for a broken layout."""
         ...
 
     def read(self, entry: Entry) -> Record:

@@ -1,0 +1,22 @@
+"""CSN (Chapman-Shaoxing-Ningbo, PhysioNet `ecg-arrhythmia`): WFDB with SNOMED CT codes, no reports."""
+
+from __future__ import annotations
+
+from supreme import config, storage
+from supreme.records.wfdb_files import LabelledFolder
+
+LAYOUT = "CSN: WFDBRecords/ and ConditionNames_SNOMED-CT.csv"
+
+
+def recognise(folder: str) -> list[config.Source]:
+    wanted = ("WFDBRecords", "ConditionNames_SNOMED-CT.csv")
+    if all(storage.exists(storage.join(folder, name)) for name in wanted):
+        return [config.Source(kind="csn", uri=folder)]
+    return []
+
+
+def open_folder(dataset: str, uri: str) -> LabelledFolder:
+    """The records below `WFDBRecords/`. Raises ConfigError for another layout."""
+    if not storage.is_folder(storage.join(uri, "WFDBRecords")):
+        raise config.ConfigError(f"{uri} is not a CSN folder: no WFDBRecords/ in it")
+    return LabelledFolder(dataset, uri, below="WFDBRecords")
