@@ -1,0 +1,203 @@
+"""Which records of a data set show which condition: its codes, turned into labels of shared conditions."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
+#: Columns of the shards that labels are made from.
+COLUMNS = ("record_id", "patient_id", "codes")
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Codes(_Data):
+    """Codes of one statement in each coding system."""
+
+    scp: frozenset[str] = frozenset()
+    snomed: frozenset[str] = frozenset()
+    cpsc2018: frozenset[str] = frozenset()
+    snomed_cpsc: frozenset[str] = frozenset()
+
+
+class Condition(Codes):
+    """What makes a record positive, and what keeps it from being negative."""
+
+    unknown_if: Codes = Codes()
+    negative_if: Codes = Codes()
+
+
+class LabelSet(_Data):
+    """One body of records that was annotated in one way."""
+
+    kinds: tuple[str, ...]
+    records: str = ".*"
+    scheme: str
+    annotates: frozenset[str]
+    same_as: str = ""
+
+
+class Conditions(_Data):
+    """The file `data/conditions.toml`."""
+
+    conditions: dict[str, Condition]
+    sets: dict[str, LabelSet]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Labels of one data set (or of several, pooled)."""
+
+    dataset: str
+    record_ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    recordings: tuple[str, ...]
+    """One key a recording: the same where two data sets hold the same recording."""
+    conditions: tuple[str, ...]
+    labels: np.ndarray
+    """`(N, C)` int8: 1 positive, 0 negative, -1 not annotated or left open."""
+
+    def positives(self, column: int) -> int:
+        return int((self.labels[:, column] == POSITIVE).sum())
+
+    def negatives(self, column: int) -> int:
+        return int((self.labels[:, column] == NEGATIVE).sum())
+
+    def fewest(self, column: int) -> int:
+        """Positives or negatives, whichever are fewer: what limits how far an AUROC can be trusted."""
+        return min(self.positives(column), self.negatives(column))
+
+    def keep(self, chosen: np.ndarray) -> Benchmark:
+        """The records of a boolean mask ``(N,)``."""
+        rows = np.flatnonzero(chosen)
+        return replace(
+            self,
+            record_ids=tuple(self.record_ids[r] for r in rows),
+            patients=tuple(self.patients[r] for r in rows),
+            recordings=tuple(self.recordings[r] for r in rows),
+            labels=self.labels[rows],
+        )
+
+    def without(self, recordings: Collection[str]) -> Benchmark:
+        """Leave out recordings, for instance those that a model was pre-trained on."""
+        return self.keep(np.array([key not in recordings for key in self.recordings], bool))
+
+
+@cache
+def load_conditions() -> Conditions:
+    """Read `data/conditions.toml`."""
+    text = (files("supreme.evaluation") / "data" / "conditions.toml").read_text()
+    return Conditions.model_validate(tomllib.loads(text))
+
+
+def is_annotated(kind: str) -> bool:
+    """Whether records of a source kind carry codes that labels can be made from."""
+    return kind == "simulated" or any(kind in group.kinds for group in load_conditions().sets.values())
+
+
+def benchmark(dataset: str, kind: str, table: pa.Table, *, literal: bool = False) -> Benchmark:
+    """Labels of the records in a shard table that holds :data:`COLUMNS`.
+
+    Args:
+        kind: source kind; the codes of `simulated` are condition ids, and every condition is annotated.
+        literal: take every record without a code of the condition for a negative (no `unknown_if`, no
+            `negative_if`), to see what these rules change.
+    """
+    record_ids = tuple(table.column("record_id").to_pylist())
+    codes = [frozenset(row) for row in table.column("codes").to_pylist()]
+    if kind == "simulated":
+        conditions = tuple(sorted(frozenset().union(*codes)))
+        labels = np.array([[name in row for name in conditions] for row in codes], np.int8)
+        recordings = record_ids
+    else:
+        groups = [_set_of(kind, record) for record in record_ids]
+        annotated = frozenset().union(*(_annotates(name) for name in set(groups)))
+        conditions = tuple(name for name in load_conditions().conditions if name in annotated)
+        labels = np.full((len(codes), len(conditions)), UNKNOWN, np.int8)
+        for row, (group, given) in enumerate(zip(groups, codes, strict=True)):
+            labels[row] = _labels(group, conditions, given, literal)
+        recordings = tuple(map(_recording, groups, record_ids))
+    patients = tuple(table.column("patient_id").to_pylist())
+    shape = (len(record_ids), len(conditions))
+    return Benchmark(dataset, record_ids, patients, recordings, conditions, labels.reshape(shape))
+
+
+def pool(benchmarks: Sequence[Benchmark], name: str = "pooled") -> Benchmark:
+    """All records of several data sets; a recording that two of them hold is taken from the first."""
+    conditions = tuple(dict.fromkeys(c for part in benchmarks for c in part.conditions))
+    seen: set[str] = set()
+    kept = []
+    for part in benchmarks:
+        part = part.without(seen)
+        seen |= set(part.recordings)
+        columns = [conditions.index(c) for c in part.conditions]
+        labels = np.full((len(part.record_ids), len(conditions)), UNKNOWN, np.int8)
+        labels[:, columns] = part.labels
+        kept.append(replace(part, conditions=conditions, labels=labels))
+    return Benchmark(
+        name,
+        _joined(part.record_ids for part in kept),
+        _joined(tuple(f"{part.dataset}:{p}" for p in part.patients) for part in kept),
+        _joined(part.recordings for part in kept),
+        conditions,
+        np.concatenate([part.labels for part in kept]) if kept else np.empty((0, 0), np.int8),
+    )
+
+
+def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(item for part in parts for item in part)
+
+
+def _labels(group: str, conditions: Sequence[str], given: frozenset[str], literal: bool) -> list[int]:
+    if not group:
+        return [UNKNOWN] * len(conditions)
+    scheme, annotates = load_conditions().sets[group].scheme, _annotates(group)
+    return [_label(name, scheme, given, literal) if name in annotates else UNKNOWN for name in conditions]
+
+
+def _label(name: str, scheme: str, given: frozenset[str], literal: bool) -> int:
+    condition = load_conditions().conditions[name]
+    if given & getattr(condition, scheme):
+        return POSITIVE
+    if literal:
+        return NEGATIVE
+    if given & getattr(condition.unknown_if, scheme):
+        return UNKNOWN
+    needed = getattr(condition.negative_if, scheme)
+    return UNKNOWN if needed and not given & needed else NEGATIVE
+
+
+def _annotates(group: str) -> frozenset[str]:
+    return load_conditions().sets[group].annotates if group else frozenset()
+
+
+def _set_of(kind: str, record_id: str) -> str:
+    """The label set that a record belongs to; empty when none is known."""
+    local = _local(record_id)
+    for name, group in load_conditions().sets.items():
+        if kind in group.kinds and re.fullmatch(group.records, local):
+            return name
+    return ""
+
+
+def _recording(group: str, record_id: str) -> str:
+    """`<set>:<number>`: PTB-XL's 1 is CinC's HR00001, CPSC2018's A0001 keeps its name there."""
+    number = re.search(r"\d+", _local(record_id))
+    if not group or number is None:
+        return record_id
+    return f"{load_conditions().sets[group].same_as or group}:{int(number.group())}"
+
+
+def _local(record_id: str) -> str:
+    return record_id.rpartition("/")[2]
