@@ -1,0 +1,1 @@
+"""Report text to entities: statements, lexicon, assertions, vocabulary and the label table."""
