@@ -14,6 +14,8 @@ MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 20_000.0
 MIN_DURATION_S = 2.0
 #: A lead that moves less than this all the time carries no heart beat.
 FLAT_MV = 0.01
+#: Nor does one that changes in fewer samples than this leaves (a dropped lead with one step in it).
+STILL_FRACTION = 0.95
 MAX_BAD_LEADS = N_LEADS // 2
 #: An extreme value held this long is the recorder's limit, not a wave.
 SATURATION_S, SATURATION_MV = 0.04, 1.0
@@ -37,7 +39,8 @@ def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
     if not finite.all():
         bad = int(signal_mv.size - finite.sum())
         raise BadRecord("nan", f"{bad} samples without a value in {_names(~finite.all(axis=1))}")
-    flat = np.ptp(signal_mv, axis=1) < FLAT_MV
+    still = (np.diff(signal_mv, axis=1) == 0).mean(axis=1) > STILL_FRACTION
+    flat = still | (np.ptp(signal_mv, axis=1) < FLAT_MV)
     if flat.sum() > MAX_BAD_LEADS:
         raise BadRecord("flat_leads", f"{flat.sum()} flat leads: {_names(flat)}")
     beyond = np.abs(signal_mv).max(axis=1) > MAX_MILLIVOLTS
