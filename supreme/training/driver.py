@@ -1,0 +1,269 @@
+"""The pre-training stage: from shards and labels to averaged weights, in one resumable Ray Train run.
+
+The tracking store and the bundle come later in the order of the package, so the job hands them in: a reporter
+that is called with (metrics, samples seen), and what it does with the `Trained` that comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+from safetensors.torch import load_file
+
+from supreme import config, log, manifest, storage
+from supreme.models.supreme import SupremeModel
+from supreme.reports.vocabulary import Vocabulary
+from supreme.text import TextEncoder, open_encoder
+from supreme.training import state as checkpoints
+from supreme.training.data import Corpus, Queries, read_vocabulary, shard_folders
+from supreme.training.loop import train_loop
+from supreme.training.order import Order
+from supreme.training.step import TrainingStopped
+
+RULE = "last averaged weights; the value is measured on held-out pre-training records"
+METRIC = "validation_macro_auroc"
+QUERIES, METRICS, RAY_FOLDER, RUN_NAME = "queries.safetensors", "metrics.jsonl", "ray", "run"
+
+#: Called with metrics and samples seen, again after a restart; is sent to the controller process.
+Reporter = Callable[[Mapping[str, float], int], None]
+
+logger = log.get("pretrain")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a finished run leaves: enough to write a bundle and the manifest."""
+
+    model: SupremeModel
+    vocabulary: Vocabulary
+    queries: Queries
+    encoder: TextEncoder
+    state: checkpoints.State
+    counts: dict[str, Any]
+
+
+def stage_folder(recipe: config.Recipe) -> str:
+    return absolute(recipe.folder("pretrain"))
+
+
+def request(recipe: config.Recipe) -> manifest.Request:
+    """What the stage is asked for.
+
+    Raises:
+        ConfigError: shards or labels are unfinished; the message names the job to run first.
+    """
+    folders = [*shard_folders(recipe), recipe.folder("labels")]
+    inputs = {}
+    for folder in folders:
+        job = "label" if folder == folders[-1] else "shard"
+        # Relative to the recipe's folder, so that a moved root is still the same stage.
+        inputs[folder.removeprefix(recipe.folder(""))] = manifest.require(folder, job).digest()
+    training = recipe.training.model_dump(mode="json", exclude={"max_failures", "threads_per_worker"})
+    sections = {
+        "seed": recipe.seed,
+        "shards": recipe.shards.model_dump(mode="json", include={"rate_hz", "duration_s"}),
+        "text": recipe.text.model_dump(mode="json"),
+        "model": recipe.model.model_dump(mode="json"),
+        "training": training,
+    }
+    return manifest.Request(stage="pretrain", config=sections, inputs=inputs)
+
+
+def begin(recipe: config.Recipe, *, new: bool = False) -> tuple[manifest.Request, manifest.Manifest | None]:
+    """Open the stage; the manifest when it is finished already."""
+    asked = request(recipe)
+    return asked, manifest.begin(stage_folder(recipe), asked, new=new)
+
+
+def plan(recipe: config.Recipe) -> dict[str, Any]:
+    """What a run would do, without doing it."""
+    corpus = _corpus(recipe, "train")
+    order = Order(corpus.sizes, recipe.seed, recipe.training.workers, recipe.training.batch_size)
+    total = recipe.training.epochs * order.records
+    return {
+        "folder": stage_folder(recipe),
+        "records": order.records,
+        "validation_records": int(_corpus(recipe, "validation").sizes.sum()),
+        "entities": len(read_vocabulary(recipe.folder("labels"))),
+        "steps": order.steps_until(total),
+        "samples": order.steps_until(total) * order.global_batch,
+        "bytes": int(total) * 12 * corpus.samples * 2,
+    }
+
+
+def train(
+    recipe: config.Recipe,
+    asked: manifest.Request,
+    folder: str,
+    *,
+    report: Reporter,
+    callbacks: list[ray.train.UserCallback] | None = None,
+    name: str = RUN_NAME,
+) -> Trained:
+    """Train into ``folder``, going on from the latest checkpoint there; needs a Ray session.
+
+    Raises:
+        ConfigError: too few records, no validation records, or a checkpoint of another configuration.
+        TrainingStopped: a loss or gradient is not finite.
+    """
+    folder = absolute(folder)
+    began = plan(recipe)
+    if not began["steps"]:
+        raise config.ConfigError(
+            f"{began['records']} training records give no step of {recipe.training.workers} workers x batch "
+            f"{recipe.training.batch_size}: lower training.batch_size or training.workers, or add records"
+        )
+    if not began["validation_records"]:
+        raise config.ConfigError(
+            "the shards hold no validation records: add records (one patient in ten is held out)"
+        )
+    vocabulary = read_vocabulary(recipe.folder("labels"))
+    encoder = open_encoder(recipe.text)
+    queries = Queries.embed(
+        vocabulary,
+        encoder,
+        recipe.text.whitening_shrinkage,
+        absolute(storage.join(recipe.root, "embeddings")),
+    )
+    storage.write_bytes(
+        storage.join(folder, "recipe.json"), json.dumps(recipe.model_dump(mode="json")).encode()
+    )
+    queries.write(storage.join(folder, QUERIES))
+    logger.info(
+        "training: %s", ", ".join(f"{key} {value:,}" for key, value in began.items() if key != "folder")
+    )
+    final = _fit(recipe, asked, folder, name, [_Recorder(report, folder), *(callbacks or [])])
+    with final.as_directory() as checkpoint:
+        state = checkpoints.read_state(checkpoint, _identity(asked))
+        weights = load_file(Path(checkpoint) / checkpoints.AVERAGED)
+    model = SupremeModel(recipe.model, queries.embeddings.shape[1], _corpus(recipe, "train").samples)
+    model.load_state_dict(weights)
+    # A controller killed between a checkpoint and its report left a gap: fill it from the checkpoint.
+    for metrics in state.reports:
+        _report_all(report, metrics)
+    _write_metrics(folder, state.reports)
+    return Trained(model.eval(), vocabulary, queries, encoder, state, _counts(recipe, state, model))
+
+
+def publish(
+    recipe: config.Recipe, asked: manifest.Request, trained: Trained, *, run_id: str, files: list[str]
+) -> manifest.Manifest:
+    """Write the manifest over ``files`` (relative names) besides those that `train` wrote.
+
+    Ray's own folder with the checkpoints is no part of the result.
+    """
+    folder = stage_folder(recipe)
+    names = sorted({QUERIES, METRICS, *files})
+    entries = {name: manifest.describe(storage.join(folder, name)) for name in names}
+    return manifest.publish(folder, asked, trained.counts | {"run_id": run_id}, entries)
+
+
+def absolute(uri: str) -> str:
+    """A URI that means the same in a worker, whose working directory is another one."""
+    return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
+
+
+class _Recorder(ray.train.UserCallback):
+    """In the controller: hand every report on and keep ``metrics.jsonl`` whole, also across restarts."""
+
+    def __init__(self, report: Reporter, folder: str) -> None:
+        self.report, self.folder = report, folder
+        self.lines: list[dict[str, Any]] | None = None
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        if self.lines is None:
+            uri = storage.join(self.folder, METRICS)
+            text = storage.read_bytes(uri).decode() if storage.exists(uri) else ""
+            self.lines = [json.loads(line) for line in text.splitlines()]
+        mine = metrics[0]
+        self.lines = [line for line in self.lines if line["samples_seen"] < mine["samples_seen"]] + [mine]
+        _write_metrics(self.folder, self.lines)
+        _report_all(self.report, mine)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        # An exception from here ends the run; otherwise Ray would retry what is bound to fail again.
+        for error in worker_exceptions.values():
+            cause = getattr(error, "_base_exc", error)
+            if isinstance(cause, TrainingStopped | config.ConfigError):
+                raise cause
+
+
+def _fit(
+    recipe: config.Recipe,
+    asked: manifest.Request,
+    folder: str,
+    name: str,
+    callbacks: list[ray.train.UserCallback],
+) -> ray.train.Checkpoint:
+    training = recipe.training
+    system, path = storage.filesystem(storage.join(folder, RAY_FOLDER))
+    trainer = ray.train.torch.TorchTrainer(
+        train_loop,
+        train_loop_config={
+            "recipe": recipe.model_dump(mode="json"),
+            "request": _identity(asked),
+            "shards": [absolute(shards) for shards in shard_folders(recipe)],
+            "labels": absolute(recipe.folder("labels")),
+            "queries": storage.join(folder, QUERIES),
+        },
+        scaling_config=ray.train.ScalingConfig(num_workers=training.workers, use_gpu=training.gpu),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=path,
+            storage_filesystem=system,
+            failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            callbacks=callbacks,
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except ray.train.ControllerError as error:
+        cause = error.controller_failure
+        raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
+    assert result.checkpoint is not None
+    return result.checkpoint
+
+
+def _identity(asked: manifest.Request) -> dict[str, Any]:
+    return asked.model_dump(mode="json")
+
+
+def _corpus(recipe: config.Recipe, split: str) -> Corpus:
+    return Corpus.open(shard_folders(recipe), split)
+
+
+def _report_all(report: Reporter, metrics: dict[str, Any]) -> None:
+    for point in metrics["curve"]:
+        report(_numbers(point), int(point["samples_seen"]))
+    report(_numbers(metrics), int(metrics["samples_seen"]))
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {k: float(v) for k, v in metrics.items() if k != "samples_seen" and isinstance(v, int | float)}
+
+
+def _write_metrics(folder: str, reports: list[dict[str, Any]]) -> None:
+    lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in reports)
+    storage.write_bytes(storage.join(folder, METRICS), lines.encode())
+
+
+def _counts(recipe: config.Recipe, state: checkpoints.State, model: SupremeModel) -> dict[str, Any]:
+    return {
+        "steps": state.steps,
+        "samples_seen": state.samples_seen,
+        "epochs": round(state.epoch, 4),
+        "seconds": round(state.seconds, 1),
+        "records_per_s": round(state.samples_seen / max(state.seconds, 1e-9), 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_sha256": checkpoints.weights_digest(model),
+        "selection": {"metric": METRIC, "value": state.reports[-1].get(METRIC), "rule": RULE},
+        "validation_digest": config.digest(_corpus(recipe, "validation").record_ids("validation")),
+    }

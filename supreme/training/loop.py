@@ -1,0 +1,271 @@
+"""The training loop that every Ray Train worker runs: stream, step, validate, checkpoint, report."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+
+from supreme import log
+from supreme.config import ConfigError, Recipe
+from supreme.models.supreme import SupremeModel
+from supreme.training import state as checkpoints
+from supreme.training.data import Corpus, Labels, Queries, read_vocabulary
+from supreme.training.order import Order, replay
+from supreme.training.step import Batch, Learner, positive_rate
+from supreme.training.validate import to_batch, validate
+
+#: Windows of one Ray Data execution; a long run is a chain of them, so that no plan grows without bound.
+WINDOWS_PER_DATASET = 2000
+#: Points of the loss curve between two checkpoints.
+CURVE_POINTS = 10
+PROGRESS_EVERY_S = 10.0
+
+logger = log.get("train")
+
+
+def train_loop(config: dict[str, Any]) -> None:
+    """Train from the latest checkpoint, or from nothing, to the end.
+
+    ``config``: ``recipe`` (values), ``request`` (what the checkpoint belongs to), ``shards`` (folders),
+    ``labels`` (folder), ``queries`` (file). All paths are absolute.
+    """
+    log.configure()
+    recipe = Recipe.model_validate(config["recipe"])
+    torch.set_num_threads(recipe.training.threads_per_worker)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    vocabulary = read_vocabulary(config["labels"])
+    labels = Labels.open(config["labels"], vocabulary.ids)
+    corpus = Corpus.open(config["shards"], "train")
+    held_out = Corpus.open(config["shards"], "validation")
+    learner = _make_learner(recipe, corpus, labels, Queries.read(config["queries"]), rank, world)
+    state = checkpoints.State.fresh(config["request"], recipe.seed)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint:
+        with checkpoint.as_directory() as folder:
+            state = checkpoints.read_state(folder, config["request"])
+            checkpoints.load_learner(folder, learner)
+    order = replay(corpus.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
+    _Run(recipe, learner, corpus, held_out, labels, order, rank, world).train(state)
+
+
+def _make_learner(
+    recipe: Recipe, corpus: Corpus, labels: Labels, queries: Queries, rank: int, world: int
+) -> Learner:
+    if len(queries.offsets) - 1 != labels.codes.shape[1]:
+        raise ConfigError(
+            f"{len(queries.offsets) - 1} queries for {labels.codes.shape[1]} entities: start with --new"
+        )
+    torch.manual_seed(recipe.seed)
+    model = SupremeModel(recipe.model, queries.embeddings.shape[1], corpus.samples)
+    learner = Learner(
+        model,
+        recipe.training,
+        queries,
+        positive_rate(labels.codes),
+        seed=recipe.seed,
+        rank=rank,
+        device=ray.train.torch.get_device(),
+        wrap=ray.train.torch.prepare_model,
+    )
+    if world > 1:
+        _settle_buckets(learner, corpus.samples)
+    return learner
+
+
+def _settle_buckets(learner: Learner, samples: int) -> None:
+    """Two passes on zeros, weights unchanged.
+
+    DDP lays its gradient buckets out anew after the first step, and with more than two workers the layout
+    decides the order of the sums: without this, a resumed run would differ in the last bit.
+    """
+    weights = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
+    queries = learner.embeddings[learner.offsets[:-1]]
+    learner.wrapped.train()
+    for _ in range(2):
+        learner.wrapped(torch.zeros(2, 12, samples, device=learner.device), queries).sum().backward()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.model.load_state_dict(weights)
+
+
+def stream(corpus: Corpus, order: Order, first: int, last: int, rank: int, world: int) -> Iterator[pa.Table]:
+    """Batches of steps ``first`` to ``last`` of one worker, read ahead by Ray Data tasks, in exact order."""
+    starts = []
+    step = first
+    while step < last:
+        begin, length = order.round_at(step)
+        starts.append(step)
+        step = begin + length
+    for chunk in range(0, len(starts), WINDOWS_PER_DATASET):
+        yield from _stream_windows(corpus, order, starts[chunk : chunk + WINDOWS_PER_DATASET], rank, world)
+
+
+def _stream_windows(
+    corpus: Corpus, order: Order, starts: list[int], rank: int, world: int
+) -> Iterator[pa.Table]:
+    def read(item: pa.Table) -> pa.Table:
+        step = starts[item.column("id")[0].as_py()]
+        window = order.window(step, rank)
+        return corpus.read_window(window, step - window.first_step)
+
+    data = ray.data.DataContext.get_current()
+    data.execution_options.preserve_order = True
+    # Every worker runs its own execution and would take the whole cluster for its own: give each a fair share
+    # of what the workers leave. Two tasks keep ahead of any step.
+    data.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=_reading_cpus(world))
+    data.enable_progress_bars = False
+    dataset = ray.data.range(len(starts), override_num_blocks=len(starts)).map_batches(
+        read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True
+    )
+    yield from dataset.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
+
+
+def _reading_cpus(world: int) -> float:
+    total = ray.cluster_resources().get("CPU", 1.0)
+    return float(max(1, min(4, math.floor((total - world) / world))))
+
+
+@dataclass
+class _Sums:
+    """What is averaged between two reports."""
+
+    steps: int = 0
+    loss: float = 0.0
+    loader_s: float = 0.0
+    step_s: float = 0.0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Run:
+    """One worker's run from a state to the end."""
+
+    recipe: Recipe
+    learner: Learner
+    corpus: Corpus
+    held_out: Corpus
+    labels: Labels
+    order: Order
+    rank: int
+    world: int
+
+    def train(self, state: checkpoints.State) -> None:
+        training, order = self.recipe.training, self.order
+        total = training.epochs * order.records
+        first = (state.samples_seen - order.first_sample) // order.global_batch
+        last = order.steps_until(total)
+        every = training.checkpoint_every * order.records
+        curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
+        batches = stream(self.corpus, order, first, last, self.rank, self.world)
+        sums, told = _Sums(), time.monotonic()
+        for step in range(first, last):
+            samples = order.first_sample + step * order.global_batch
+            batch, waited = self._next(batches)
+            began = time.monotonic()
+            # The count of steps, and with it every random draw, goes on when the number of workers changes.
+            found = self.learner.step(batch, state.steps + step - first, samples, total)
+            sums.steps, sums.loss = sums.steps + 1, sums.loss + found["loss"]
+            sums.loader_s, sums.step_s = sums.loader_s + waited, sums.step_s + time.monotonic() - began
+            after = samples + order.global_batch
+            if (step + 1) % curve_every == 0:
+                sums.curve.append(
+                    {"samples_seen": after, "step_loss": self._mean(found["loss"]), **_rest(found)}
+                )
+            now = time.monotonic()
+            if self.rank == 0 and now - told >= PROGRESS_EVERY_S:
+                told = now
+                self._tell(step - first + 1, last - first, after, found, sums)
+            if step + 1 == last or after // every > samples // every:
+                done = sums.steps
+                state = self._report(
+                    state.advanced(self.world, order.batch_size, done, order.records), sums, found
+                )
+                first, sums = step + 1, _Sums()
+
+    def _next(self, batches: Iterator[pa.Table]) -> tuple[Batch, float]:
+        began = time.monotonic()
+        table = next(batches)
+        assert len(table) == self.order.batch_size
+        batch = to_batch(table, self.corpus.samples, self.labels)
+        return batch, time.monotonic() - began
+
+    def _report(self, state: checkpoints.State, sums: _Sums, found: dict[str, float]) -> checkpoints.State:
+        """Validate, write the checkpoint (rank 0) and report; a barrier for all workers."""
+        training_s = time.monotonic() - sums.since
+        metrics: dict[str, Any] = {
+            "samples_seen": state.samples_seen,
+            "epoch": round(state.epoch, 6),
+            "loss": self._mean(sums.loss / sums.steps),
+            "records_per_s": sums.steps * self.order.global_batch / training_s,
+            "loader_wait_fraction": sums.loader_s / (sums.loader_s + sums.step_s),
+            "step_ms": 1000 * sums.step_s / sums.steps,
+            **_rest(found),
+            **validate(self.learner, self.held_out, self.labels, self.rank, self.world),
+        }
+        score = metrics.get("validation_macro_auroc", -math.inf)
+        best = metrics if score > state.best.get("validation_macro_auroc", -math.inf) else state.best
+        state = state.model_copy(
+            update={
+                "seconds": state.seconds + time.monotonic() - sums.since,
+                "best": best,
+                "reports": [*state.reports, metrics | {"curve": sums.curve}],
+            }
+        )
+        if self.rank:
+            ray.train.report(metrics)
+            return state
+        logger.info(
+            "epoch %.2f loss %.4f validation %s: %d ms a step, %.0f ECGs/s, loader wait %.1f %%",
+            state.epoch,
+            metrics["loss"],
+            f"loss {metrics.get('validation_loss', math.nan):.4f} macro AUROC {score:.4f}",
+            metrics["step_ms"],
+            metrics["records_per_s"],
+            100 * metrics["loader_wait_fraction"],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoints.write(folder, self.learner, state)
+            ray.train.report(
+                metrics | {"curve": sums.curve}, checkpoint=ray.train.Checkpoint.from_directory(folder)
+            )
+        return state
+
+    def _mean(self, value: float) -> float:
+        if self.world == 1:
+            return value
+        tensor = torch.tensor([value], dtype=torch.float64, device=self.learner.device)
+        dist.all_reduce(tensor)
+        return tensor.item() / self.world
+
+    def _tell(self, done: int, total: int, samples: int, found: dict[str, float], sums: _Sums) -> None:
+        per_step = (time.monotonic() - sums.since) / sums.steps
+        minutes, seconds = divmod(round(per_step * (total - done)), 60)
+        logger.info(
+            "step %d/%d loss %.4f lr %.2e %d ms %.0f ECGs/s epoch %.2f ETA %d:%02d",
+            self.order.steps_until(samples),
+            self.order.steps_until(self.recipe.training.epochs * self.order.records),
+            found["loss"],
+            found["learning_rate"],
+            1000 * per_step,
+            self.order.global_batch / per_step,
+            samples / self.order.records,
+            minutes,
+            seconds,
+        )
+
+
+def _rest(found: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in found.items() if name != "loss"}

@@ -1,0 +1,95 @@
+"""Validation on held-out pre-training records: loss and macro AUROC over the vocabulary, averaged weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from scipy.stats import rankdata
+
+from supreme.shards.read import signals_uv
+from supreme.training.data import PRESENT, UNCERTAIN, Corpus, Labels
+from supreme.training.step import Batch, Learner
+
+#: Enough for a macro AUROC to a tenth of a percent; a large corpus is thinned to about this many.
+MAX_RECORDS = 20_000
+
+
+def auroc(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """AUROC of each column by ranks (ties count half), uncertain records left out; NaN with one class only.
+
+    Args:
+        scores: (N, Q).
+        codes: (N, Q) int8.
+    """
+    areas = np.full(scores.shape[1], np.nan)
+    for column in range(scores.shape[1]):
+        certain = codes[:, column] != UNCERTAIN
+        positive = codes[certain, column] == PRESENT
+        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+        if n_positive and n_negative:
+            ranks = rankdata(scores[certain, column])
+            areas[column] = (ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (
+                n_positive * n_negative
+            )
+    return areas
+
+
+def chosen_groups(corpus: Corpus) -> list[int]:
+    """The row groups that are validated on: all, or every n-th of a large corpus."""
+    return list(range(0, len(corpus.groups), max(1, int(corpus.sizes.sum()) // MAX_RECORDS)))
+
+
+@torch.inference_mode()
+def validate(
+    learner: Learner, corpus: Corpus, labels: Labels, rank: int = 0, world: int = 1
+) -> dict[str, float]:
+    """Score this worker's share and gather; each entity is asked by its name, its first phrasing.
+
+    All workers get the same ``validation_loss`` and ``validation_macro_auroc`` (without the latter when no
+    entity has both classes).
+    """
+    queries = learner.embeddings[learner.offsets[:-1]]
+    size = learner.training.batch_size
+    scores, codes, loss, count = [], [], 0.0, 0
+    for group in chosen_groups(corpus)[rank::world]:
+        table = corpus.read(group)
+        for first in range(0, len(table), size):
+            part = table.slice(first, size)
+            batch = to_batch(part, corpus.samples, labels)
+            ecg_mv, batch_codes = learner.to_device(batch)
+            with learner.autocast():
+                logits = learner.averaged(ecg_mv, queries)
+            loss += float(learner.loss(logits, batch_codes)) * len(part)
+            count += len(part)
+            scores.append(logits.float().cpu().numpy())
+            codes.append(batch.codes.numpy())
+    width = len(queries)
+    mine = (
+        np.concatenate([np.empty((0, width), np.float32), *scores]),
+        np.concatenate([np.empty((0, width), np.int8), *codes]),
+        loss,
+        count,
+    )
+    parts: list[Any] = [mine]
+    if world > 1:
+        parts = [None] * world
+        dist.all_gather_object(parts, mine)
+    total = sum(part[3] for part in parts)
+    if not total:
+        return {}
+    areas = auroc(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
+    found = {"validation_loss": sum(part[2] for part in parts) / total}
+    mean = float(np.nanmean(areas)) if not np.isnan(areas).all() else math.nan
+    return found if math.isnan(mean) else found | {"validation_macro_auroc": mean}
+
+
+def to_batch(table: Any, samples: int, labels: Labels) -> Batch:
+    """A table of record ids and signals with the records' labels."""
+    record_ids = table.column("record_id").to_pylist()
+    # The copy is aligned, contiguous and writable, which the shared memory that it comes from is not.
+    signal = torch.from_numpy(signals_uv(table, samples).copy())
+    return Batch(record_ids, signal, torch.from_numpy(labels.of(record_ids)))

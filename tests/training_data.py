@@ -1,0 +1,121 @@
+"""A small pre-training set whose truth is planted: finished shards and labels, written without their stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from supreme import config, manifest
+from supreme.reports.vocabulary import load_base
+from supreme.shards import schema
+from supreme.training.driver import shard_folders
+
+ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
+SPLITS = {"train": 300, "validation": 60}
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def recipe(root: Path, **training: Any) -> config.Recipe:
+    """A recipe that trains in seconds."""
+    values = {"epochs": 3, "batch_size": 16, "workers": 2, "learning_rate": 0.01, **training}
+    return config.parse(
+        {
+            "name": "tiny",
+            "root": str(root),
+            "shards": {"rate_hz": 50, "duration_s": 4, "row_group_size": 16},
+            "model": {"width": 8, "depth": 1, "fusion_width": 32, "fusion_depth": 1, "fusion_heads": 2},
+            "training": values,
+        }
+    )
+
+
+def write(made: config.Recipe) -> None:
+    """Shards of 360 records; entity i adds a sine of its own frequency to its own leads."""
+    rng = np.random.default_rng(0)
+    time = np.arange(made.shards.samples) / made.shards.rate_hz
+    waves = np.stack([np.sin(2 * np.pi * (2 + 3 * i) * time) for i in range(len(ENTITIES))])
+    [folder] = shard_folders(made)
+    labels, files = [], {}
+    for split, count in SPLITS.items():
+        rows = []
+        for number in range(count):
+            present = rng.random(len(ENTITIES)) < 0.35
+            signal = 60 * rng.standard_normal((12, made.shards.samples))
+            for entity in np.flatnonzero(present):
+                signal[entity::4] += 300 * waves[entity]
+            record_id = f"planted/{split}{number:04d}"
+            rows.append(_row(record_id, split, signal.astype(np.int16), made.shards.rate_hz))
+            names = [name for name, here in zip(ENTITIES, present, strict=True) if here]
+            uncertain = [ENTITIES[number % 4]] if number % 7 == 0 else []
+            labels.append({"record_id": record_id, "present": names, "uncertain": uncertain, "absent": []})
+        name = f"{split}-00000.parquet"
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist(rows, schema=schema.SCHEMA)
+        pq.write_table(table, f"{folder}/{name}", row_group_size=made.shards.row_group_size)
+        files[name] = manifest.describe(f"{folder}/{name}", rows=count)
+    sections = {"shards": made.shards.model_dump(mode="json")}
+    manifest.publish(folder, manifest.Request(stage="shard", config=sections), {}, files)
+    _write_labels(made.folder("labels"), labels)
+
+
+def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int) -> dict[str, Any]:
+    empty = {"report": "", "sex": "", "source_uri": "", "age": None, "codes": [], "quality": []}
+    return empty | {
+        "record_id": record_id,
+        "dataset": "planted",
+        "patient_id": record_id,
+        "split": split,
+        "signal": schema.signal_bytes(signal_uv),
+        "n_valid": signal_uv.shape[1],
+        "rate_hz": rate_hz,
+        "source_rate_hz": float(rate_hz),
+    }
+
+
+def _write_labels(folder: str, labels: list[dict[str, Any]]) -> None:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lists = pa.list_(pa.string())
+    fields = [("record_id", pa.string()), ("present", lists), ("uncertain", lists), ("absent", lists)]
+    pq.write_table(pa.Table.from_pylist(labels, schema=pa.schema(fields)), f"{folder}/labels.parquet")
+    vocabulary = load_base().subset(ENTITIES)
+    Path(f"{folder}/vocabulary.json").write_text(json.dumps(vocabulary.to_json()))
+    manifest.publish(folder, manifest.Request(stage="label", config={}), {})
+
+
+def start_job(job: str, made: config.Recipe, folder: Path) -> subprocess.Popen[bytes]:
+    """A job in its own process group, its result in ``<folder>/<job>.json``."""
+    file = folder / "recipe.toml"
+    file.write_text(_toml(made.model_dump(mode="json", exclude_none=True)))
+    command = [
+        sys.executable,
+        f"jobs/{job}.py",
+        "--config",
+        str(file),
+        "--result-file",
+        f"{folder}/{job}.json",
+    ]
+    log = (folder / f"{job}.log").open("ab")
+    environment = os.environ | {"RAY_ADDRESS": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=CHECKOUT, stdout=log, stderr=log, env=environment, start_new_session=True
+    )
+
+
+def _toml(values: dict[str, Any]) -> str:
+    # A JSON value is a TOML value, but for null and tables, which become dotted keys and inline tables.
+    def inline(value: Any) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {inline(item)}" for key, item in value.items()) + "}"
+        if isinstance(value, list):
+            return "[" + ", ".join(inline(item) for item in value) + "]"
+        return json.dumps(value)
+
+    return "".join(f"{key} = {inline(value)}\n" for key, value in values.items())
