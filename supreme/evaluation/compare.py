@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
-from supreme.evaluation import intervals, metrics
+from supreme.evaluation import intervals, metrics, results
 from supreme.evaluation.benchmarks import Benchmark
 
 
@@ -50,7 +50,8 @@ def paired(
         raise ValueError(f"{benchmark.dataset}: the two models share no class with {min_positives} positives")
     names = [benchmark.conditions[c] for c in chosen]
     labels = benchmark.labels[:, chosen]
-    a, b = aligned(scores_a, benchmark, names), aligned(scores_b, benchmark, names)
+    shared = replace(benchmark, conditions=tuple(names), labels=labels)
+    a, b = results.matrix([scores_a], shared), results.matrix([scores_b], shared)
     weights = intervals.multiplicities(benchmark.patients, replicates, rng)
     difference = intervals.macro(
         intervals.auroc_replicates(a, labels, weights) - intervals.auroc_replicates(b, labels, weights)
@@ -61,21 +62,6 @@ def paired(
     return Comparison(
         auroc_a, auroc_b, auroc_a - auroc_b, interval.low, interval.high, share, classes=len(chosen)
     )
-
-
-def aligned(table: pa.Table, benchmark: Benchmark, conditions: list[str]) -> np.ndarray:
-    """Scores ``(N, C)`` in the order of the benchmark's records.
-
-    Raises:
-        ValueError: a record has no score, naming it.
-    """
-    row_of = {record: row for row, record in enumerate(table.column("record_id").to_pylist())}
-    missing = [record for record in benchmark.record_ids if record not in row_of]
-    if missing:
-        raise ValueError(f"{benchmark.dataset}: {len(missing)} records have no score, first {missing[0]}")
-    rows = np.array([row_of[record] for record in benchmark.record_ids], int)
-    columns = [table.column(name).to_numpy()[rows] for name in conditions]
-    return np.stack(columns, axis=1) if columns else np.empty((len(rows), 0), np.float32)
 
 
 def _macro(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""From codes to conditions: every code exists in its scheme, unknown is never negative, duplicates count once."""
+"""From codes to conditions: codes exist in their scheme, unknown is never negative, duplicates count once."""
 
 from __future__ import annotations
 

@@ -1,0 +1,111 @@
+"""Scores of a model for a folder of shards, asked about conditions by name: no label is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from supreme import log, storage
+from supreme.ecg import to_millivolts
+from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
+from supreme.shards.read import Shards, signals_uv
+
+BATCH_SIZE = 128
+_CLIP = 1e-6
+
+logger = log.get("evaluation")
+
+
+class QueryModel(Protocol):
+    """What is evaluated; `bundle.EcgQueryModel` is one."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    def seen(self, query: str) -> str:
+        """Id of the entity that a query names, "" for an unseen query."""
+        ...
+
+    def score(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
+        """``(B, 12, T)`` mV to probabilities ``(B, Q)``."""
+        ...
+
+
+def queries_of(condition: str, model: QueryModel) -> list[str]:
+    """What to ask about a condition: its id where the model knows it, else its phrasings.
+
+    A phrasing that names something the model was trained on is left out for an unseen condition.
+    """
+    if condition in model.vocabulary:
+        return [condition]
+    base = load_base()
+    if condition not in base:
+        return [condition.replace("_", " ")]
+    texts = query_texts(base[condition])
+    return [text for text in texts if not model.seen(text)] or [texts[0]]
+
+
+def score(
+    shards: Shards, model: QueryModel, conditions: Sequence[str], splits: Sequence[str] | None = None
+) -> pa.Table:
+    """Score every record of the splits: ``record_id`` and one float32 column a condition.
+
+    The logits of several phrasings of a condition are averaged.
+    """
+    asked = [queries_of(condition, model) for condition in conditions]
+    texts = [text for group in asked for text in group]
+    owner = np.repeat(np.arange(len(asked)), [len(group) for group in asked])
+    total = sum(group.rows for group in shards.row_groups(splits))
+    progress = log.Progress(logger, f"scored {shards.folder.rpartition('/')[2]}", total)
+    records: list[str] = []
+    parts = [np.empty((0, len(conditions)), np.float32)]
+    for batch in shards.batches(splits, BATCH_SIZE, ["record_id", "signal"]):
+        ecg_mv = to_millivolts(signals_uv(batch, shards.samples))
+        parts.append(_averaged(model.score(ecg_mv, shards.rate_hz, texts), owner))
+        records += batch.column("record_id").to_pylist()
+        progress.update(len(records))
+    values = np.concatenate(parts)
+    columns = {name: values[:, c] for c, name in enumerate(conditions)}
+    return pa.table({"record_id": pa.array(records, pa.string()), **columns})
+
+
+def cached(
+    uri: str,
+    shards: Shards,
+    model: QueryModel,
+    conditions: Sequence[str],
+    splits: Sequence[str] | None = None,
+) -> pa.Table:
+    """Scores from the Parquet file ``uri`` when it holds these conditions, else made and written there."""
+    if storage.exists(uri):
+        table = read(uri)
+        if table.column_names == ["record_id", *conditions]:
+            return table
+    table = score(shards, model, conditions, splits)
+    write(uri, table)
+    return table
+
+
+def read(uri: str) -> pa.Table:
+    """A Parquet file, local or on S3."""
+    return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
+
+
+def write(uri: str, table: pa.Table) -> None:
+    """Write a table whole or not at all."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    storage.write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def _averaged(probabilities: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    if len(owner) == owner[-1] + 1:
+        return probabilities.astype(np.float32)
+    p = np.clip(probabilities.astype(np.float64), _CLIP, 1 - _CLIP)
+    logits = np.log(p / (1 - p))
+    means = [logits[:, owner == index].mean(axis=1) for index in range(owner[-1] + 1)]
+    return (1 / (1 + np.exp(-np.stack(means, axis=1)))).astype(np.float32)
