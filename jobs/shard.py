@@ -22,15 +22,10 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     with ray_session():
         for source in sources:
             result = build.build(recipe, source, new=options.new)
-            counts = result.counts
-            made[source.dataset] = {
-                "folder": build.folder_of(recipe, source),
-                "records": counts["records"],
-                "rejected": counts["rejected"],
-            }
-            log.get("shard").info(
-                f"{source.dataset}: {counts['records']:,} records, {counts['rejected']:,} refused"
-            )
+            counts = {key: result.counts[key] for key in ("records", "rejected")}
+            made[source.dataset] = {"folder": build.folder_of(recipe, source), **counts}
+            records, rejected = counts.values()
+            log.get("shard").info(f"{source.dataset}: {records:,} records, {rejected:,} refused")
     return {"shards": made}
 
 

@@ -18,7 +18,7 @@ _SECRET_VARIABLE = re.compile(r"(?i)(password|secret|token|api_?key|access_?key)
 
 
 def redact(text: str) -> str:
-    """Hide passwords in URLs, values of secret-looking keys, and the values of secret environment variables."""
+    """Hide passwords in URLs, values of secret-looking keys, the values of secret environment variables."""
     for name, value in os.environ.items():
         if len(value) >= 6 and _SECRET_VARIABLE.search(name) and not os.path.exists(value):
             text = text.replace(value, "***")
@@ -64,20 +64,21 @@ def get(name: str) -> logging.Logger:
 class Progress:
     """One line now and then: done, total, rate and ETA."""
 
-    def __init__(self, logger: logging.Logger, what: str, total: int, every_s: float = 10.0) -> None:
+    def __init__(
+        self, logger: logging.Logger, what: str, total: int, every_s: float = 10.0, done: int = 0
+    ) -> None:
+        """``done``: what an earlier run did, which says nothing about the rate of this one."""
         self.logger, self.what, self.total, self.every_s = logger, what, total, every_s
         self.start = self.last = time.monotonic()
-        self.done = self.first = 0
+        self.first = done
 
     def update(self, done: int, **fields: Any) -> None:
         """Report the absolute count ``done``."""
         now = time.monotonic()
-        self.first = self.first or (done if self.done == 0 and done < self.total else 0)
-        self.done = done
         if now - self.last < self.every_s and done < self.total:
             return
         self.last = now
-        rate = max(done - self.first, 1e-9) / max(now - self.start, 1e-9)
+        rate = (done - self.first) / max(now - self.start, 1e-9)
         eta_s = (self.total - done) / rate if rate > 0 else float("inf")
         extra = "".join(f" {key} {value}" for key, value in fields.items())
         self.logger.info(

@@ -39,7 +39,8 @@ class Entry:
     codes: tuple[str, ...] = ()
     """The data set's own codes (SCP statements, SNOMED CT ids, CPSC classes, simulated condition ids)."""
     age: float | None = None
-    sex: Literal["F", "M", ""] = ""
+    sex: str = ""
+    """F, M or empty."""
     source_uri: str = ""
 
 
@@ -59,7 +60,8 @@ class Record:
 class Source(Protocol):
     """A raw data set."""
 
-    dataset: str
+    @property
+    def dataset(self) -> str: ...
 
     def index(self) -> list[Entry]:
         """Every record, sorted by unique id, no signal read. Raises ConfigError for a broken layout."""
@@ -117,11 +119,11 @@ def discover(folder: str) -> list[config.Source]:
         raise ConfigError(f"{folder} is not a folder: real=... takes the folder that holds the data sets")
     layouts = [import_module(f"supreme.records.{name}") for name in _LAYOUTS]
     found: dict[str, config.Source] = {}
-    level = [folder]
+    level: list[str] = [folder]
     for _ in range(_DISCOVERY_DEPTH + 1):
         below: list[str] = []
         for place in level:
-            here = next((sources for layout in layouts if (sources := layout.recognise(place))), [])
+            here: list[config.Source] = next(filter(None, (one.recognise(place) for one in layouts)), [])
             for source in here:
                 if source.dataset in found:
                     both = f"{found[source.dataset].uri} and {source.uri}"
@@ -141,7 +143,7 @@ def all_sources(recipe: config.Recipe) -> list[config.Source]:
     Raises:
         ConfigError: two sources of one name at different places.
     """
-    wanted = {}
+    wanted: dict[str, config.Source] = {}
     for source in [*recipe.sources, *(discover(recipe.real) if recipe.real else [])]:
         earlier = wanted.setdefault(source.dataset, source)
         if _place(earlier) != _place(source):

@@ -12,7 +12,6 @@ import re
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import wfdb
@@ -132,7 +131,7 @@ def parse_age(text: str) -> float | None:
     return 90.0 if age == 300 else age if 0 <= age <= 120 else None
 
 
-def parse_sex(text: str) -> Literal["F", "M", ""]:
+def parse_sex(text: str) -> str:
     initial = text.strip()[:1].upper()
     return "F" if initial == "F" else "M" if initial == "M" else ""
 

@@ -12,6 +12,7 @@ import math
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -123,14 +124,23 @@ def _run(job: _Job, todo: dict[str, list[Entry]], total: int) -> None:
     done = total - sum(map(len, todo.values()))
     if done:
         logger.info(f"{job.source.dataset}: continuing, {done:,} of {total:,} records are done")
-    progress = log.Progress(logger, f"{job.source.dataset}: records", total)
+    progress = log.Progress(logger, f"{job.source.dataset}: records", total, done=done)
     # Each task is sent its own slice of the index: reading all of it would cost more than the work.
     items = [{"part": name, "entries": _dump(entries)} for name, entries in todo.items()]
-    tasks = ray.data.from_items(items, override_num_blocks=len(items)).map(_write_part, fn_args=(job,))
+    tasks = ray.data.from_items(items, override_num_blocks=len(items)).map(
+        partial(_write_part, job=job), num_cpus=_logical_cpus_per_core()
+    )
     refused = 0
     for row in tasks.iter_rows():
         done, refused = done + row["seen"], refused + row["rejected"]
         progress.update(done, rejected=refused)
+
+
+def _logical_cpus_per_core() -> float:
+    """What a task asks for, where Ray was told of more CPUs than the machine has cores."""
+    here = ray.get_runtime_context().get_node_id()
+    logical = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == here)
+    return max(1.0, logical // (os.cpu_count() or 1))
 
 
 def _write_part(row: dict[str, Any], job: _Job) -> dict[str, Any]:
@@ -271,8 +281,8 @@ def _refuse_if_too_many(counts: dict[str, Any], limit: float, folder: str) -> No
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by_reason"].items())
     raise TooManyRejected(
         f"{counts['rejected']:,} of {seen:,} records were refused ({reasons}), more than "
-        f"shards.max_rejected_fraction={limit:g} allows; each is listed in {folder}/rejected. Repair the source "
-        "and run again with --new, or accept it with a larger shards.max_rejected_fraction"
+        f"shards.max_rejected_fraction={limit:g} allows; each is listed in {folder}/rejected. Repair "
+        "the source and run again with --new, or accept it with a larger shards.max_rejected_fraction"
     )
 
 
