@@ -288,5 +288,4 @@ def _valid_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
             inner = arguments[0]
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _valid_keys(inner, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}"
+        yield f"{prefix}{name}"

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 _SECRET = re.compile(
-    r"(?i)((?:password|passwd|secret|token|api[-_]?key|access[-_]?key)[\w.]*['\"]?\s*[=:]\s*)([^\s,;&'\"]+)"
+    r"(?i)((?:password|passwd|secret|token|api[-_]?key|access[-_]?key)[\w.]*['\"]?\s*[=:]\s*['\"]?)([^\s,;&'\"]+)"
 )
 _URL_LOGIN = re.compile(r"(\w+://[^\s/:@]+:)[^\s/@]+(@)")
 _SECRET_VARIABLE = re.compile(r"(?i)(password|secret|token|api_?key|access_?key)")

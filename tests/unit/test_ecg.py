@@ -1,0 +1,101 @@
+"""The signal contract: leads by name, whatever the order, case and prefix of the source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from supreme.ecg import (
+    LEADS,
+    MIMIC_LEADS,
+    BadRecord,
+    canonical_lead,
+    order_leads,
+    to_microvolts,
+    to_millivolts,
+)
+
+pytestmark = pytest.mark.unit
+
+SIGNAL_MV = np.arange(12 * 5, dtype=np.float32).reshape(12, 5)
+
+
+def _spellings(lead: str) -> st.SearchStrategy[str]:
+    spelt = st.sampled_from([lead, lead.upper(), lead.lower(), f" {lead} ", f"Lead {lead}", f"lead_{lead}"])
+    return spelt
+
+
+@given(
+    order=st.permutations(range(12)), spelt=st.tuples(*(_spellings(lead) for lead in LEADS)), data=st.data()
+)
+def test_any_order_and_spelling_of_the_leads_gives_the_same_array(order, spelt, data):
+    names = [spelt[i] for i in order]
+    ordered, derived = order_leads(SIGNAL_MV[list(order)], names)
+    np.testing.assert_array_equal(ordered, SIGNAL_MV)
+    assert ordered.dtype == np.float32
+    assert not derived
+
+
+def test_mimic_order_is_not_taken_for_the_contract_order():
+    source = np.stack([np.full(3, LEADS.index(lead)) for lead in MIMIC_LEADS])
+    ordered, _ = order_leads(source, MIMIC_LEADS)
+    np.testing.assert_array_equal(ordered[:, 0], np.arange(12))
+
+
+def test_limb_leads_are_derived_only_when_asked():
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 100))
+    chest = rng.normal(size=(6, 100))
+    names = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+    with pytest.raises(BadRecord, match="missing_leads.*derive_limb_leads=true"):
+        order_leads(np.vstack([one, two, chest]), names)
+    ordered, derived = order_leads(np.vstack([one, two, chest]), names, derive_limb_leads=True)
+    assert derived
+    limb = dict(zip(LEADS, ordered, strict=True))
+    np.testing.assert_allclose(limb["III"], two - one, rtol=1e-5, atol=1e-6)
+    # Goldberger: the three augmented leads cancel, and Einthoven: aVF = (II + III) / 2.
+    np.testing.assert_allclose(limb["aVR"] + limb["aVL"] + limb["aVF"], 0, atol=1e-6)
+    np.testing.assert_allclose(limb["aVF"], (limb["II"] + limb["III"]) / 2, atol=1e-6)
+    np.testing.assert_allclose(limb["aVL"], (limb["I"] - limb["III"]) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ((*LEADS[:11], "X"), "unknown_lead"),
+        ((*LEADS[:11], "V5"), "duplicate_lead"),
+        ((*LEADS[:11], "v5"), "duplicate_lead"),
+        (LEADS[:11], "missing_leads"),
+    ],
+)
+def test_wrong_leads_are_refused_with_a_reason(names, reason):
+    with pytest.raises(BadRecord) as caught:
+        order_leads(SIGNAL_MV[: len(names)], names, derive_limb_leads=True)
+    assert caught.value.reason == reason
+
+
+def test_a_missing_chest_lead_is_never_derived():
+    names = [lead for lead in LEADS if lead != "V3"]
+    with pytest.raises(BadRecord, match="without V3"):
+        order_leads(SIGNAL_MV[:11], names, derive_limb_leads=True)
+
+
+@settings(max_examples=50)
+@given(hnp.arrays(np.int16, (12, 20), elements=st.integers(-32767, 32767)))
+def test_microvolts_survive_the_way_through_millivolts(signal_uv):
+    np.testing.assert_array_equal(to_microvolts(to_millivolts(signal_uv)), signal_uv)
+
+
+def test_amplitudes_beyond_int16_are_clipped_not_wrapped():
+    np.testing.assert_array_equal(
+        to_microvolts(np.array([40.0, -40.0, 0.0004, 0.0006])), [32767, -32767, 0, 1]
+    )
+
+
+def test_canonical_lead_names_what_is_allowed():
+    assert canonical_lead("AVR") == "aVR"
+    with pytest.raises(BadRecord, match="'Vx' is none of I, II"):
+        canonical_lead("Vx")
