@@ -63,11 +63,6 @@ def open_store(tracking: config.Tracking, root: str) -> str:
     return uri
 
 
-def store_uri(tracking: config.Tracking, root: str) -> str:
-    """The tracking URI of a recipe, without touching anything."""
-    return tracking.uri or _embedded_uri(root)
-
-
 def _embedded_uri(root: str) -> str:
     if root.startswith("s3://"):
         raise config.ConfigError(

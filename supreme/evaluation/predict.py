@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray.data
 from pyarrow import fs
@@ -85,8 +86,8 @@ def predict(
     progress = log.Progress(logger, "records", len(records))
     with _writer(settings.output, SCORES) as scores, _writer(rejected_uri, REJECTED) as rejected:
         for table in _scored(records, model_uri, tracking_uri, settings, derive_limb_leads):
-            refused = table.filter(pa.compute.not_equal(table["reason"], "")).select(REJECTED.names)
-            good = table.filter(pa.compute.equal(table["reason"], "")).select(SCORES.names)
+            refused = table.filter(pc.not_equal(table["reason"], "")).select(REJECTED.names)
+            good = table.filter(pc.equal(table["reason"], "")).select(SCORES.names)
             scores.write_table(good.cast(SCORES))
             rejected.write_table(refused.cast(REJECTED))
             counts["rejected"] += refused.num_rows
@@ -116,6 +117,15 @@ def check_queries(queries: tuple[str, ...]) -> None:
         )
     if len(set(queries)) != len(queries) or not all(bundle.fold(query) for query in queries):
         raise config.ConfigError("predict.queries: a query is empty or there twice")
+
+
+_READ = pa.unify_schemas(
+    [
+        REJECTED,
+        pa.schema([("signal", pa.binary()), ("rate_hz", pa.float64()), ("quality", pa.list_(pa.string()))]),
+    ]
+)
+_ANSWERED = pa.unify_schemas([SCORES, REJECTED])
 
 
 def _scored(
@@ -149,16 +159,6 @@ def _read_batch(batch: pa.Table, derive_limb_leads: bool) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_READ)
 
 
-_READ = pa.schema(
-    [
-        *(REJECTED.field(name) for name in REJECTED.names),
-        ("signal", pa.binary()),
-        ("rate_hz", pa.float64()),
-        ("quality", pa.list_(pa.string())),
-    ]
-)
-
-
 def _read(record_id: str, source_uri: str, derive_limb_leads: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"record_id": record_id, "source_uri": source_uri, "reason": "", "detail": ""}
     try:
@@ -167,7 +167,9 @@ def _read(record_id: str, source_uri: str, derive_limb_leads: bool) -> dict[str,
         flags = quality.check(signal_mv, record.rate_hz)
     except ecg.BadRecord as error:
         return row | {"reason": error.reason, "detail": error.detail}
-    return row | {"signal": signal_mv.tobytes(), "rate_hz": record.rate_hz, "quality": flags}
+    # Rounded and clipped as in the shards of pre-training.
+    signal_uv = ecg.to_microvolts(signal_mv)
+    return row | {"signal": signal_uv.tobytes(), "rate_hz": record.rate_hz, "quality": flags}
 
 
 class _Scorer:
@@ -179,17 +181,25 @@ class _Scorer:
         self.seen = [bool(self.model.seen(query)) for query in queries]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        rows: list[dict[str, Any]] = []
-        for row in batch.to_pylist():
-            rows += [row] if row["reason"] else self._score(row)
-        return pa.Table.from_pylist(rows, schema=pa.unify_schemas([SCORES, REJECTED]))
+        rows = batch.to_pylist()
+        alike: dict[tuple[int, float], list[int]] = {}
+        for index, row in enumerate(rows):
+            if not row["reason"]:
+                alike.setdefault((len(row["signal"]), row["rate_hz"]), []).append(index)
+        scores: dict[int, np.ndarray] = {}
+        for (_, rate_hz), members in alike.items():
+            signals = [np.frombuffer(rows[index]["signal"], np.int16) for index in members]
+            ecg_mv = ecg.to_millivolts(np.stack(signals).reshape(len(members), ecg.N_LEADS, -1))
+            scores |= dict(zip(members, self.model.score(ecg_mv, rate_hz, self.queries), strict=True))
+        answers = [self._answers(row, scores.get(index)) for index, row in enumerate(rows)]
+        return pa.Table.from_pylist([row for group in answers for row in group], schema=_ANSWERED)
 
-    def _score(self, row: Mapping[str, Any]) -> list[dict[str, Any]]:
-        signal_mv = np.frombuffer(row["signal"], np.float32).reshape(1, ecg.N_LEADS, -1)
-        scores = self.model.score(signal_mv, row["rate_hz"], self.queries)[0]
+    def _answers(self, row: dict[str, Any], scores: np.ndarray | None) -> list[dict[str, Any]]:
+        if scores is None:
+            return [row]
         return [
             {**row, "query": query, "score": score, "seen": seen, "model_uri": self.model_uri}
-            for query, score, seen in zip(self.queries, scores, self.seen, strict=True)
+            for query, score, seen in zip(self.queries, scores.tolist(), self.seen, strict=True)
         ]
 
 

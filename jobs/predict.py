@@ -1,0 +1,29 @@
+"""Score a folder of WFDB records against text queries with a registered model, into Parquet.
+
+python jobs/predict.py predict.uri=FOLDER 'predict.queries=["old infarct?"]' predict.output=scores.parquet
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supreme.config import Recipe
+from supreme.job import Options, main, ray_session
+
+
+def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    from supreme import tracking
+    from supreme.evaluation import predict
+
+    model_uri = recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@champion"
+    if options.dry_run:
+        return predict.plan(recipe.predict, model_uri)
+    store = tracking.open_store(recipe.tracking, recipe.root) if model_uri.startswith("models:") else None
+    with ray_session():
+        return predict.predict(
+            recipe.predict, model_uri, store, derive_limb_leads=recipe.shards.derive_limb_leads
+        )
+
+
+if __name__ == "__main__":
+    main(run, __doc__)

@@ -1,0 +1,54 @@
+"""Register the pre-trained bundle and make it the champion when it is better on the same validation data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supreme.config import Recipe
+from supreme.job import Options, main
+
+
+def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    from supreme import config, manifest, registry, storage, tracking
+
+    stage = recipe.folder("pretrain")
+    bundle = storage.join(stage, "bundle")
+    made = manifest.require(stage, "pretrain")
+    selected = made.counts["selection"]
+    selection = registry.Selection(
+        metric=selected["metric"],
+        value=selected["value"],
+        rule=selected.get("rule", "highest on the validation split of the pre-training data"),
+        # The inputs of pre-training (shards, labels) decide what it is validated on.
+        validation_digest=selected.get("validation_digest") or config.digest(sorted(made.inputs.values())),
+    )
+    model = recipe.tracking.model
+    if options.dry_run:
+        return {"bundle": bundle, "model": model, "sha256": registry.verify(bundle), **selection.tags()}
+    store = tracking.open_store(recipe.tracking, recipe.root)
+    version = registry.register(
+        bundle,
+        made.counts["run_id"],
+        tracking_uri=store,
+        model=model,
+        tags={**selection.tags(), "recipe": recipe.name, "code_version": made.code_version},
+    )
+    champion = registry.find(f"models:/{model}@{registry.CHAMPION}", store)
+    if champion is not None and champion.version == version.version:
+        promoted, reason = True, champion.tags.get("promotion_reason", "it is the champion already")
+    else:
+        promoted, reason = registry.judge(selection, champion, new_data=options.new)
+        if promoted:
+            registry.promote(version, tracking_uri=store, reason=reason)
+    return {
+        "model_uri": f"models:/{model}/{version.version}",
+        "version": int(version.version),
+        "alias": registry.CHAMPION if promoted else registry.CANDIDATE,
+        "promoted": promoted,
+        "reason": reason,
+        **selection.tags(),
+    }
+
+
+if __name__ == "__main__":
+    main(run, __doc__)

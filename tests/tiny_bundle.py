@@ -1,0 +1,54 @@
+"""A bundle of a tiny untrained model over three entities and the real text encoder, for tests."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from supreme import bundle, config, text
+from supreme.models.supreme import SupremeModel
+from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
+
+RECIPE = config.Recipe(
+    model=config.Model(width=8, depth=1, fusion_width=32, fusion_depth=1, fusion_heads=2, dropout=0.0),
+    shards=config.Shards(rate_hz=100, duration_s=4),
+)
+ENTITIES = ("atrial_fibrillation", "sinus_bradycardia", "left_bundle_branch_block")
+
+
+@cache
+def encoder() -> text.TextEncoder:
+    return text.open_encoder(RECIPE.text)
+
+
+@cache
+def queries() -> tuple[Vocabulary, dict[str, list[str]], np.ndarray]:
+    """Vocabulary, phrasings of each entity, and their raw embeddings."""
+    vocabulary = load_base().subset(ENTITIES)
+    texts = {entity.id: query_texts(entity) for entity in vocabulary}
+    return vocabulary, texts, encoder().encode([phrase for group in texts.values() for phrase in group])
+
+
+def network(seed: int = 0) -> SupremeModel:
+    torch.manual_seed(seed)
+    return SupremeModel(RECIPE.model, encoder().dim, RECIPE.shards.samples).eval()
+
+
+def write(folder: object, seed: int = 0) -> str:
+    """Write the bundle of the network of a seed; its digest."""
+    vocabulary, texts, embeddings = queries()
+    whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
+    card = {"selection": {"metric": "validation_macro_auroc", "value": 0.5}}
+    return bundle.write_bundle(
+        str(folder), network(seed), RECIPE, vocabulary, texts, embeddings, whitening, encoder(), card
+    )
+
+
+def ecgs(count: int, samples: int = 400, seed: int = 0) -> np.ndarray:
+    """Random smooth signals ``(count, 12, samples)`` in millivolts."""
+    noise = np.random.default_rng(seed).normal(size=(count, 12, samples + 20))
+    kernel = np.ones(21) / 21
+    smooth = np.apply_along_axis(lambda row: np.convolve(row, kernel, "valid"), 2, noise)
+    return (2 * smooth).astype(np.float32)

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+import tiny_bundle
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
+
+from supreme import bundle, ecg, signal, storage, text
+from supreme.bundle import BundleError, EcgQueryModel
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("bundle")
+    tiny_bundle.write(place)
+    return place
+
+
+@pytest.fixture
+def model(folder: Path) -> EcgQueryModel:
+    return EcgQueryModel.from_bundle(str(folder))
+
+
+def logit(probability: np.ndarray) -> np.ndarray:
+    wide = np.asarray(probability, np.float64)
+    return np.log(wide / (1 - wide))
+
+
+def asked(texts: list[str], ecg_mv: np.ndarray) -> np.ndarray:
+    """Logits of the network itself for texts, by hand."""
+    _, _, embeddings = tiny_bundle.queries()
+    whitened = text.Whitening.fit(embeddings, shrinkage=0.5).apply(tiny_bundle.encoder().encode(texts))
+    with torch.inference_mode():
+        return tiny_bundle.network()(torch.from_numpy(ecg_mv), torch.from_numpy(whitened)).numpy()
+
+
+def test_bytes_depend_on_the_arguments_only(folder: Path, tmp_path: Path) -> None:
+    again = tiny_bundle.write(tmp_path / "again")
+    assert again == bundle.verify(str(folder)) == bundle.verify(str(tmp_path / "again"))
+    assert tiny_bundle.write(tmp_path / "other", seed=1) != again
+    assert set(storage.list_files(str(folder))) == set(bundle.FILES)
+
+
+def test_known_queries_average_the_logits_of_all_phrasings(model: EcgQueryModel) -> None:
+    ecg_mv = tiny_bundle.ecgs(3)
+    _, texts, _ = tiny_bundle.queries()
+    scores = model.score(ecg_mv, 100, list(texts))
+    by_hand = np.stack([asked(phrasings, ecg_mv).mean(1) for phrasings in texts.values()], 1)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(logit(scores), by_hand, atol=2e-4)
+    assert np.ptp(scores, axis=0).max() > 1e-3, "the network must react to the ECG for this to mean anything"
+
+
+def test_id_name_synonym_case_and_question_mark_are_one_query(model: EcgQueryModel) -> None:
+    vocabulary, texts, _ = tiny_bundle.queries()
+    entity = vocabulary["atrial_fibrillation"]
+    variants = [
+        entity.id,
+        entity.name,
+        entity.name.upper() + " ?",
+        f" {entity.name.title()}?",
+        *texts[entity.id],
+    ]
+    variants += [synonym for synonyms in entity.synonyms.values() for synonym in synonyms]
+    scores = model.score(tiny_bundle.ecgs(2), 100, variants)
+    assert np.ptp(scores, axis=1).max() == 0
+    assert {model.seen(variant) for variant in variants} == {entity.id}
+    assert model._encoder is None, "known queries must not need the text encoder"
+
+
+def test_other_texts_are_encoded_and_whitened(model: EcgQueryModel) -> None:
+    ecg_mv = tiny_bundle.ecgs(2)
+    query = "Old inferior infarct?"
+    scores = model.score(ecg_mv, 100, [query, "torsades de pointes"])
+    np.testing.assert_allclose(
+        logit(scores), asked(["old inferior infarct", "torsades de pointes"], ecg_mv), atol=2e-4
+    )
+    assert model.seen(query) == ""
+
+
+def test_a_score_depends_on_nothing_but_its_ecg_and_query(model: EcgQueryModel) -> None:
+    ecg_mv = tiny_bundle.ecgs(70)
+    together = model.score(ecg_mv, 100, ["sinus bradycardia", "a new thing", "atrial_fibrillation"])
+    alone = model.score(ecg_mv[66:67], 100, ["atrial fibrillation?"])
+    np.testing.assert_allclose(together[66, 2], alone[0, 0], atol=1e-6)
+    assert not np.allclose(together[:, 0], together[:, 2])
+
+
+def test_other_rates_and_short_records_go_through_prepare(model: EcgQueryModel) -> None:
+    for samples, rate_hz in ((2000, 500.0), (300, 100.0), (1000, 250.0)):
+        ecg_mv = tiny_bundle.ecgs(2, samples)
+        prepared = np.stack([signal.prepare(one, rate_hz, 100, 400)[0] for one in ecg_mv])
+        direct = model.score(prepared, 100, ["sinus_bradycardia"])
+        np.testing.assert_allclose(model.score(ecg_mv, rate_hz, ["sinus_bradycardia"]), direct, atol=1e-5)
+
+
+def test_long_records_average_windows_over_their_whole_length(model: EcgQueryModel) -> None:
+    record = tiny_bundle.ecgs(1, 2000)
+    windows = [model.score(record[:, :, start : start + 400], 100, ["lbbb"]) for start in range(0, 2000, 400)]
+    together = model.score(record, 100, ["lbbb"])
+    np.testing.assert_allclose(logit(together), np.mean([logit(one) for one in windows], 0), atol=1e-4)
+    very_long = tiny_bundle.ecgs(1, 40_000)
+    assert model._windows(very_long[0], 100).shape == (bundle.MAX_WINDOWS, 12, 400)
+    np.testing.assert_array_equal(model._windows(very_long[0], 100)[-1], very_long[0, :, -400:])
+
+
+def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_path: Path) -> None:
+    vocabulary, texts, embeddings = tiny_bundle.queries()
+    whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
+    described = json.loads((folder / "config.json").read_text())["preprocessing"]
+    swapped = EcgQueryModel(
+        tiny_bundle.network(),
+        vocabulary,
+        list(texts.values()),
+        embeddings,
+        whitening,
+        described | {"leads": list(ecg.MIMIC_LEADS)},
+    )
+    ecg_mv = tiny_bundle.ecgs(2)
+    in_its_order = ecg_mv[:, [ecg.LEADS.index(lead) for lead in ecg.MIMIC_LEADS]]
+    expected = EcgQueryModel.from_bundle(str(folder)).score(in_its_order, 100, ["lbbb"])
+    np.testing.assert_array_equal(swapped.score(ecg_mv, 100, ["lbbb"]), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"queries": []}, "give a list"),
+        ({"queries": "atrial fibrillation"}, "give a list"),
+        ({"queries": ["lbbb", " ? "]}, "query 2 of 2 is empty"),
+        ({"ecg_mv": np.zeros((12, 400), np.float32)}, "give .records, 12, samples."),
+        ({"ecg_mv": np.zeros((1, 8, 400), np.float32)}, "give .records, 12, samples."),
+        ({"ecg_mv": np.zeros((1, 12, 0), np.float32)}, "give .records, 12, samples."),
+        ({"ecg_mv": np.full((1, 12, 400), np.nan, np.float32)}, "record 0 holds NaN"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) * 1000}, "microvolts must be divided by 1000"),
+        ({"rate_hz": 0}, "sampling rate"),
+        ({"rate_hz": float("nan")}, "sampling rate"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_with_the_remedy(
+    model: EcgQueryModel, change: dict[str, object], remedy: str
+) -> None:
+    arguments: dict[str, object] = {"ecg_mv": tiny_bundle.ecgs(1), "rate_hz": 100, "queries": ["lbbb"]}
+    with pytest.raises(ValueError, match=remedy):
+        model.score(**(arguments | change))  # type: ignore[arg-type]
+
+
+def test_another_text_encoder_than_that_of_training_is_refused(model: EcgQueryModel) -> None:
+    model._text = {**model._text, "digest": "0" * 64}
+    assert model.score(tiny_bundle.ecgs(1), 100, ["lbbb"]).shape == (1, 1)
+    with pytest.raises(BundleError, match=r"'minilm' here has digest .* that of training was 0000"):
+        model.score(tiny_bundle.ecgs(1), 100, ["something else"])
+
+
+@pytest.mark.parametrize("name", bundle.FILES)
+def test_a_changed_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    digest = tiny_bundle.write(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content + b"\n")
+    with pytest.raises(BundleError, match=f"{name} was changed"):
+        EcgQueryModel.from_bundle(str(tmp_path), digest)
+    (tmp_path / name).unlink()
+    with pytest.raises(BundleError, match=f"{name} is missing"):
+        EcgQueryModel.from_bundle(str(tmp_path))
+
+
+def test_embeddings_must_fit_the_phrasings(tmp_path: Path) -> None:
+    vocabulary, texts, embeddings = tiny_bundle.queries()
+    whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
+    with pytest.raises(ValueError, match="one for each of"):
+        bundle.write_bundle(
+            str(tmp_path),
+            tiny_bundle.network(),
+            tiny_bundle.RECIPE,
+            vocabulary,
+            texts,
+            embeddings[1:],
+            whitening,
+            tiny_bundle.encoder(),
+            {},
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_lives_on_object_storage_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadedMotoServer("127.0.0.1", port=0)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "testing")
+        boto3.client("s3", region_name="us-east-1").create_bucket(Bucket="models")
+        digest = tiny_bundle.write("s3://models/bundle")
+        loaded = EcgQueryModel.from_bundle("s3://models/bundle", digest)
+        assert loaded.score(tiny_bundle.ecgs(1), 100, ["lbbb"]).shape == (1, 1)
+    finally:
+        server.stop()
+
+
+@given(st.text())
+def test_folding_is_stable_and_ignores_case_marks_and_spaces(query: str) -> None:
+    once = bundle.fold(query)
+    assert bundle.fold(once) == once
+    assert bundle.fold(f"  {query} ?") == once

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import tiny_bundle
+from mlflow.exceptions import MlflowException
+
+from jobs import promote
+from supreme import config, manifest, registry, tracking
+from supreme.job import Options
+from supreme.registry import Selection
+
+pytestmark = pytest.mark.unit
+
+QUERIES = ["atrial fibrillation?", "old inferior infarct?"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("root"))
+
+
+@pytest.fixture(scope="module")
+def store(root: str) -> str:
+    return tracking.open_store(config.Tracking(), root)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Folders of the bundles of three different networks."""
+    folders = [str(tmp_path_factory.mktemp("bundle")) for _ in range(3)]
+    for seed, folder in enumerate(folders):
+        tiny_bundle.write(folder, seed)
+    return folders
+
+
+@pytest.fixture
+def run(store: str, tmp_path: Path) -> tracking.Run:
+    return tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", {})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real `mlflow server` on the loopback interface."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ]
+        + [
+            "--backend-store-uri",
+            f"sqlite:///{folder}/server.db",
+            "--artifacts-destination",
+            f"{folder}/art",
+        ],
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=folder,
+    )
+    uri = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            tracking.open_store(config.Tracking(uri=uri), "")
+            break
+        except config.ConfigError:
+            assert process.poll() is None, "mlflow server ended"
+            time.sleep(0.5)
+    yield uri
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def same_answers(uri: str, folder: str, tracking_uri: str) -> None:
+    ecg_mv = tiny_bundle.ecgs(2)
+    expected = registry.load(folder).score(ecg_mv, 100, QUERIES)
+    np.testing.assert_array_equal(registry.load(uri, tracking_uri).score(ecg_mv, 100, QUERIES), expected)
+
+
+def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: list[str]) -> None:
+    first = registry.register(
+        bundles[0], run.run_id, tracking_uri=store, model="once", tags={"recipe": "demo"}
+    )
+    again = registry.register(bundles[0], run.run_id, tracking_uri=store, model="once")
+    other = registry.register(bundles[1], run.run_id, tracking_uri=store, model="once")
+    assert (first.version, again.version, other.version) == ("1", "1", "2")
+    assert first.tags["recipe"] == "demo"
+    assert first.run_id == run.run_id
+    assert registry.resolve("models:/once@candidate", store).version == "2"
+    # The second bundle of the same run leaves the first one intact.
+    same_answers("models:/once/1", bundles[0], store)
+    same_answers("models:/once@candidate", bundles[1], store)
+    assert registry.load("models:/once/1", store).score(tiny_bundle.ecgs(1), 100, QUERIES) != pytest.approx(
+        registry.load("models:/once/2", store).score(tiny_bundle.ecgs(1), 100, QUERIES)
+    )
+
+
+def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bundles: list[str]) -> None:
+    versions = [registry.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
+    for version in [versions[0], versions[1], versions[1]]:
+        registry.promote(version, tracking_uri=store, reason="better")
+    assert registry.resolve("models:/heirs@champion", store).version == "2"
+    assert registry.resolve("models:/heirs@previous", store).version == "1"
+    assert registry.resolve("models:/heirs/2", store).tags["promotion_reason"] == "better"
+
+
+def test_plain_pyfunc_answers_like_registry_load(
+    store: str, run: tracking.Run, bundles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.promote(
+        registry.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
+        tracking_uri=store,
+        reason="first",
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    ecg_mv = tiny_bundle.ecgs(2)
+    loaded = mlflow.pyfunc.load_model("models:/plain@champion")
+    ours = registry.load("models:/plain@champion")
+    answers = loaded.predict(ecg_mv, params={"queries": QUERIES})
+    np.testing.assert_array_equal(answers, ours.score(ecg_mv, 100, QUERIES))
+    names = [entity.name for entity in ours.vocabulary]
+    np.testing.assert_array_equal(loaded.predict(ecg_mv), ours.score(ecg_mv, 100, names))
+    assert loaded.metadata.signature.inputs.inputs[0].shape == (-1, 12, 400)
+    assert loaded.metadata.signature.outputs.inputs[0].shape == (-1, -1)
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 2000), (2, 8, 400), (12, 400)])
+def test_pyfunc_refuses_another_length_or_lead_count(bundles: list[str], shape: tuple[int, ...]) -> None:
+    loaded = mlflow.pyfunc.load_model(bundles[0])
+    with pytest.raises(MlflowException, match="incompatible shape"):
+        loaded.predict(np.zeros(shape, np.float32), params={"queries": QUERIES})
+
+
+@pytest.mark.parametrize(
+    "uri", ["models:/nobody@champion", "models:/nobody/7", "models:/plain@king", "models:/x"]
+)
+def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str) -> None:
+    with pytest.raises(config.ConfigError, match=r"promote\.py|is no model"):
+        registry.load(uri, store)
+    assert registry.find(uri, store) is None
+
+
+def test_a_registry_that_fails_is_not_an_empty_registry() -> None:
+    with pytest.raises(MlflowException):
+        registry.find("models:/a@champion", "sqlite:////proc/nowhere/mlflow.db")
+
+
+def selection(value: float, data: str = "d1", metric: str = "validation_macro_auroc") -> Selection:
+    return Selection(metric, value, "highest on validation", data)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "new_data", "promoted", "reason"),
+    [
+        (selection(0.81), False, True, "better: validation_macro_auroc 0.8100 against 0.8000"),
+        (selection(0.80), False, False, "not better"),
+        (selection(0.79), True, False, "not better"),
+        (selection(0.99, data="d2"), False, False, "validated on other data; it stays"),
+        (selection(0.50, data="d2"), True, True, "promoted because --new"),
+        (selection(0.99, metric="loss"), False, False, "selected by validation_macro_auroc; it stays"),
+    ],
+)
+def test_the_champion_yields_to_a_better_number_on_the_same_data_only(
+    store: str,
+    run: tracking.Run,
+    bundles: list[str],
+    challenger: Selection,
+    new_data: bool,
+    promoted: bool,
+    reason: str,
+) -> None:
+    champion = registry.register(
+        bundles[0], run.run_id, tracking_uri=store, model="judged", tags=selection(0.80).tags()
+    )
+    decision, why = registry.judge(challenger, champion, new_data=new_data)
+    assert decision is promoted
+    assert reason in why
+    assert registry.judge(challenger, None)[0]
+
+
+def recipe(root: str, name: str, model: str) -> config.Recipe:
+    return config.Recipe(name=name, root=root, tracking=config.Tracking(model=model))
+
+
+def finished(
+    recipe: config.Recipe, store: str, seed: int, value: float, data: str = "shards-1"
+) -> config.Recipe:
+    """A finished pre-training stage."""
+    folder = recipe.folder("pretrain")
+    request = manifest.Request(stage="pretrain", config={"seed": seed}, inputs={"shards": data})
+    manifest.begin(folder, request)
+    run = tracking.start_or_resume(store, "tests", folder, "pretrain", {})
+    tiny_bundle.write(f"{folder}/bundle", seed)
+    counts = {"run_id": run.run_id, "selection": {"metric": "validation_macro_auroc", "value": value}}
+    manifest.publish(folder, request, counts)
+    return recipe
+
+
+def test_the_job_registers_compares_and_says_why(root: str, store: str) -> None:
+    first = finished(recipe(root, "a", "job"), store, 0, 0.8)
+    result = promote.run(first, Options())
+    assert result["model_uri"] == "models:/job/1"
+    assert (result["promoted"], result["alias"]) == (True, "champion")
+    assert promote.run(first, Options()) == result, "the same command again gives the same result"
+    worse = finished(recipe(root, "b", "job"), store, 1, 0.7)
+    result = promote.run(worse, Options())
+    assert (result["model_uri"], result["promoted"], result["alias"]) == ("models:/job/2", False, "candidate")
+    elsewhere = finished(recipe(root, "c", "job"), store, 2, 0.9, data="shards-2")
+    result = promote.run(elsewhere, Options())
+    assert not result["promoted"]
+    assert "validated on other data" in result["reason"]
+    assert registry.resolve("models:/job@champion", store).version == "1"
+    assert promote.run(elsewhere, Options(new=True))["promoted"]
+    assert registry.resolve("models:/job@previous", store).version == "1"
+    tags = registry.resolve("models:/job@champion", store).tags
+    assert tags["selection_rule"] == "highest on the validation split of the pre-training data"
+
+
+def test_the_plan_registers_nothing(root: str, store: str) -> None:
+    plan = promote.run(finished(recipe(root, "d", "planned"), store, 0, 0.8), Options(dry_run=True))
+    assert plan["selection_value"] == "0.8"
+    assert registry.find("models:/planned/1", store) is None
+
+
+def test_the_job_needs_a_finished_pre_training(root: str) -> None:
+    with pytest.raises(config.ConfigError, match=r"run jobs/pretrain\.py first"):
+        promote.run(recipe(root, "nothing", "job"), Options())
+
+
+@pytest.mark.slow
+def test_the_same_through_a_tracking_server(
+    server: str, tmp_path: Path, bundles: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tracking.start_or_resume(server, "tests", str(tmp_path / "stage"), "pretrain", {"seed": 0})
+    run.log_metrics({"loss": 0.5}, 64)
+    again = tracking.start_or_resume(server, "tests", str(tmp_path / "stage"), "pretrain", {"seed": 0})
+    again.log_metrics({"loss": 0.7}, 64)
+    assert [point.value for point in again.client.get_metric_history(run.run_id, "loss")] == [0.5]
+    version = registry.register(bundles[0], run.run_id, tracking_uri=server, model="served")
+    assert registry.register(bundles[0], run.run_id, tracking_uri=server, model="served").version == "1"
+    registry.promote(version, tracking_uri=server, reason="first")
+    same_answers("models:/served@champion", bundles[0], server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    loaded = mlflow.pyfunc.load_model("models:/served@champion")
+    assert loaded.predict(tiny_bundle.ecgs(2), params={"queries": QUERIES}).shape == (2, 2)
+    with pytest.raises(config.ConfigError, match=r"promote\.py first"):
+        registry.load("models:/served@previous", server)
