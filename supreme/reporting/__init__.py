@@ -1,0 +1,1 @@
+"""The report: figures, 12-lead plates and one self-contained page."""
