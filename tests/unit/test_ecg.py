@@ -50,7 +50,7 @@ def test_limb_leads_are_derived_only_when_asked():
     one, two = rng.normal(size=(2, 100))
     chest = rng.normal(size=(6, 100))
     names = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-    with pytest.raises(BadRecord, match="missing_leads.*derive_limb_leads=true"):
+    with pytest.raises(BadRecord, match=r"missing_leads.*derive_limb_leads=true"):
         order_leads(np.vstack([one, two, chest]), names)
     ordered, derived = order_leads(np.vstack([one, two, chest]), names, derive_limb_leads=True)
     assert derived
