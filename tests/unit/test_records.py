@@ -1,0 +1,461 @@
+"""Loaders: each data set's own layout, and files that mean harm."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.io import savemat
+from wfdb_writer import ecg_mv, write_csn, write_ptbxl, write_record
+
+from supreme import config, records, storage
+from supreme.config import ConfigError
+from supreme.ecg import LEADS, MIMIC_LEADS, BadRecord, order_leads
+from supreme.records import Entry, discover, open_source, patient_tenth, split_of
+from supreme.records.simulated import write_mimic_folder
+from supreme.records.wfdb_files import inside, parse_age, read_record
+
+pytestmark = pytest.mark.unit
+
+
+def _open(kind: str, folder: Path, **fields: object) -> records.Source:
+    return open_source(config.Source(kind=kind, uri=str(folder), **fields), seed=0, rate_hz=100)
+
+
+def _entry(header: Path) -> Entry:
+    return Entry("d/1", "d", "d/1", source_uri=str(header.with_suffix("")))
+
+
+def _reason(header: Path) -> str:
+    with pytest.raises(BadRecord) as caught:
+        read_record(_entry(header))
+    return caught.value.reason
+
+
+# --- WFDB
+
+
+@pytest.fixture
+def header(tmp_path):
+    return write_record(tmp_path, "r1", ecg_mv(2), comments=["Dx: 1"])
+
+
+def test_a_record_comes_back_in_millivolts(tmp_path):
+    signal_mv = ecg_mv(3, rate_hz=400)
+    written = write_record(tmp_path, "r1", signal_mv, rate_hz=400, gain=200, comments=["Age: 5", "x"])
+    record, comments = read_record(_entry(written))
+    np.testing.assert_allclose(record.signal_mv, signal_mv, atol=0.5 / 200 + 1e-6)
+    assert (record.leads, record.rate_hz, comments) == (LEADS, 400.0, {"age": "5"})
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("uV", 1e-3), ("µV", 1e-3), ("V", 1e3), ("mV", 1.0)])
+def test_the_headers_unit_is_heeded(header, unit, scale):
+    before = read_record(_entry(header))[0].signal_mv
+    header.write_text(header.read_text().replace("/mV", f"/{unit}"))
+    np.testing.assert_allclose(read_record(_entry(header))[0].signal_mv, before * scale, rtol=1e-6)
+
+
+def test_a_record_that_calls_itself_by_its_file_name_is_read(header):
+    before = read_record(_entry(header))[0].signal_mv
+    header.write_text(header.read_text().replace("r1 12", "r1.mat 12", 1))
+    np.testing.assert_array_equal(read_record(_entry(header))[0].signal_mv, before)
+
+
+def test_a_header_without_length_is_read_to_the_end_of_the_file(header):
+    header.write_text(header.read_text().replace(" 500 1000", " 500", 1))
+    assert read_record(_entry(header))[0].signal_mv.shape == (12, 1000)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("r1.dat", "../../../../etc/passwd", "unsafe_header"),
+        ("r1.dat", "/etc/passwd", "unsafe_header"),
+        ("r1.dat", "..", "unsafe_header"),
+        ("r1.dat", "sub/r1.dat", "unsafe_header"),
+        ("r1.dat", "s3://bucket/x", "unsafe_header"),
+        ("r1.dat", "~r1.dat", "unsafe_header"),
+        ("r1.dat", "r2.dat", "missing_file"),
+        ("r1 12 500 1000", "r1 65 500 1000", "unsafe_header"),
+        ("r1 12 500 1000", "r1 12 500 99999999999", "unsafe_header"),
+        ("r1 12 500 1000", "r1 12 500 " + "9" * 30, "unsafe_header"),
+        ("r1 12 500 1000", "r1/3 12 500 1000", "unreadable"),
+        ("r1 12 500 1000", "r1 11 500 1000", "unreadable"),
+        ("r1 12 500 1000", "r1 12 500 1001", "unreadable"),
+        ("r1 12 500 1000", "r1 12 0 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12 -500 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12 nan 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12 inf 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12", "unknown_rate"),
+        ("r1 12 500 1000", "r1", "unreadable"),
+        ("1000.0(0)/mV", "0(0)/mV", "unknown_gain"),
+        ("1000.0(0)/mV", "nan/mV", "unknown_gain"),
+        ("1000.0(0)/mV", "1000/mmHg", "unknown_unit"),
+        ("dat 16 ", "dat 16x9999999 ", "unsafe_header"),
+        ("dat 16 ", "dat 16:999999999 ", "unsafe_header"),
+        ("dat 16 ", "dat 77 ", "unreadable"),
+        ("dat 16 ", "dat x ", "unreadable"),
+    ],
+)
+def test_a_hostile_or_broken_header_is_refused_with_a_reason(header, old, new, reason):
+    text = header.read_text()
+    assert old in text
+    header.write_text(text.replace(old, new))
+    assert _reason(header) == reason
+
+
+def test_no_file_outside_the_folder_is_opened(tmp_path, header):
+    secret = write_record(tmp_path / "outside", "r1", ecg_mv(2, seed=5))
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    moved = inner / "r1.hea"
+    moved.write_text(header.read_text().replace("r1.dat", f"../outside/{secret.stem}.dat"))
+    assert _reason(moved) == "unsafe_header"
+
+
+def test_broken_files_are_refused_with_a_reason(tmp_path, header):
+    data = header.with_suffix(".dat")
+    whole, text = data.read_bytes(), header.read_text()
+    data.write_bytes(whole[: len(whole) // 2])
+    assert _reason(header) == "unreadable"
+    data.write_bytes(b"")
+    assert _reason(header) == "empty_file"
+    data.unlink()
+    assert _reason(header) == "missing_file"
+    data.mkdir()
+    assert _reason(header) == "missing_file"
+    header.write_text("# only a comment\n")
+    assert _reason(header) == "unreadable"
+    header.write_bytes(bytes(range(256)) * 8)
+    assert _reason(header) == "unreadable"
+    header.write_bytes(b"")
+    assert _reason(header) == "empty_file"
+    header.write_text(text + "#" + "x" * 2_000_000)
+    assert _reason(header) == "unsafe_header"
+    header.unlink()
+    assert _reason(header) == "missing_file"
+
+
+def test_invalid_samples_come_as_nan(header):
+    data = header.with_suffix(".dat")
+    content = np.fromfile(data, "<i2")
+    content[5] = -32768
+    content.tofile(data)
+    assert np.isnan(read_record(_entry(header))[0].signal_mv).sum() == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "x?anonymous=true"])
+def test_a_table_may_not_name_a_record_outside_its_folder(name):
+    with pytest.raises(BadRecord, match="unsafe_path"):
+        inside("/data", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "age"), [("71", 71.0), ("300", 90.0), ("NaN", None), ("", None), ("-1", None), ("Unknown", None)]
+)
+def test_ages(text, age):
+    assert parse_age(text) == age
+
+
+# --- splits
+
+
+@given(st.text(min_size=1))
+def test_all_records_of_a_patient_share_a_split(patient_id):
+    entries = [Entry(f"d/{number}", "d", patient_id) for number in range(3)]
+    assert len({split_of(entry) for entry in entries}) == 1
+
+
+def test_the_split_is_the_same_in_every_version():
+    assert [patient_tenth(f"d/{number}") for number in range(12)] == [1, 4, 4, 5, 3, 0, 5, 9, 8, 2, 3, 5]
+    shares = Counter(split_of(Entry("d/1", "d", f"d/{number}")) for number in range(10_000))
+    assert shares["train"] == pytest.approx(8000, abs=200)
+    assert shares["validation"] == pytest.approx(1000, abs=150)
+
+
+def test_a_data_sets_own_split_wins():
+    assert {split_of(Entry("d/1", "d", f"d/{number}", split="test")) for number in range(50)} == {"test"}
+
+
+# --- PTB-XL
+
+
+def test_ptbxl_folds_patients_and_codes(tmp_path):
+    rows = [{"patient_id": f"{number}.0", "strat_fold": str(1 + number % 10)} for number in range(60)]
+    rows[0] |= {"age": "300.0", "sex": "0", "report": "af. Edit: AFIB 100", "scp_codes": "{'AFIB': 100.0}"}
+    write_ptbxl(tmp_path, rows, seconds=0.1)
+    entries = _open("ptbxl", tmp_path).index()
+    folds = {entry.record_id: int(row["strat_fold"]) for entry, row in zip(entries, rows, strict=True)}
+    for entry in entries:
+        assert (entry.split == "test") == (folds[entry.record_id] >= 9)
+        held_out = patient_tenth(entry.patient_id) == 8
+        assert (entry.split == "validation") == (held_out and folds[entry.record_id] <= 8)
+    assert {entry.split for entry in entries} == {"train", "validation", "test"}
+    first = entries[0]
+    assert (first.record_id, first.patient_id) == ("ptbxl/00001", "ptbxl/0")
+    assert (first.age, first.sex, first.codes, first.report) == (90.0, "M", ("AFIB",), "af. Edit: AFIB 100")
+    assert entries[1].codes == ("NORM", "SR")
+
+
+def test_ptbxl_codes_stand_in_no_other_field(tmp_path):
+    write_ptbxl(tmp_path, [{"scp_codes": "{'PLANTED': 80.0}"}], seconds=0.1)
+    source = _open("ptbxl", tmp_path)
+    (entry,) = source.index()
+    fields = source.read(entry).entry.__dict__
+    assert [name for name, value in fields.items() if "PLANTED" in str(value)] == ["codes"]
+
+
+def test_ptbxl_reads_100_hz_where_500_hz_is_absent(tmp_path):
+    write_ptbxl(tmp_path, [{}], seconds=0.1)
+    shutil.rmtree(tmp_path / "records500")
+    write_record(tmp_path / "records100" / "00000", "00001_lr", ecg_mv(2, rate_hz=100), rate_hz=100)
+    source = _open("ptbxl", tmp_path)
+    assert source.read(source.index()[0]).rate_hz == 100
+
+
+def test_ptbxl_names_the_broken_row_of_its_table(tmp_path):
+    write_ptbxl(tmp_path, [{}, {"strat_fold": "11"}], seconds=0.1)
+    with pytest.raises(ConfigError, match=r"ecg_id 2.*strat_fold 11"):
+        _open("ptbxl", tmp_path).index()
+
+
+# --- CSN, CPSC2018, CinC 2021, MIMIC-IV-ECG
+
+
+def test_csn_codes_age_and_sex_come_with_the_record(tmp_path):
+    write_csn(tmp_path, 2, seconds=0.1)
+    source = _open("csn", tmp_path)
+    entries = source.index()
+    assert [entry.record_id for entry in entries] == ["csn/JS00001", "csn/JS00002"]
+    known = source.read(entries[0]).entry
+    assert (known.codes, known.age, known.sex) == (("427172004", "10370003"), 71.0, "F")
+    assert known.patient_id == known.record_id
+
+
+def test_a_record_without_codes_is_not_taken_for_a_healthy_one(tmp_path):
+    (header,) = write_csn(tmp_path, 1, seconds=0.1)
+    header.write_text("\n".join(line for line in header.read_text().splitlines() if "Dx" not in line))
+    source = _open("csn", tmp_path)
+    with pytest.raises(BadRecord, match="unlabelled"):
+        source.read(source.index()[0])
+
+
+def test_records_of_one_name_in_two_folders_keep_apart(tmp_path):
+    for group in ("g1", "g2"):
+        write_record(tmp_path / group, "x", ecg_mv(0.1))
+    ids = [entry.record_id for entry in _open("cinc2021", tmp_path, name="georgia").index()]
+    assert ids == ["georgia/g1/x", "georgia/g2/x"]
+
+
+def _write_cpsc(folder: Path, names: list[str]) -> None:
+    (folder / "TrainingSet1").mkdir(parents=True)
+    (folder / "REFERENCE.csv").write_text(
+        "Recording,First_label,Second_label,Third_label\nA0001,5,8,\nA0002,1,,\n"
+    )
+    for seed, name in enumerate(names):
+        ecg = {"sex": "Male", "age": 52, "data": ecg_mv(6, seed=seed)}
+        savemat(folder / "TrainingSet1" / f"{name}.mat", {"ECG": ecg})
+
+
+def test_cpsc2018_reads_its_structs_and_only_files_that_are_there(tmp_path):
+    _write_cpsc(tmp_path, ["A0001", "A0009"])
+    source = _open("cpsc2018", tmp_path)
+    first, unknown = source.index()
+    record = source.read(first)
+    assert (record.entry.codes, record.entry.sex, record.entry.age) == (("5", "8"), "M", 52.0)
+    assert (record.leads, record.rate_hz) == (LEADS, 500.0)
+    np.testing.assert_array_equal(record.signal_mv, ecg_mv(6, seed=0))
+    with pytest.raises(BadRecord, match="unlabelled"):
+        source.read(unknown)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty_file"),
+        (b"garbage" * 99, "unreadable"),
+        ({"x": 1}, "unreadable"),
+        ({"ECG": 3}, "unreadable"),
+        ({"ECG": {"sex": "Male", "age": 5, "data": "text"}}, "unreadable"),
+        ({"ECG": {"sex": "Male", "age": 5, "data": np.zeros((8, 9))}}, "missing_leads"),
+        (None, "missing_file"),
+    ],
+)
+def test_cpsc2018_refuses_broken_files_with_a_reason(tmp_path, content, reason):
+    _write_cpsc(tmp_path, ["A0001"])
+    source = _open("cpsc2018", tmp_path)
+    (entry,) = source.index()
+    path = Path(entry.source_uri)
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        savemat(path, content)
+    with pytest.raises(BadRecord) as caught:
+        source.read(entry)
+    assert caught.value.reason == reason
+
+
+def test_mimic_folder_gives_back_what_was_simulated(tmp_path):
+    write_mimic_folder(str(tmp_path), 3, seed=4)
+    drawn = open_source(config.Source(kind="simulated", records=3), seed=4, rate_hz=500)
+    source = _open("mimic_iv_ecg", tmp_path)
+    for entry, original in zip(source.index(), drawn.index(), strict=True):
+        record, truth = source.read(entry), drawn.read(original)
+        assert record.leads == MIMIC_LEADS
+        ordered, _ = order_leads(record.signal_mv, record.leads)
+        np.testing.assert_allclose(ordered, truth.signal_mv, atol=0.5 / 200 + 1e-4)
+        assert record.entry.report.split("\n") == [line for line in truth.entry.report.split("\n") if line]
+
+
+def test_mimic_without_its_statements_says_what_is_missing(tmp_path):
+    write_mimic_folder(str(tmp_path), 1, seed=4)
+    (tmp_path / "machine_measurements.csv").unlink()
+    with pytest.raises(ConfigError, match=r"machine_measurements\.csv"):
+        _open("mimic_iv_ecg", tmp_path)
+
+
+# --- opening and finding
+
+
+def test_a_limit_takes_the_first_by_id(tmp_path):
+    write_csn(tmp_path, 3, seconds=0.1)
+    assert [entry.record_id for entry in _open("csn", tmp_path, records=2).index()] == [
+        "csn/JS00001",
+        "csn/JS00002",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["ptbxl", "csn", "cpsc2018", "mimic_iv_ecg"])
+def test_wrong_folders_are_named(tmp_path, kind):
+    with pytest.raises(ConfigError, match="nowhere is not a folder"):
+        _open(kind, tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=str(tmp_path)):
+        _open(kind, tmp_path)
+    with pytest.raises(ConfigError, match="uri=FOLDER"):
+        open_source(config.Source(kind=kind), seed=0, rate_hz=100)
+
+
+def _write_all(folder: Path) -> None:
+    write_ptbxl(folder / "physionet" / "ptb-xl" / "1.0.3", [{}], seconds=0.1)
+    write_csn(folder / "csn-here", 1, seconds=0.1)
+    _write_cpsc(folder / "cpsc", ["A0001"])
+    for member in ("georgia", "ptb", "unknown_member"):
+        write_record(folder / "cinc" / "training" / member / "g1", "x", ecg_mv(0.1))
+    (folder / "cinc" / "training" / "ningbo").mkdir()
+    write_mimic_folder(str(folder / "mimic"), 1, seed=0)
+
+
+def test_discovery_finds_every_layout_and_only_those(tmp_path):
+    _write_all(tmp_path)
+    found = discover(str(tmp_path))
+    assert [(source.kind, source.dataset) for source in found] == [
+        ("cpsc2018", "cpsc2018"),
+        ("csn", "csn"),
+        ("cinc2021", "georgia"),
+        ("mimic_iv_ecg", "mimic_iv_ecg"),
+        ("cinc2021", "ptb"),
+        ("ptbxl", "ptbxl"),
+    ]
+    assert all(len(open_source(source, 0, 100).index()) == 1 for source in found)
+    assert [source.dataset for source in discover(str(tmp_path / "cinc" / "training" / "georgia"))] == [
+        "georgia"
+    ]
+
+
+def test_discovery_says_what_it_looked_for(tmp_path):
+    with pytest.raises(ConfigError, match=r"(?s)no data set found.*ptbxl_database\.csv.*record_list\.csv"):
+        discover(str(tmp_path))
+    with pytest.raises(ConfigError, match="not a folder"):
+        discover(str(tmp_path / "nowhere"))
+
+
+def test_two_copies_of_a_data_set_are_refused(tmp_path):
+    for version in ("1", "2"):
+        write_csn(tmp_path / version, 1, seconds=0.1)
+    with pytest.raises(ConfigError, match="holds 'csn' twice"):
+        discover(str(tmp_path))
+
+
+def test_a_data_set_that_is_trained_and_evaluated_on_is_built_once(tmp_path):
+    write_csn(tmp_path / "a", 1, seconds=0.1)
+    recipe = config.parse(
+        {
+            "real": str(tmp_path),
+            "sources": [{"kind": "csn", "uri": f"{tmp_path}/a/"}, {"kind": "simulated", "records": 1}],
+        }
+    )
+    assert [source.dataset for source in records.all_sources(recipe)] == ["csn", "simulated"]
+    elsewhere = config.Source(kind="csn", uri=str(tmp_path / "b"))
+    with pytest.raises(ConfigError, match="two sources are called 'csn'"):
+        records.all_sources(recipe.model_copy(update={"sources": (elsewhere,)}))
+
+
+# --- object storage
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    uri = f"s3://bucket/data?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    urlopen(Request(f"http://{host}:{port}/bucket", method="PUT")).close()
+    yield uri
+    server.stop()
+
+
+def test_a_data_set_in_object_storage_reads_like_a_local_one(tmp_path, bucket):
+    write_csn(tmp_path, 2, seconds=0.5)
+    for name in storage.list_files(str(tmp_path)):
+        storage.write_bytes(storage.join(bucket, name), (tmp_path / name).read_bytes())
+    (found,) = discover(bucket)
+    remote, local = open_source(found, 0, 100), _open("csn", tmp_path)
+    for there, here in zip(remote.index(), local.index(), strict=True):
+        assert there.record_id == here.record_id
+        np.testing.assert_array_equal(remote.read(there).signal_mv, local.read(here).signal_mv)
+
+
+# --- real records
+
+
+@pytest.mark.real
+def test_real_data_sets_are_found_and_every_record_reads(realdata):
+    expected = {"ptbxl": 485, "csn": 46, "cpsc2018": 11, "cpsc_2018": 15, "cpsc_2018_extra": 29}
+    found = discover(str(realdata))
+    assert {source.dataset: len(open_source(source, 0, 100).index()) for source in found} == expected
+    for source in found:
+        opened = open_source(source, 0, 100)
+        for entry in opened.index()[:: 1 if source.kind != "ptbxl" else 20]:
+            record = opened.read(entry)
+            ordered, derived = order_leads(record.signal_mv, record.leads)
+            assert record.rate_hz == 500
+            assert not derived
+            assert record.entry.codes
+            # Millivolts: III = II - I holds only where all leads share one scale, and a QRS has this size.
+            assert np.median(np.abs(ordered[2] - (ordered[1] - ordered[0]))) < 0.01, entry.record_id
+            assert 0.2 < np.ptp(ordered[1]) < 30, entry.record_id
+
+
+@pytest.mark.real
+def test_the_same_recording_in_two_data_sets_is_the_same_signal(realdata):
+    opened = {source.dataset: open_source(source, 0, 100) for source in discover(str(realdata))}
+    pairs = 0
+    for entry in opened["cpsc2018"].index():
+        local = entry.record_id.rpartition("/")[2]
+        for twin in opened["cpsc_2018"].index():
+            if twin.record_id.rpartition("/")[2] == local:
+                first, second = opened["cpsc2018"].read(entry), opened["cpsc_2018"].read(twin)
+                np.testing.assert_allclose(first.signal_mv, second.signal_mv, atol=0.0011)
+                pairs += 1
+    assert pairs
