@@ -7,7 +7,7 @@ recording of the splits that were used in pre-training is left out wherever it t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from supreme.shards.read import Shards
 
 RESULTS = "results.json"
 POOLED = "pooled"
+#: One core of a laptop, the model of the demo recipe.
+_RECORDS_PER_SECOND = 100
 
 logger = log.get("evaluation")
 
@@ -107,6 +109,35 @@ def datasets(recipe: config.Recipe) -> list[DataSet]:
     return sorted(found, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))
 
 
+def plan(recipe: config.Recipe) -> dict[str, Any]:
+    """What `run` would do: the model, and how many records of which data sets."""
+    model = target(recipe)
+    chosen = datasets(recipe)
+    records = {data.name: sum(group.rows for group in data.shards.row_groups(data.splits)) for data in chosen}
+    return {
+        "model_uri": model.uri,
+        "folder": folder_of(recipe, model),
+        "records": records,
+        "seconds": round(sum(records.values()) / _RECORDS_PER_SECOND) + 10,
+    }
+
+
+def table(parts: Mapping[str, Any]) -> list[str]:
+    """Lines for the console: macro AUROC of every data set."""
+    lines = [f"{'':28} {'macro AUROC':24} {'seen':11} {'unseen':11} records"]
+    for name, part in parts.items():
+        macro = part["macro"]
+        low, high = macro["headline"]["low"], macro["headline"]["high"]
+        interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
+        cells = [f"{_text(macro['headline'])}{interval}", _text(macro["seen"]), _text(macro["unseen"])]
+        lines.append(f"{name:28} {cells[0]:24} {cells[1]:11} {cells[2]:11} {part['records']:,}")
+    return lines
+
+
+def _text(macro: Mapping[str, Any]) -> str:
+    return "-" if macro["auroc"] is None else f"{macro['auroc']:.3f} ({macro['classes']})"
+
+
 def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> manifest.Manifest:
     """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
 
@@ -126,9 +157,11 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
         raise config.ConfigError("nothing to evaluate on: no record with labels; give real=FOLDER")
     loaded = registry.load(model.uri, model.store)
     tables = [_score(loaded, folder, part, _conditions(parts)) for part in parts]
-    found = _header(recipe, model, loaded.vocabulary.ids, parts) | {
-        "datasets": _summaries(recipe, loaded.vocabulary.ids, parts, tables)
-    }
+    rounds = _rounds(parts)
+    for bench, _ in rounds:
+        _keep_labels(folder, bench)
+    seen = loaded.vocabulary.ids
+    found = _header(recipe, model, seen, parts) | {"datasets": _summaries(recipe, seen, rounds, tables)}
     storage.write_json(storage.join(folder, RESULTS), found)
     _track(model, found, storage.join(folder, RESULTS))
     return manifest.publish(folder, request, {part.data.name: len(part.bench.record_ids) for part in parts})
@@ -174,24 +207,32 @@ def _conditions(parts: list[_Part]) -> list[str]:
 
 
 def _score(model: zeroshot.QueryModel, folder: str, part: _Part, conditions: list[str]) -> pa.Table:
-    """Scores and labels of one data set, both kept as Parquet."""
-    bench, name = part.bench, f"{part.data.name}.parquet"
-    labels = {condition: bench.labels[:, c] for c, condition in enumerate(bench.conditions)}
-    ids = {"record_id": list(bench.record_ids), "patient_id": list(bench.patients)}
-    zeroshot.write(storage.join(folder, "labels", name), pa.table(ids | labels))
-    uri = storage.join(folder, "scores", name)
+    uri = storage.join(folder, "scores", f"{part.data.name}.parquet")
     return zeroshot.cached(uri, part.data.shards, model, conditions, part.data.splits)
 
 
-def _summaries(
-    recipe: config.Recipe, seen: Collection[str], parts: list[_Part], tables: list[pa.Table]
-) -> dict[str, Any]:
-    """One summary a data set, and one of all real data sets pooled."""
-    rounds = [(part.bench, part.literal) for part in parts]
+def _rounds(parts: list[_Part]) -> list[tuple[Benchmark, Benchmark]]:
+    """Every data set, then all real ones pooled: labels, and labels taken literally."""
     real = [part for part in parts if part.data.kind != "simulated"]
-    if real:
-        pooled = benchmarks.pool([part.bench for part in real], POOLED)
-        rounds.append((pooled, benchmarks.pool([part.literal for part in real], POOLED)))
+    alone = [(part.bench, part.literal) for part in parts]
+    if not real:
+        return alone
+    pooled = benchmarks.pool([part.bench for part in real], POOLED)
+    return [*alone, (pooled, benchmarks.pool([part.literal for part in real], POOLED))]
+
+
+def _keep_labels(folder: str, bench: Benchmark) -> None:
+    ids = {"record_id": list(bench.record_ids), "patient_id": list(bench.patients)}
+    labels = {condition: bench.labels[:, c] for c, condition in enumerate(bench.conditions)}
+    zeroshot.write(storage.join(folder, "labels", f"{bench.dataset}.parquet"), pa.table(ids | labels))
+
+
+def _summaries(
+    recipe: config.Recipe,
+    seen: Collection[str],
+    rounds: list[tuple[Benchmark, Benchmark]],
+    tables: list[pa.Table],
+) -> dict[str, Any]:
     settings = recipe.evaluation
     found = {}
     for bench, literal in rounds:

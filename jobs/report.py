@@ -1,0 +1,28 @@
+"""Write the evaluation of a model as one self-contained HTML page with figures and 12-lead plates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supreme.config import Recipe
+from supreme.job import Options, main
+
+
+def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    """Report on `evaluation.model_uri` (the champion when empty), which must be evaluated already."""
+    from supreme.evaluation import stage
+    from supreme.reporting import page
+
+    if options.dry_run:
+        model = stage.target(recipe)
+        return {
+            "model_uri": model.uri,
+            "evaluation": stage.folder_of(recipe, model),
+            "plates": recipe.evaluation.plates,
+        }
+    uri, made = page.write(recipe, new=options.new)
+    return {"report": uri, **made.counts}
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")

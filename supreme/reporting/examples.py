@@ -1,0 +1,128 @@
+"""Which ECGs the report shows: for a few conditions the clearest hit, the worst miss, the worst false alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from supreme.ecg import to_millivolts
+from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE
+from supreme.shards.read import Shards, signals_uv
+
+Kind = Literal["hit", "miss", "false alarm"]
+KINDS: tuple[Kind, ...] = ("hit", "miss", "false alarm")
+TOP_QUERIES = 6
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and labels of the same records."""
+
+    record_ids: tuple[str, ...]
+    scores: dict[str, np.ndarray]
+    """Condition -> `(N,)` probabilities; every condition that was asked."""
+    labels: dict[str, np.ndarray]
+    """Condition -> `(N,)` 1, 0, -1; the conditions that are annotated here."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One ECG to show."""
+
+    kind: Kind
+    condition: str
+    record_id: str
+    score: float
+    above: float
+    """Share of the annotated records without the condition that score lower."""
+    top: tuple[tuple[str, float, bool], ...]
+    """Conditions with the highest probabilities, and whether the record is labelled with them."""
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ecg:
+    """A record as it stands in the shards."""
+
+    signal_mv: np.ndarray
+    n_valid: int
+    codes: tuple[str, ...]
+
+
+def align(scores: pa.Table, labels: pa.Table) -> Scored:
+    """Scores in the order of the labels; records without labels are left out."""
+    ids = labels.column("record_id").to_pylist()
+    rows = pc.index_in(labels.column("record_id"), value_set=scores.column("record_id").combine_chunks())
+    taken = scores.take(rows)
+    return Scored(
+        tuple(ids),
+        {name: taken.column(name).to_numpy() for name in scores.column_names if name != "record_id"},
+        {
+            name: labels.column(name).to_numpy()
+            for name in labels.column_names
+            if name not in ("record_id", "patient_id")
+        },
+    )
+
+
+def conditions_to_show(conditions: Mapping[str, Mapping[str, Any]], count: int) -> list[str]:
+    """Seen headline conditions from the best to the worst AUROC, evenly spaced in rank."""
+    rows = [(row["auroc"], name) for name, row in conditions.items() if row["headline"] and row["seen"]]
+    ranked = [name for _, name in sorted(rows, reverse=True)]
+    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
+    return [ranked[place] for place in places]
+
+
+def choose(scored: Scored, conditions: Sequence[str], count: int) -> list[Example]:
+    """At most ``count`` examples, no record twice."""
+    found: list[Example] = []
+    for condition in conditions:
+        for kind in KINDS:
+            example = _extreme(scored, condition, kind, {item.record_id for item in found})
+            if example and len(found) < count:
+                found.append(example)
+    return found
+
+
+def load(shards: Shards, record_ids: Sequence[str]) -> dict[str, Ecg]:
+    """The named records; only row groups that hold one are read with their signals."""
+    wanted = pa.array(record_ids, pa.string())
+    found: dict[str, Ecg] = {}
+    for group in shards.row_groups():
+        hit = pc.is_in(shards.read_row_group(group, ["record_id"]).column("record_id"), wanted)
+        if not pc.any(hit).as_py():
+            continue
+        columns = ["record_id", "signal", "n_valid", "codes"]
+        table = shards.read_row_group(group, columns).filter(hit)
+        signals = to_millivolts(signals_uv(table, shards.samples))
+        for signal_mv, row in zip(signals, table.drop_columns(["signal"]).to_pylist(), strict=True):
+            found[row["record_id"]] = Ecg(signal_mv, row["n_valid"], tuple(row["codes"]))
+    return found
+
+
+def _extreme(scored: Scored, condition: str, kind: Kind, taken: set[str]) -> Example | None:
+    """The highest positive (hit), the lowest positive (miss) or the highest negative (false alarm)."""
+    wanted, sign = (NEGATIVE if kind == "false alarm" else POSITIVE), (1 if kind == "miss" else -1)
+    scores, given = scored.scores[condition], scored.labels[condition]
+    rows = [row for row in np.flatnonzero(given == wanted) if scored.record_ids[row] not in taken]
+    if not rows:
+        return None
+    row = min(rows, key=lambda row: (sign * scores[row], scored.record_ids[row]))
+    negatives = scores[given == NEGATIVE]
+    probabilities = {name: float(values[row]) for name, values in scored.scores.items()}
+    labels = tuple(name for name, values in scored.labels.items() if values[row] == POSITIVE)
+    top = sorted(probabilities, key=lambda name: -probabilities[name])[:TOP_QUERIES]
+    return Example(
+        kind,
+        condition,
+        scored.record_ids[row],
+        float(scores[row]),
+        float((negatives < scores[row]).mean()) if len(negatives) else float("nan"),
+        tuple((name, probabilities[name], name in labels) for name in top),
+        labels,
+    )

@@ -1,0 +1,212 @@
+"""One self-contained HTML page from an evaluation: numbers, figures, plates and where they come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+
+from supreme import config, manifest, storage
+from supreme.evaluation import metrics, stage, zeroshot
+from supreme.evaluation.results import display_name
+from supreme.reporting import examples, figures, plates
+
+PAGE = "report.html"
+_TITLES = {
+    stage.POOLED: "All real data sets, pooled",
+    "simulated": "Simulated ECGs",
+    "ptbxl": "PTB-XL",
+    "csn": "CSN (Chapman-Shaoxing, Ningbo)",
+    "cpsc2018": "CPSC2018",
+    "cpsc_2018": "CinC 2021: CPSC2018",
+    "cpsc_2018_extra": "CinC 2021: CPSC-Extra",
+    "georgia": "CinC 2021: Georgia",
+    "ptb": "CinC 2021: PTB",
+    "ptb-xl": "CinC 2021: PTB-XL",
+    "chapman_shaoxing": "CinC 2021: Chapman-Shaoxing",
+    "ningbo": "CinC 2021: Ningbo",
+}
+_MOST_ROC_CURVES = 36
+
+
+def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> tuple[str, manifest.Manifest]:
+    """Write `report/report.html` for the evaluation of a model; URI of the page and its manifest.
+
+    A page of another evaluation is replaced: it can be made again at any time.
+
+    Raises:
+        ConfigError: the model was not evaluated yet.
+    """
+    model = stage.target(recipe, model_uri)
+    evaluated = stage.folder_of(recipe, model)
+    made = manifest.require(evaluated, "evaluate")
+    course = storage.join(recipe.folder("pretrain"), "metrics.jsonl")
+    lines = storage.read_bytes(course) if storage.exists(course) else b""
+    folder = recipe.folder("report")
+    request = manifest.Request(
+        stage="report",
+        config={"plates": recipe.evaluation.plates},
+        inputs={"evaluation": made.digest(), "metrics": storage.sha256(lines)},
+    )
+    earlier = manifest.read(folder)
+    same = earlier is not None and (earlier.config, earlier.inputs) == (request.config, request.inputs)
+    finished = manifest.begin(folder, request, new=new or not same)
+    uri = storage.join(folder, PAGE)
+    if finished is None:
+        found = storage.read_json(storage.join(evaluated, stage.RESULTS))
+        scored = _scored(evaluated, found)
+        html = render(
+            found,
+            curves=_curves(found, scored),
+            course=[json.loads(line) for line in lines.splitlines()],
+            shown=_plates(recipe, found, scored),
+            origin={"evaluated": made.created, "code_version": made.code_version},
+        )
+        storage.write_bytes(uri, html.encode())
+        finished = manifest.publish(folder, request, {"bytes": len(html.encode())})
+    return uri, finished
+
+
+def render(
+    found: Mapping[str, Any],
+    *,
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    course: Sequence[Mapping[str, Any]],
+    shown: Sequence[Mapping[str, Any]],
+    origin: Mapping[str, str],
+) -> str:
+    """The page.
+
+    Args:
+        found: `results.json`.
+        curves: data set -> ROC curves for `figures.roc_grid`.
+        course: lines of pre-training's `metrics.jsonl`; empty leaves the section out.
+        shown: plates, from `_plates`.
+        origin: what else stands under provenance.
+    """
+    parts = found["datasets"]
+    order = sorted(parts, key=lambda name: (name != stage.POOLED, name != "simulated"))
+    lowest = min(
+        (row["low"] or 1 for part in parts.values() for row in part["conditions"].values()), default=1
+    )
+    calibrated = [name for name in ("simulated", stage.POOLED) if name in parts] or order[:1]
+    return _template().render(
+        found=found,
+        model=found["model"],
+        datasets=[_dataset(name, parts[name], found) for name in order],
+        axis=_axis(min(0.4, lowest)),
+        roc={_title(name): figures.roc_grid(curves[name]) for name in order if curves.get(name)},
+        calibration=figures.calibration({_title(name): parts[name]["calibration"] for name in calibrated}),
+        training=figures.training(course) if course else "",
+        plates=shown,
+        origin=origin,
+        seen_color=figures.SEEN,
+        unseen_color=figures.UNSEEN,
+    )
+
+
+def _dataset(name: str, part: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    rows = sorted(
+        part["conditions"].values(),
+        key=lambda row: (not row["headline"], -(row["auroc"] if row["auroc"] is not None else -1)),
+    )
+    splits = found["data"].get(name, {}).get("splits", [])
+    return {**part, "id": name, "title": _title(name), "rows": rows, "splits": splits}
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name)
+
+
+class _Axis:
+    """Where an AUROC stands in the interval column, in a viewBox 100 wide."""
+
+    def __init__(self, low: float) -> None:
+        self.low = low
+        tenths = range(round(low * 10), 11)
+        self.ticks = [tenth / 10 for tenth in tenths]
+
+    def x(self, value: float) -> float:
+        return round(2 + 96 * (max(value, self.low) - self.low) / (1 - self.low), 2)
+
+
+def _axis(lowest: float) -> _Axis:
+    return _Axis(max(0.0, int(lowest * 10) / 10))
+
+
+def _scored(folder: str, found: Mapping[str, Any]) -> dict[str, examples.Scored]:
+    """Scores and labels by data set, the pool included."""
+    tables = [zeroshot.read(storage.join(folder, "scores", f"{name}.parquet")) for name in found["data"]]
+    scores = pa.concat_tables(tables)
+    return {
+        name: examples.align(scores, zeroshot.read(storage.join(folder, "labels", f"{name}.parquet")))
+        for name in found["datasets"]
+    }
+
+
+def _curves(
+    found: Mapping[str, Any], scored: Mapping[str, examples.Scored]
+) -> dict[str, list[dict[str, Any]]]:
+    """ROC curves of the headline classes, most positives first, of the pool and of the simulated ECGs."""
+    curves = {}
+    for name in (stage.POOLED, "simulated"):
+        if name in scored:
+            rows = [
+                (row["positives"], c)
+                for c, row in found["datasets"][name]["conditions"].items()
+                if row["headline"]
+            ]
+            chosen = [condition for _, condition in sorted(rows, reverse=True)][:_MOST_ROC_CURVES]
+            curves[name] = [_roc(found["datasets"][name]["conditions"][c], scored[name], c) for c in chosen]
+    return curves
+
+
+def _roc(row: Mapping[str, Any], scored: examples.Scored, condition: str) -> dict[str, Any]:
+    false, true = metrics.roc_curve(metrics.rank(scored.scores[condition], scored.labels[condition]))
+    return {**row, "false": false, "true": true}
+
+
+def _plates(
+    recipe: config.Recipe, found: Mapping[str, Any], scored: Mapping[str, examples.Scored]
+) -> list[dict[str, Any]]:
+    """Plates of real ECGs, or of simulated ones where nothing else was evaluated."""
+    count, name = recipe.evaluation.plates, stage.POOLED if stage.POOLED in scored else next(iter(scored))
+    conditions = examples.conditions_to_show(
+        found["datasets"][name]["conditions"], -(-count // len(examples.KINDS))
+    )
+    chosen = examples.choose(scored[name], conditions, count)
+    shards = {data.name: data.shards for data in stage.datasets(recipe)}
+    shown = []
+    for item in chosen:
+        folder = shards[item.record_id.partition("/")[0]]
+        ecg = examples.load(folder, [item.record_id])[item.record_id]
+        figure = plates.plate(ecg.signal_mv, folder.rate_hz, ecg.n_valid)
+        width_mm, height_mm = (25.4 * inches for inches in figure.get_size_inches())
+        shown.append(
+            {
+                "example": item,
+                "condition": display_name(item.condition),
+                "labels": [display_name(label) for label in item.labels],
+                "codes": ecg.codes,
+                "top": [(display_name(c), p, true) for c, p, true in item.top],
+                "image": figures.png(figure),
+                "width_mm": round(width_mm, 2),
+                "height_mm": round(height_mm, 2),
+            }
+        )
+    return shown
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("supreme.reporting", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
