@@ -22,7 +22,8 @@ from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary
 from supreme.text import TextEncoder, open_encoder
 from supreme.training import state as checkpoints
-from supreme.training.data import Corpus, Queries, read_vocabulary, shard_folders
+from supreme.training.corpus import Corpus
+from supreme.training.data import Queries, read_vocabulary, shard_folders
 from supreme.training.loop import train_loop
 from supreme.training.order import Order
 from supreme.training.step import TrainingStopped
@@ -195,6 +196,16 @@ class _Recorder(ray.train.UserCallback):
                 raise cause
 
 
+class _Trainer(ray.train.torch.TorchTrainer):
+    """In a local session there is no dashboard, and Ray's cleaner could only warn of that each second."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        if os.environ.get("RAY_ADDRESS"):
+            return callbacks
+        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+
 def _fit(
     recipe: config.Recipe,
     asked: manifest.Request,
@@ -204,7 +215,7 @@ def _fit(
 ) -> ray.train.Checkpoint:
     training = recipe.training
     system, path = storage.filesystem(storage.join(folder, RAY_FOLDER))
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = _Trainer(
         train_loop,
         train_loop_config={
             "recipe": recipe.model_dump(mode="json"),
@@ -220,7 +231,8 @@ def _fit(
             storage_filesystem=system,
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-            callbacks=callbacks,
+            callbacks=callbacks,  # type: ignore[arg-type]
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
         ),
     )
     try:

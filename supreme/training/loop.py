@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,7 +22,8 @@ from supreme import log
 from supreme.config import ConfigError, Recipe
 from supreme.models.supreme import SupremeModel
 from supreme.training import state as checkpoints
-from supreme.training.data import Corpus, Labels, Queries, read_vocabulary
+from supreme.training.corpus import Corpus
+from supreme.training.data import Labels, Queries, read_vocabulary
 from supreme.training.order import Order, replay
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.validate import to_batch, validate
@@ -41,6 +44,8 @@ def train_loop(config: dict[str, Any]) -> None:
     ``labels`` (folder), ``queries`` (file). All paths are absolute.
     """
     log.configure()
+    for name in ("ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.training.threads_per_worker)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -122,8 +127,7 @@ def _stream_windows(
 
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True
-    # Every worker runs its own execution and would take the whole cluster for its own: give each a fair share
-    # of what the workers leave. Two tasks keep ahead of any step.
+    # Every worker runs its own execution, and each would take the whole cluster for its own.
     data.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=_reading_cpus(world))
     data.enable_progress_bars = False
     dataset = ray.data.range(len(starts), override_num_blocks=len(starts)).map_batches(
@@ -133,8 +137,10 @@ def _stream_windows(
 
 
 def _reading_cpus(world: int) -> float:
-    total = ray.cluster_resources().get("CPU", 1.0)
-    return float(max(1, min(4, math.floor((total - world) / world))))
+    """Reading tasks at once: the idle cores of this node, within what the workers leave of the cluster."""
+    idle = (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size() - torch.get_num_threads()
+    left = (ray.cluster_resources().get("CPU", 1.0) - world) // world
+    return float(max(1, min(4, idle, left)))
 
 
 @dataclass
@@ -176,7 +182,9 @@ class _Run:
             batch, waited = self._next(batches)
             began = time.monotonic()
             # The count of steps, and with it every random draw, goes on when the number of workers changes.
-            found = self.learner.step(batch, state.steps + step - first, samples, total)
+            found = self.learner.step(
+                batch, state.steps + step - first, samples + order.global_batch // 2, total
+            )
             sums.steps, sums.loss = sums.steps + 1, sums.loss + found["loss"]
             sums.loader_s, sums.step_s = sums.loader_s + waited, sums.step_s + time.monotonic() - began
             after = samples + order.global_batch
@@ -205,6 +213,7 @@ class _Run:
     def _report(self, state: checkpoints.State, sums: _Sums, found: dict[str, float]) -> checkpoints.State:
         """Validate, write the checkpoint (rank 0) and report; a barrier for all workers."""
         training_s = time.monotonic() - sums.since
+        self.learner.share_statistics()
         metrics: dict[str, Any] = {
             "samples_seen": state.samples_seen,
             "epoch": round(state.epoch, 6),

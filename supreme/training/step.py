@@ -101,7 +101,7 @@ class Learner:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16")
 
     def step(self, batch: Batch, step: int, samples: int, total_samples: float) -> dict[str, float]:
-        """Train on one batch; ``samples`` are the records seen before it, by all workers.
+        """Train on one batch; ``samples`` (seen by all workers) is the place in the learning-rate schedule.
 
         Raises:
             TrainingStopped: on all workers and before the update, when a loss or gradient is not finite.
@@ -141,6 +141,16 @@ class Learner:
         return entity_loss(
             logits.float(), codes == PRESENT, codes == UNCERTAIN, self.training, self.positive_rate
         )
+
+    @torch.no_grad()
+    def share_statistics(self) -> None:
+        """Give all workers rank 0's running statistics of normalisation: those that a checkpoint holds.
+
+        Each worker updates them with its own records, so that a resumed run would validate differently.
+        """
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            for buffer in [*self.averaged.buffers(), *self.model.buffers()]:
+                dist.broadcast(buffer, src=0)
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

@@ -11,7 +11,8 @@ import torch.distributed as dist
 from scipy.stats import rankdata
 
 from supreme.shards.read import signals_uv
-from supreme.training.data import PRESENT, UNCERTAIN, Corpus, Labels
+from supreme.training.corpus import Corpus
+from supreme.training.data import PRESENT, UNCERTAIN, Labels
 from supreme.training.step import Batch, Learner
 
 #: Enough for a macro AUROC to a tenth of a percent; a large corpus is thinned to about this many.
