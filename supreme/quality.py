@@ -18,7 +18,7 @@ FLAT_MV = 0.01
 STILL_FRACTION = 0.95
 MAX_BAD_LEADS = N_LEADS // 2
 #: An extreme value held this long is the recorder's limit, not a wave.
-SATURATION_S, SATURATION_MV = 0.04, 1.0
+SATURATION_S, SATURATION_MV = 0.025, 1.0
 EINTHOVEN_MV = 0.1
 
 
@@ -74,7 +74,7 @@ def _breaks_einthoven(signal_mv: np.ndarray, flat: np.ndarray) -> bool:
         return False
     one, two, three = signal_mv[:3]
     rest = three - (two - one)
-    return bool(np.percentile(np.abs(rest - np.median(rest)), 95) > EINTHOVEN_MV)
+    return bool(np.percentile(np.abs(rest - np.median(rest)), 99) > EINTHOVEN_MV)
 
 
 def _names(which: np.ndarray) -> str:

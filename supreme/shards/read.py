@@ -117,6 +117,7 @@ def _chunk_uv(chunk: pa.BinaryArray, samples: int) -> np.ndarray:
     if chunk.null_count or (np.diff(offsets) != width).any():
         raise ValueError(f"a signal is not {N_LEADS} x {samples} int16: these shards have another length")
     flat = np.frombuffer(data, "<i2", count=len(chunk) * N_LEADS * samples, offset=int(offsets[0]))
+    flat.flags.writeable = False
     return flat.reshape(len(chunk), N_LEADS, samples)
 
 
