@@ -34,7 +34,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         tags={**selection.tags(), "recipe": recipe.name, "code_version": made.code_version},
     )
     champion = registry.find(f"models:/{model}@{registry.CHAMPION}", store)
-    if champion is not None and champion.version == version.version:
+    if champion is not None and registry.same(champion, version):
         promoted, reason = True, champion.tags.get("promotion_reason", "it is the champion already")
     else:
         promoted, reason = registry.judge(selection, champion, new_data=options.new)

@@ -117,6 +117,11 @@ def find(uri: str, tracking_uri: str | None = None) -> ModelVersion | None:
         return None
 
 
+def same(one: ModelVersion | None, other: ModelVersion) -> bool:
+    """Whether two answers of the registry mean one version (its number is int or str, by kind of store)."""
+    return one is not None and int(one.version) == int(other.version)
+
+
 def register(
     folder: str, run_id: str, *, tracking_uri: str, model: str, tags: Mapping[str, Any] | None = None
 ) -> ModelVersion:
@@ -151,7 +156,7 @@ def register(
         version = client.create_model_version(model, source, run_id, tags=texts | {SHA256: digest})
         logger.info("registered %s as version %s of %s", folder, version.version, model)
     champion = find(f"models:/{model}@{CHAMPION}", tracking_uri)
-    if champion is None or champion.version != version.version:
+    if not same(champion, version):
         client.set_registered_model_alias(model, CANDIDATE, version.version)
     return client.get_model_version(model, version.version)
 
@@ -160,7 +165,7 @@ def promote(version: ModelVersion, *, tracking_uri: str, reason: str) -> None:
     """Give a version the alias `champion`; the champion before it becomes `previous`."""
     client = _client(tracking_uri)
     champion = find(f"models:/{version.name}@{CHAMPION}", tracking_uri)
-    if champion is not None and champion.version != version.version:
+    if champion is not None and not same(champion, version):
         client.set_registered_model_alias(version.name, PREVIOUS, champion.version)
     client.set_model_version_tag(version.name, version.version, "promotion_reason", log.redact(reason))
     client.set_registered_model_alias(version.name, CHAMPION, version.version)

@@ -32,8 +32,13 @@ def queries() -> tuple[Vocabulary, dict[str, list[str]], np.ndarray]:
 
 
 def network(seed: int = 0) -> SupremeModel:
+    """An untrained network with weights so large that its logits react to ECG and query."""
     torch.manual_seed(seed)
-    return SupremeModel(RECIPE.model, encoder().dim, RECIPE.shards.samples).eval()
+    model = SupremeModel(RECIPE.model, encoder().dim, RECIPE.shards.samples).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(3 if weight.ndim > 1 else 1)
+    return model
 
 
 def write(folder: object, seed: int = 0) -> str:
