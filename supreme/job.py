@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_MODEL_CODE_EXECUTION": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "TOKENIZERS_PARALLELISM": "false",
@@ -87,6 +88,7 @@ def ray_session() -> Iterator[None]:
     local = not os.environ.get("RAY_ADDRESS")
     # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a two-core laptop.
     ray.init(
+        address="local" if local else None,  # not whatever cluster someone has started on this machine
         num_cpus=max(8, os.cpu_count() or 1) if local else None,
         include_dashboard=False if local else None,
         logging_level="WARNING",

@@ -1,0 +1,312 @@
+"""Shards from end to end on Ray Data: nothing lost, nothing half-written, the same bytes after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from wfdb_writer import ecg_mv, write_csn, write_record
+
+from supreme import config, job, manifest, records, storage
+from supreme import signal as ecg_signal
+from supreme.config import ConfigError, Recipe, Source
+from supreme.ecg import LEADS, order_leads
+from supreme.shards import build
+from supreme.shards.read import Shards, signals_uv
+from supreme.shards.schema import SCHEMA
+
+pytestmark = pytest.mark.ray
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+SIMULATED = Source(kind="simulated", records=300)
+DX = ["Age: 60", "Sex: Male", "Dx: 426783006"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_session() -> Iterator[None]:
+    with job.ray_session():
+        yield
+
+
+def _recipe(root: Path, **shards: object) -> Recipe:
+    section = {"records_per_shard": 10, "row_group_size": 4} | shards
+    return config.parse({"name": "t", "root": str(root), "seed": 3, "shards": section})
+
+
+def _folder(recipe: Recipe, source: Source) -> Path:
+    return Path(build.folder_of(recipe, source))
+
+
+def _hashes(made: manifest.Manifest) -> dict[str, str]:
+    return {name: entry.sha256 for name, entry in made.files.items()}
+
+
+def _rejected(folder: Path) -> dict[str, str]:
+    tables = [pq.read_table(file) for file in sorted((folder / "rejected").glob("*.parquet"))]
+    rows = pa.concat_tables(tables).to_pylist() if tables else []
+    return {row["record_id"].rpartition("/")[2]: row["reason"] for row in rows}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> tuple[Recipe, manifest.Manifest]:
+    recipe = _recipe(tmp_path_factory.mktemp("whole"))
+    return recipe, build.build(recipe, SIMULATED)
+
+
+def test_shards_hold_every_record_once_as_its_source_has_it(uninterrupted):
+    recipe, made = uninterrupted
+    shards = Shards.open(build.folder_of(recipe, SIMULATED))
+    source = records.open_source(SIMULATED, recipe.seed, recipe.shards.rate_hz)
+    table = shards.table()
+    entries = {entry.record_id: entry for entry in source.index()}
+    assert sorted(table["record_id"].to_pylist()) == sorted(entries)
+    assert made.counts["records"] == 300
+    assert made.counts["patients"] == len(set(table["patient_id"].to_pylist()))
+    assert made.counts["records_train"] == len(shards.table(["split"], "train")) > 200
+    split_of_patient = set(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+    assert len(split_of_patient) == made.counts["patients"], "no patient is in two splits"
+    for batch in shards.batches("validation", 5):
+        signal_uv = signals_uv(batch, shards.samples)
+        for row, drawn_uv in zip(batch.to_pylist(), signal_uv, strict=True):
+            truth = source.read(entries[row["record_id"]])
+            np.testing.assert_allclose(drawn_uv, truth.signal_mv * 1000, atol=0.51)
+            assert (row["report"], tuple(row["codes"])) == (truth.entry.report, truth.entry.codes)
+            assert row["codes"]
+
+
+def test_files_are_plain_and_described(uninterrupted):
+    recipe, made = uninterrupted
+    folder = _folder(recipe, SIMULATED)
+    for name, entry in made.files.items():
+        assert entry.sha256 == storage.sha256((folder / name).read_bytes())
+        shard = pq.ParquetFile(folder / name)
+        assert shard.schema_arrow.equals(SCHEMA)
+        sizes = [shard.metadata.row_group(i).num_rows for i in range(shard.num_row_groups)]
+        assert sum(sizes) == entry.rows <= 10
+        assert max(sizes) <= 4
+        signals = shard.metadata.row_group(0).column(SCHEMA.names.index("signal"))
+        assert (signals.compression, signals.statistics) == ("ZSTD", None)
+        assert not any("DICTIONARY" in encoding for encoding in signals.encodings)
+    assert not list(folder.rglob("*.partial"))
+
+
+def test_a_finished_stage_is_skipped_and_another_configuration_refused(uninterrupted):
+    recipe, made = uninterrupted
+    stamps = {path: path.stat().st_mtime_ns for path in _folder(recipe, SIMULATED).rglob("*")}
+    assert build.build(recipe, SIMULATED) == made
+    assert {path: path.stat().st_mtime_ns for path in _folder(recipe, SIMULATED).rglob("*")} == stamps
+    other = recipe.model_copy(update={"shards": recipe.shards.model_copy(update={"rate_hz": 50})})
+    with pytest.raises(ConfigError, match=r"shards\.rate_hz: 100 -> 50"):
+        build.build(other, SIMULATED)
+    assert build.build(recipe, SIMULATED) == made
+
+
+def test_only_what_is_missing_is_done_again(tmp_path, uninterrupted):
+    recipe = _recipe(tmp_path)
+    folder = _folder(recipe, SIMULATED)
+    build.build(recipe, SIMULATED)
+    (folder / "manifest.json").unlink()
+    (folder / "parts" / "train-00001.json").unlink()
+    (folder / "train-00002.parquet").unlink()
+    stamps = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
+    again = build.build(recipe, SIMULATED)
+    changed = {
+        path.name for path in folder.glob("*.parquet") if stamps.get(path.name) != path.stat().st_mtime_ns
+    }
+    assert changed == {"train-00001.parquet", "train-00002.parquet"}
+    assert _hashes(again) == _hashes(uninterrupted[1])
+
+
+def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(tmp_path, uninterrupted):
+    recipe = _recipe(tmp_path)
+    file = tmp_path / "r.toml"
+    file.write_text(
+        f'name = "t"\nroot = "{tmp_path}"\nseed = 3\n[[sources]]\nkind = "simulated"\nrecords = 300\n'
+        "[shards]\nrecords_per_shard = 10\nrow_group_size = 4\n"
+    )
+    folder = _folder(recipe, SIMULATED)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    process = subprocess.Popen([sys.executable, JOBS / "shard.py", "--config", file], env=environment)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(folder.glob("parts/*.json")) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert 0 < len(list(folder.glob("parts/*.json"))) < len(uninterrupted[1].files)
+    assert manifest.read(str(folder)) is None, "a killed stage is not taken for a finished one"
+    resumed = build.build(recipe, SIMULATED)
+    assert _hashes(resumed) == _hashes(uninterrupted[1])
+    assert resumed.digest() == uninterrupted[1].digest()
+
+
+def _edit(old: str, new: str) -> Callable[[Path], None]:
+    def change(header: Path) -> None:
+        text = header.read_text()
+        assert old in text
+        header.write_text(text.replace(old, new))
+
+    return change
+
+
+def _truncate(header: Path) -> None:
+    data = header.with_suffix(".dat")
+    data.write_bytes(data.read_bytes()[:1000])
+
+
+def _invalid_sample(header: Path) -> None:
+    content = np.fromfile(header.with_suffix(".dat"), "<i2")
+    content[123] = -32768
+    content.tofile(header.with_suffix(".dat"))
+
+
+def _rewrite(signal_mv: np.ndarray, leads: tuple[str, ...] = LEADS) -> Callable[[Path], None]:
+    return lambda header: (
+        write_record(header.parent, header.stem, signal_mv, leads=leads, comments=DX) and None
+    )
+
+
+BREAKS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "JS00001": ("unreadable", _truncate),
+    "JS00002": ("empty_file", lambda header: header.with_suffix(".dat").write_bytes(b"") and None),
+    "JS00003": ("empty_file", lambda header: header.write_bytes(b"") and None),
+    "JS00004": ("unsafe_header", _edit("JS00004.dat", "../../../../../../etc/passwd")),
+    "JS00005": ("missing_leads", _rewrite(ecg_mv()[[0, 1, *range(6, 12)]], ("I", "II", *LEADS[6:]))),
+    "JS00006": ("nan", _invalid_sample),
+    "JS00007": ("flat_leads", _rewrite(np.vstack([ecg_mv()[:2], np.zeros((10, 5000), np.float32)]))),
+    "JS00008": ("unknown_rate", _edit(" 12 500 ", " 12 0 ")),
+    "JS00009": ("unknown_lead", _rewrite(ecg_mv(), ("MLI", *LEADS[1:]))),
+    "JS00010": ("missing_file", lambda header: header.with_suffix(".dat").unlink()),
+    "JS00011": ("too_short", _rewrite(ecg_mv(1))),
+    "JS00012": ("unreadable", lambda header: header.write_bytes(os.urandom(500)) and None),
+    "JS00013": ("duplicate_lead", _edit(" I\n", " II\n")),
+    "JS00014": ("absurd_amplitude", _edit("1000.0(0)/mV", "1000.0(0)/V")),
+    "JS00015": ("unlabelled", _edit("Dx", "Dy")),
+}
+
+
+@pytest.fixture
+def damaged(tmp_path) -> Source:
+    """A CSN folder in which each of the first 15 of 20 records is broken in its own way, and one is short."""
+    headers = {header.stem: header for header in write_csn(tmp_path / "csn", 20)}
+    for name, (_, damage) in BREAKS.items():
+        damage(headers[name])
+    _rewrite(ecg_mv(5))(headers["JS00016"])
+    return Source(kind="csn", uri=str(tmp_path / "csn"))
+
+
+def test_every_broken_record_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_path, damaged):
+    recipe = _recipe(tmp_path, max_rejected_fraction=0.9)
+    made = build.build(recipe, damaged)
+    folder = _folder(recipe, damaged)
+    assert _rejected(folder) == {name: reason for name, (reason, _) in BREAKS.items()}
+    table = Shards.open(str(folder)).table()
+    kept = {row["record_id"].rpartition("/")[2]: row for row in table.to_pylist()}
+    assert sorted(kept) == [f"JS{number:05d}" for number in range(16, 21)]
+    assert (kept["JS00016"]["quality"], kept["JS00016"]["n_valid"]) == (["short"], 500)
+    assert (made.counts["records"], made.counts["rejected"]) == (5, 15)
+    assert made.counts["rejected_by_reason"]["unreadable"] == 2
+    rows = pa.concat_tables([pq.read_table(file) for file in folder.glob("rejected/*.parquet")]).to_pylist()
+    assert all(row["source_uri"] and row["detail"] for row in rows)
+    assert not any("root:" in row["detail"] for row in rows), "nothing of the foreign file is shown"
+
+
+def test_too_many_refused_fail_the_stage_after_writing_and_can_be_accepted(tmp_path, damaged):
+    strict = _recipe(tmp_path)
+    with pytest.raises(build.TooManyRejected, match=r"15 of 20.*empty_file 2.*max_rejected_fraction"):
+        build.build(strict, damaged)
+    folder = _folder(strict, damaged)
+    assert manifest.read(str(folder)) is None
+    assert len(_rejected(folder)) == 15
+    stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+    made = build.build(_recipe(tmp_path, max_rejected_fraction=0.75), damaged)
+    assert made.counts["records"] == 5
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == stamps
+
+
+def test_limb_leads_are_derived_when_asked_and_said_so(tmp_path):
+    (header,) = write_csn(tmp_path / "csn", 1)
+    whole = ecg_mv(seed=9)
+    _rewrite(whole[[0, 1, *range(6, 12)]], ("I", "II", *LEADS[6:]))(header)
+    recipe, source = (
+        _recipe(tmp_path, rate_hz=500, derive_limb_leads=True),
+        Source(kind="csn", uri=str(tmp_path / "csn")),
+    )
+    build.build(recipe, source)
+    shards = Shards.open(build.folder_of(recipe, source))
+    (batch,) = shards.batches()
+    assert batch["quality"].to_pylist() == [["derived_limb_leads"]]
+    np.testing.assert_allclose(signals_uv(batch, 5000)[0], whole * 1000, atol=2)
+
+
+def test_an_unforeseen_failure_of_one_record_does_not_end_the_job(tmp_path, monkeypatch):
+    class Moody:
+        dataset = "d"
+
+        def read(self, entry: records.Entry) -> records.Record:
+            if entry.record_id == "d/2":
+                raise ZeroDivisionError("division by zero")
+            return records.Record(entry, ecg_mv(), LEADS, 500)
+
+    monkeypatch.setattr(records, "open_source", lambda *_: Moody())
+    entries = [records.Entry(f"d/{number}", "d", f"d/{number}") for number in range(4)]
+    shared = build._Job(SIMULATED, config.Shards(), 0, str(tmp_path))
+    result = build._write_part({"part": "train-00000", "entries": build._dump(entries)}, shared)
+    assert (result["seen"], result["rejected"]) == (4, 1)
+    assert _rejected(tmp_path) == {"2": "unreadable"}
+    (row,) = pq.read_table(tmp_path / "rejected" / "train-00000.parquet").to_pylist()
+    assert row["detail"] == "ZeroDivisionError: division by zero"
+
+
+def test_missing_and_empty_folders_are_named_and_leave_nothing_behind(tmp_path):
+    recipe = _recipe(tmp_path)
+    with pytest.raises(ConfigError, match="nowhere is not a folder"):
+        build.build(recipe, Source(kind="ptbxl", uri=str(tmp_path / "nowhere")))
+    (tmp_path / "empty" / "WFDBRecords").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="empty holds no records"):
+        build.build(recipe, Source(kind="csn", uri=str(tmp_path / "empty")))
+    assert not (tmp_path / "t").exists()
+
+
+def test_the_job_plans_without_doing(tmp_path):
+    write_csn(tmp_path / "real" / "csn", 2, seconds=0.1)
+    command = [sys.executable, JOBS / "shard.py", "--config", tmp_path / "r.toml", "--dry-run"]
+    lines = [f'root = "{tmp_path}/runs"', f'real = "{tmp_path}/real"']
+    lines += ["[[sources]]", 'kind = "simulated"', "records = 5000"]
+    (tmp_path / "r.toml").write_text("\n".join(lines))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    plan = json.loads(done.stdout.splitlines()[-1])
+    assert (plan["records"], [part["dataset"] for part in plan["sources"]]) == (5002, ["simulated", "csn"])
+    assert plan["bytes"] > 0
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.real
+def test_real_records_keep_their_millivolts(tmp_path, realdata):
+    source = Source(kind="ptbxl", uri=str(realdata / "ptb-xl"), records=20)
+    recipe = _recipe(tmp_path)
+    made = build.build(recipe, source)
+    assert (made.counts["records"], made.counts["rejected"]) == (20, 0)
+    raw = records.open_source(source, 0, 100)
+    entries = {entry.record_id: entry for entry in raw.index()}
+    for batch in Shards.open(build.folder_of(recipe, source)).batches():
+        for row, signal_uv in zip(batch.to_pylist(), signals_uv(batch, 1000), strict=True):
+            record = raw.read(entries[row["record_id"]])
+            ordered, _ = order_leads(record.signal_mv, record.leads)
+            expected, _ = ecg_signal.prepare(ordered, 500, 100, 1000)
+            np.testing.assert_allclose(signal_uv, expected * 1000, atol=0.51)
+            assert row["report"] == entries[row["record_id"]].report
+            assert abs(np.ptp(signal_uv, axis=1) / 1000 - np.ptp(ordered, axis=1)).max() < 1.5
