@@ -68,10 +68,13 @@ class Corpus:
             done += len(wanted)
         return pa.concat_tables(parts).combine_chunks().take(pa.array(places))
 
-    def read_window(self, window: Window, skip_steps: int) -> pa.Table:
-        """The rows of a window in training order, without its first ``skip_steps`` steps."""
-        first = skip_steps * (len(window.rows) // window.steps)
-        return self.read_rows(window.groups[first:], window.rows[first:])
+    def read_window(self, window: Window, first: int, last: int) -> pa.Table:
+        """The rows of a window in training order, for its steps from ``first`` on and before ``last``."""
+        batch_size = len(window.rows) // window.steps
+        begin, end = (
+            (max(step, window.first_step) - window.first_step) * batch_size for step in (first, last)
+        )
+        return self.read_rows(window.groups[begin:end], window.rows[begin:end])
 
     def record_ids(self, split: str) -> list[str]:
         return [i for s in self.shards for i in s.table(["record_id"], split).column("record_id").to_pylist()]

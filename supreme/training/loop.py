@@ -105,32 +105,35 @@ def _settle_buckets(learner: Learner, samples: int) -> None:
     learner.model.load_state_dict(weights)
 
 
-def stream(corpus: Corpus, order: Order, first: int, last: int, rank: int, world: int) -> Iterator[pa.Table]:
-    """Batches of steps ``first`` to ``last`` of one worker, read ahead by Ray Data tasks, in exact order."""
-    starts = []
+def stream(
+    corpus: Corpus, order: Order, first: int, last: int, rank: int, cpus: float = 1.0
+) -> Iterator[pa.Table]:
+    """Batches of the steps from ``first`` to before ``last`` of one worker, in exact order.
+
+    Ray Data tasks, as many as ``cpus`` at once, read ahead, a window each.
+    """
+    rounds = []
     step = first
     while step < last:
-        begin, length = order.round_at(step)
-        starts.append(step)
-        step = begin + length
-    for chunk in range(0, len(starts), WINDOWS_PER_DATASET):
-        yield from _stream_windows(corpus, order, starts[chunk : chunk + WINDOWS_PER_DATASET], rank, world)
+        rounds.append(step)
+        step = sum(order.round_at(step))
+    for chunk in range(0, len(rounds), WINDOWS_PER_DATASET):
+        yield from _stream(corpus, order, rounds[chunk : chunk + WINDOWS_PER_DATASET], last, rank, cpus)
 
 
-def _stream_windows(
-    corpus: Corpus, order: Order, starts: list[int], rank: int, world: int
+def _stream(
+    corpus: Corpus, order: Order, rounds: list[int], last: int, rank: int, cpus: float
 ) -> Iterator[pa.Table]:
     def read(item: pa.Table) -> pa.Table:
-        step = starts[item.column("id")[0].as_py()]
-        window = order.window(step, rank)
-        return corpus.read_window(window, step - window.first_step)
+        step = rounds[item.column("id")[0].as_py()]
+        return corpus.read_window(order.window(step, rank), step, last)
 
     data = ray.data.DataContext.get_current()
     data.execution_options.preserve_order = True
     # Every worker runs its own execution, and each would take the whole cluster for its own.
-    data.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=_reading_cpus(world))
+    data.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)
     data.enable_progress_bars = False
-    dataset = ray.data.range(len(starts), override_num_blocks=len(starts)).map_batches(
+    dataset = ray.data.range(len(rounds), override_num_blocks=len(rounds)).map_batches(
         read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True
     )
     yield from dataset.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
@@ -175,7 +178,7 @@ class _Run:
         last = order.steps_until(total)
         every = training.checkpoint_every * order.records
         curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
-        batches = stream(self.corpus, order, first, last, self.rank, self.world)
+        batches = stream(self.corpus, order, first, last, self.rank, _reading_cpus(self.world))
         sums, told = _Sums(), time.monotonic()
         for step in range(first, last):
             samples = order.first_sample + step * order.global_batch
