@@ -1,4 +1,4 @@
-"""Frozen text encoders, the cache of their embeddings, and the whitening that keeps medical opposites apart."""
+"""Frozen text encoders, the cache of their embeddings, and the whitening that keeps opposites apart."""
 
 from __future__ import annotations
 

@@ -1,0 +1,120 @@
+"""A finding and the walls or leads named with it become the wall's own entity.
+
+"ST elevation in inferior leads", "T wave inversion V4-V6", "inferior and lateral infarct".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from supreme.reports import leads
+from supreme.reports.lexicon import Match, Phrases
+from supreme.reports.statements import Token, load_table
+
+
+class Wall(NamedTuple):
+    """A wall named by a word or a lead list, at tokens ``first`` to ``last`` (exclusive)."""
+
+    first: int
+    last: int
+    names: tuple[str, ...]
+
+
+def find_walls(tokens: Sequence[Token]) -> list[Wall]:
+    """Walls in order; lead lists count by the walls they look at."""
+    words = [Wall(match.first, match.last, (match.value,)) for match in _words().find(tokens)]
+    lists = [Wall(i, i + 1, leads.walls(token.leads)) for i, token in enumerate(tokens) if token.leads]
+    return sorted([*words, *(wall for wall in lists if wall.names)])
+
+
+def resolve(
+    tokens: Sequence[Token], findings: Sequence[Match[str]], walls: Sequence[Wall], which: int
+) -> list[str]:
+    """The entities of finding ``which``: those of its walls, or itself where none is named with it."""
+    finding = findings[which]
+    table = _table()["findings"].get(finding.value)
+    if table is None:
+        return [finding.value]
+    named = _before(tokens, finding, walls, findings) or _after(tokens, finding, walls, findings)
+    ids = list(dict.fromkeys(entity for wall in named for entity in _entities(table, wall)))
+    if not ids:
+        return [finding.value]
+    return [*ids, table["also"]] if "also" in table else ids
+
+
+def _entities(table: dict[str, str], wall: str) -> list[str]:
+    if wall in table:
+        return [table[wall]]
+    parts: list[str] = _table()["parts"].get(wall, [])
+    return [entity for part in parts for entity in _entities(table, part)]
+
+
+def _before(
+    tokens: Sequence[Token], finding: Match[str], walls: Sequence[Wall], findings: Sequence[Match[str]]
+) -> list[str]:
+    grammar = _table()["grammar"]
+    between, joining = set(grammar["between"]), set(grammar["joining"])
+    ending = {wall.last: wall for wall in walls}
+    other = {match.last for match in findings if match is not finding}
+    named: list[str] = []
+    at = finding.first
+    while at > 0:
+        if at in ending:
+            named += ending[at].names
+            at = ending[at].first
+        elif at in other:
+            break
+        elif tokens[at - 1].text in (joining if named else between):
+            at -= 1
+        else:
+            break
+    return named
+
+
+def _after(
+    tokens: Sequence[Token], finding: Match[str], walls: Sequence[Wall], findings: Sequence[Match[str]]
+) -> list[str]:
+    grammar = _table()["grammar"]
+    following, joining = set(grammar["following"]), set(grammar["joining"])
+    starting = {wall.first: wall for wall in walls}
+    others = {match.first: match for match in findings if match.first >= finding.last}
+    named: list[str] = []
+    at = finding.last
+    while at < len(tokens):
+        if at in starting:
+            wall = starting[at]
+            # "T abnormal, probable lateral ischemia": the wall belongs to what follows it.
+            following_finding = wall.last in others or (
+                not tokens[wall.first].leads and _leads_to(tokens, wall.last, others)
+            )
+            if following_finding:
+                break
+            named += wall.names
+            at = wall.last
+        elif at in others:
+            if named:
+                break
+            at = others[at].last
+        elif tokens[at].text in (joining | {"lead", "in", "the"} if named else following):
+            at += 1
+        else:
+            break
+    return named
+
+
+def _leads_to(tokens: Sequence[Token], at: int, others: dict[int, Match[str]]) -> bool:
+    between = set(_table()["grammar"]["between"]) - {"lead"}
+    while at < len(tokens) and tokens[at].text in between and at not in others:
+        at += 1
+    return at in others
+
+
+def _table() -> dict[str, Any]:
+    return load_table("regions")
+
+
+@cache
+def _words() -> Phrases[str]:
+    return Phrases((word, wall) for wall, words in load_table("regions")["walls"].items() for word in words)
