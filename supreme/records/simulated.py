@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from supreme import storage
-from supreme.ecg import MIMIC_LEADS
 from supreme.ecg import LEADS as CONTRACT_LEADS
+from supreme.ecg import MIMIC_LEADS
 from supreme.records import Entry, Record
 from supreme.records.simulator import beats, findings, render, report, rhythm, truth
 
@@ -76,11 +76,16 @@ def write_mimic_folder(
         time = f"21{80 + number % 20}-01-01 00:00:00"
         record_rows.append((subject, study, study, time, path))
         lines = drawn.entry.report.split("\n")[:_MIMIC_REPORT_COLUMNS]
-        measurement_rows.append((subject, study, 1, time, *lines, *[None] * (_MIMIC_REPORT_COLUMNS - len(lines))))
+        measurement_rows.append(
+            (subject, study, 1, time, *lines, *[None] * (_MIMIC_REPORT_COLUMNS - len(lines)))
+        )
         progress(number + 1)
     reports = [f"report_{n}" for n in range(_MIMIC_REPORT_COLUMNS)]
     tables = {
-        "machine_measurements.csv": (["subject_id", "study_id", "cart_id", "ecg_time", *reports], measurement_rows),
+        "machine_measurements.csv": (
+            ["subject_id", "study_id", "cart_id", "ecg_time", *reports],
+            measurement_rows,
+        ),
         "record_list.csv": (["subject_id", "study_id", "file_name", "ecg_time", "path"], record_rows),
     }
     for name, (columns, rows) in tables.items():

@@ -70,7 +70,9 @@ class Findings:
 def draw(rng: np.random.Generator) -> Findings:
     """A patient with a rhythm, a conduction, an axis, chambers, an infarction and an ST-T state."""
     rhythm = _choose(rng, RHYTHMS)
-    found = Findings(rhythm, age=float(np.clip(rng.normal(60, 17), 18, 95)), sex="F" if rng.random() < 0.48 else "M")
+    found = Findings(
+        rhythm, age=float(np.clip(rng.normal(60, 17), 18, 95)), sex="F" if rng.random() < 0.48 else "M"
+    )
     _add(found, rng, rhythm, 1.0)
     healthy = rhythm in SINUS and rng.random() < (0.48 if rhythm == "sinus_rhythm" else 0.35)
     if rhythm in SINUS and rng.random() < 0.13 and rhythm != "sinus_tachycardia":
@@ -117,7 +119,11 @@ def _conduction(found: Findings, rng: np.random.Generator) -> None:
         found.severity.pop("first_degree_av_block", None)
     if bundle:
         _add(found, rng, bundle)
-    if bundle in ("left_bundle_branch_block", "incomplete_left_bundle_branch_block", "ventricular_preexcitation"):
+    if bundle in (
+        "left_bundle_branch_block",
+        "incomplete_left_bundle_branch_block",
+        "ventricular_preexcitation",
+    ):
         return
     axis = _choose(
         rng,
@@ -141,7 +147,9 @@ def _chambers(found: Findings, rng: np.random.Generator) -> None:
             {
                 "": 0.70,
                 "left_ventricular_hypertrophy": 0.15,
-                "right_ventricular_hypertrophy": 0.06 if not found.has("left_anterior_fascicular_block") else 0.01,
+                "right_ventricular_hypertrophy": 0.06
+                if not found.has("left_anterior_fascicular_block")
+                else 0.01,
                 "low_qrs_voltage": 0.08,
                 "high_qrs_voltage": 0.04,
             },

@@ -68,7 +68,9 @@ def _spike(rate_hz: int, rng: np.random.Generator) -> Pulses:
     return np.r_[0.0, max(0.45 / rate_hz, 0.0015), size * direction][None]
 
 
-def _atrial_waves(found: Findings, wave_hz: float, time_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _atrial_waves(
+    found: Findings, wave_hz: float, time_s: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Sawtooth of flutter (down in II, up in V1) or the drifting waves of fibrillation (largest in V1)."""
     if found.rhythm == "atrial_flutter":
         phase = (time_s * wave_hz + rng.random()) % 1
@@ -86,7 +88,9 @@ def _atrial_waves(found: Findings, wave_hz: float, time_s: np.ndarray, rng: np.r
         for _ in range(3):
             drift = 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 0.6) * time_s + rng.uniform(0, 6.3))
             swell = 1 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 0.5) * time_s + rng.uniform(0, 6.3))
-            row += swell * np.sin(2 * np.pi * wave_hz * rng.uniform(0.8, 1.2) * time_s + 2 * drift + rng.uniform(0, 6.3))
+            row += swell * np.sin(
+                2 * np.pi * wave_hz * rng.uniform(0.8, 1.2) * time_s + 2 * drift + rng.uniform(0, 6.3)
+            )
     mixing = np.array([[0.2, 0.5, 1.0, 0.7, 0.4, 0.2, 0.15, 0.15], [0.4, 0.6, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3]])
     return (size * (mixing * rng.uniform(0.6, 1.4, (2, 8))).T @ waves).astype(np.float32)
 
@@ -105,7 +109,13 @@ def _record(signal: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.nd
     noise = rng.standard_normal((8, len(spectrum_hz), 2)).astype(np.float32)
     noise = (noise[..., 0] + 1j * noise[..., 1]) * np.sqrt(samples / 2)
     per_lead = rng.lognormal(0, 0.35, (8, 1))
-    low = wander * np.exp(-0.5 * (spectrum_hz / wander_hz) ** 2) * np.sqrt(samples / rate_hz / 1.5) / np.sqrt(samples) * 4
+    low = (
+        wander
+        * np.exp(-0.5 * (spectrum_hz / wander_hz) ** 2)
+        * np.sqrt(samples / rate_hz / 1.5)
+        / np.sqrt(samples)
+        * 4
+    )
     total = np.fft.irfft(noise * (level * shape * per_lead + low), samples, axis=1)
     signal = signal + twelve_leads(total)
     if smoothing_s or rng.random() < 0.7:

@@ -57,7 +57,7 @@ def _rate(found: Findings, rng: np.random.Generator) -> float:
     }
     low, high = ranges[found.rhythm]
     if found.rhythm == "sinus_rhythm":
-        return float(np.clip(rng.normal(74, 10), low, high))
+        return float(np.clip(rng.normal(70, 11), 52, high))
     if found.rhythm in ("sinus_tachycardia", "sinus_bradycardia"):
         near, far = (low, high) if found.rhythm == "sinus_tachycardia" else (high, low)
         return float(near + (far - near) * rng.beta(1.1, 2.2))
@@ -67,7 +67,9 @@ def _rate(found: Findings, rng: np.random.Generator) -> float:
 def _intervals(rr_s: float, duration_s: float, rng: np.random.Generator, variation: float) -> np.ndarray:
     """QRS times of a nearly regular rhythm with respiratory variation (a fraction of RR)."""
     count = int((duration_s + 3) / rr_s) + 3
-    breathing = variation * np.sin(2 * np.pi * (np.arange(count) * rr_s * rng.uniform(0.15, 0.33) + rng.random()))
+    breathing = variation * np.sin(
+        2 * np.pi * (np.arange(count) * rr_s * rng.uniform(0.15, 0.33) + rng.random())
+    )
     intervals = rr_s * (1 + breathing + rng.normal(0, 0.008 + 0.25 * variation, count))
     start = -1.0 - rng.random() * rr_s
     return start + np.cumsum(np.maximum(intervals, 0.25))
@@ -78,14 +80,16 @@ def _pr(found: Findings, rr_s: float, rng: np.random.Generator) -> float:
         return float(rng.uniform(0.07, 0.115))
     if found.has("first_degree_av_block"):
         longest = min(0.40, 0.62 * rr_s)
-        return max(0.205, 0.212 + (longest - 0.212) * found.of("first_degree_av_block") * rng.uniform(0.5, 1.0))
+        return max(
+            0.205, 0.212 + (longest - 0.212) * found.of("first_degree_av_block") * rng.uniform(0.5, 1.0)
+        )
     return float(min(np.clip(rng.normal(0.155, 0.018), 0.12, 0.195), 0.45 * rr_s))
 
 
 def _sinus(found: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
     rr_s = 60 / _rate(found, rng)
     arrhythmia = found.of("sinus_arrhythmia")
-    variation = 0.07 + 0.15 * arrhythmia if arrhythmia else rng.uniform(0.0, 0.03)
+    variation = 0.05 + 0.12 * arrhythmia if arrhythmia else rng.uniform(0.0, 0.045)
     if found.rhythm != "sinus_rhythm" and not arrhythmia:
         variation *= 0.6
     times = _intervals(rr_s, duration_s, rng, variation)
@@ -101,7 +105,11 @@ def _sinus(found: Findings, duration_s: float, rng: np.random.Generator) -> Beat
 def _insert_atrial(beats: Beats, found: Findings, rng: np.random.Generator) -> None:
     inside = [i for i in range(2, len(beats.qrs) - 2) if 0.3 < beats.qrs[i] < 9.3]
     number = 1 + int(rng.poisson(1.6 * found.of("atrial_premature_complex")))
-    for i in sorted(rng.choice(inside, size=min(number, max(1, len(inside) // 3)), replace=False)) if inside else []:
+    for i in (
+        sorted(rng.choice(inside, size=min(number, max(1, len(inside) // 3)), replace=False))
+        if inside
+        else []
+    ):
         early_s = beats.rr_s * rng.uniform(0.18, 0.45)
         blocked = rng.random() < 0.08
         pr_s = beats.pr_s * rng.uniform(0.85, 1.25)
@@ -152,7 +160,9 @@ def _regular(found: Findings, duration_s: float, rng: np.random.Generator) -> Be
         return beats
     beats.qrs = times
     if rng.random() < 0.6:
-        offset = rng.uniform(-0.10, -0.06) if found.rhythm == "junctional_rhythm" and rng.random() < 0.5 else 0.0
+        offset = (
+            rng.uniform(-0.10, -0.06) if found.rhythm == "junctional_rhythm" and rng.random() < 0.5 else 0.0
+        )
         offset = offset or rng.uniform(0.07, 0.16)
         beats.retrograde_p = [t + offset for t in times]
     _insert_ventricular(beats, found, rng, beats.retrograde_p)

@@ -74,7 +74,11 @@ def _is_normal(true: set[str]) -> bool:
 def _regional(found: Findings, name: str) -> tuple[str, ...]:
     region = REPORTED_REGION.get(found.region.get(name, ""), "")
     if not region:
-        return ("anterior_st_depression", "st_depression") if name == "posterior_infarction" and found.stage == "acute" else ()
+        return (
+            ("anterior_st_depression", "st_depression")
+            if name == "posterior_infarction" and found.stage == "acute"
+            else ()
+        )
     if name in ("t_wave_inversion", "st_depression", "st_elevation"):
         return (f"{region}_{name}",)
     if name == "myocardial_ischemia":

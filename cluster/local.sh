@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# A Ray head on this machine, loopback only, with token authentication.
+#
+#   cluster/local.sh start     start it and print how to submit a job
+#   cluster/local.sh stop      stop what `start` started, and nothing else
+#   source cluster/local.sh    set the address and the token of the running head in this shell
+#
+# SUPREME_CLUSTER: folder of token, address and pid (default ~/.supreme/cluster); SUPREME_PORT, SUPREME_DASHBOARD_PORT.
+# SUPREME_CPUS: logical CPUs (default 8: training workers, Ray Data and trials need one each, also on two cores).
+
+_folder="${SUPREME_CLUSTER:-$HOME/.supreme/cluster}"
+_port="${SUPREME_PORT:-6379}"
+_dashboard="${SUPREME_DASHBOARD_PORT:-8265}"
+
+export RAY_AUTH_MODE=token
+export RAY_AUTH_TOKEN_PATH="$_folder/token"
+export RAY_ADDRESS="http://127.0.0.1:$_dashboard"
+export RAY_USAGE_STATS_ENABLED=0
+
+if [ "${BASH_SOURCE[0]}" != "$0" ]; then return 0; fi
+set -euo pipefail
+unset RAY_ADDRESS
+
+_bin="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin"
+if [ -d "$_bin" ]; then export PATH="$_bin:$PATH"; fi
+
+start() {
+    if [ -s "$_folder/pid" ] && kill -0 "$(cat "$_folder/pid")" 2>/dev/null; then
+        echo "already running: $_folder" >&2
+        exit 1
+    fi
+    umask 077
+    mkdir -p "$_folder"
+    python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$_folder/token"
+    # The environment of the head is the environment of every job.
+    export RAY_DATA_USE_DATASOURCE_V2=0 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.3 OMP_WAIT_POLICY=PASSIVE
+    export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_MODEL_CODE_EXECUTION=false DO_NOT_TRACK=true
+    setsid ray start --head --block --node-ip-address=127.0.0.1 --port="$_port" \
+        --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" --num-cpus="${SUPREME_CPUS:-8}" \
+        --disable-usage-stats >"$_folder/head.log" 2>&1 </dev/null &
+    echo $! >"$_folder/pid"
+    for _ in $(seq 120); do
+        if curl -fs -H "Authorization: Bearer $(cat "$_folder/token")" \
+            "http://127.0.0.1:$_dashboard/api/version" >/dev/null; then
+            cat <<EOF
+Ray is up on 127.0.0.1:$_dashboard. In another shell:
+  source cluster/local.sh
+  ray job submit --working-dir . -- python jobs/pipeline.py --config demo root=$PWD/runs
+EOF
+            exit 0
+        fi
+        sleep 0.5
+    done
+    echo "Ray did not come up; see $_folder/head.log" >&2
+    exit 1
+}
+
+stop() {
+    if [ ! -s "$_folder/pid" ]; then
+        echo "nothing was started from $_folder" >&2
+        exit 1
+    fi
+    # `ray start --block` ends its own children; `ray stop` would end every Ray on this machine.
+    kill -TERM -- "-$(cat "$_folder/pid")" 2>/dev/null || true
+    for _ in $(seq 60); do
+        kill -0 -- "-$(cat "$_folder/pid")" 2>/dev/null || break
+        sleep 0.25
+    done
+    kill -KILL -- "-$(cat "$_folder/pid")" 2>/dev/null || true
+    rm -f "$_folder/pid" "$_folder/token"
+}
+
+case "${1:-}" in
+start | stop) "$1" ;;
+*)
+    echo "usage: $0 start|stop" >&2
+    exit 2
+    ;;
+esac
