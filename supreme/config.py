@@ -16,7 +16,7 @@ RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 
 
 class ConfigError(ValueError):
-    """The configuration is wrong: the message names the key and, where there is one, the nearest valid key."""
+    """The configuration is wrong: the message names the key and, if there is one, the nearest valid key."""
 
 
 class Section(BaseModel):
@@ -126,7 +126,7 @@ class Tracking(Section):
     """MLflow."""
 
     uri: str = ""
-    """Tracking server; a sqlite file under `root` when empty. Credentials come from MLFLOW_TRACKING_USERNAME etc."""
+    """Tracking server; a sqlite file under `root` when empty. Credentials: MLFLOW_TRACKING_USERNAME etc."""
     experiment: str = "supreme"
     model: str = "supreme-ecg"
     """Registered model name."""
@@ -180,11 +180,12 @@ class Recipe(Section):
     predict: Predict = Predict()
 
     def folder(self, stage: str) -> str:
-        return f"{self.root.rstrip('/')}/{self.name}/{stage}"
+        base, mark, query = self.root.partition("?")
+        return f"{base.rstrip('/')}/{self.name}/{stage}{mark}{query}"
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe (a path, or the name of a file in ``jobs/recipes``) and apply ``key.sub=value`` overrides.
+    """Read a recipe (a path, or the name of a file in ``jobs/recipes``), apply ``key.sub=value`` overrides.
 
     Values are TOML (``seed=1``, ``labels.held_out=["a"]``); anything else is taken as a string. List items
     are addressed by number: ``sources.0.records=100``.

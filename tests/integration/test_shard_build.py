@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pyarrow as pa
@@ -34,8 +35,11 @@ DX = ["Age: 60", "Sex: Male", "Dx: 426783006"]
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_session() -> Iterator[None]:
-    with job.ray_session():
-        yield
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "test")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        with job.ray_session():
+            yield
 
 
 def _recipe(root: Path, **shards: object) -> Recipe:
@@ -269,6 +273,57 @@ def test_an_unforeseen_failure_of_one_record_does_not_end_the_job(tmp_path, monk
     assert _rejected(tmp_path) == {"2": "unreadable"}
     (row,) = pq.read_table(tmp_path / "rejected" / "train-00000.parquet").to_pylist()
     assert row["detail"] == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize("failing_write", [0, 1])
+def test_a_part_is_done_only_when_its_files_are(tmp_path, monkeypatch, failing_write):
+    """Whichever write fails (the shard, the refused records), the part file is not there."""
+    write_csn(tmp_path / "csn", 2)[0].write_bytes(b"")
+    source = Source(kind="csn", uri=str(tmp_path / "csn"))
+    shared = build._Job(source, config.Shards(), 0, str(tmp_path / "out"))
+    entries = build._entries(shared)
+    writes = []
+    real_write = storage.write_bytes
+
+    def write(uri: str, content: bytes) -> None:
+        writes.append(uri)
+        if len(writes) == failing_write + 1:
+            raise storage.StorageError(f"{uri}: No space left on device")
+        real_write(uri, content)
+
+    monkeypatch.setattr(storage, "write_bytes", write)
+    with pytest.raises(storage.StorageError, match="No space left"):
+        build._write_part({"part": "train-00000", "entries": build._dump(entries)}, shared)
+    assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_parts_of_an_index_that_has_changed_are_done_again(tmp_path):
+    write_csn(tmp_path / "csn", 3)
+    source, recipe = Source(kind="csn", uri=str(tmp_path / "csn")), _recipe(tmp_path)
+    build.build(recipe, source)
+    (_folder(recipe, source) / "manifest.json").unlink()
+    write_record(tmp_path / "csn" / "WFDBRecords", "JS00000", ecg_mv(seed=8), comments=DX)
+    assert build.build(recipe, source).counts["records"] == 4
+    names = Shards.open(build.folder_of(recipe, source)).table()["record_id"].to_pylist()
+    assert sorted(names) == [f"csn/JS{number:05d}" for number in range(4)]
+
+
+def test_shards_go_to_object_storage_and_are_read_from_there(tmp_path, uninterrupted):
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        urlopen(Request(f"http://{host}:{port}/bucket", method="PUT")).close()
+        root = f"s3://bucket/runs?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        recipe = uninterrupted[0].model_copy(update={"root": root})
+        made = build.build(recipe, SIMULATED)
+        assert _hashes(made) == _hashes(uninterrupted[1])
+        assert build.build(recipe, SIMULATED) == made
+        assert len(Shards.open(build.folder_of(recipe, SIMULATED)).table(["record_id"])) == 300
+    finally:
+        server.stop()
 
 
 def test_missing_and_empty_folders_are_named_and_leave_nothing_behind(tmp_path):

@@ -76,6 +76,11 @@ def test_a_recipe_cannot_be_changed():
         config.Recipe().seed = 1  # type: ignore[misc]
 
 
+def test_a_stage_folder_in_object_storage_keeps_its_options_at_the_end():
+    recipe = config.parse({"name": "n", "root": "s3://bucket/p/?anonymous=true"})
+    assert recipe.folder("shards/x") == "s3://bucket/p/n/shards/x?anonymous=true"
+
+
 def test_difference_tells_what_changed():
     assert config.difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == [
         "a.c: 2 -> 3",
