@@ -1,4 +1,4 @@
-"""Ask a registered model about every condition that each data set annotates: AUROC with intervals, by class."""
+"""Ask a registered model about every condition that a data set annotates: AUROC with intervals, by class."""
 
 from __future__ import annotations
 

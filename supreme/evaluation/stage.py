@@ -125,7 +125,8 @@ def plan(recipe: config.Recipe) -> dict[str, Any]:
 def table(parts: Mapping[str, Any]) -> list[str]:
     """Lines for the console: macro AUROC of every data set."""
     lines = [f"{'':28} {'macro AUROC':24} {'seen':11} {'unseen':11} records"]
-    for name, part in parts.items():
+    for name in sorted(parts, key=lambda name: (name == POOLED, name != "simulated", name)):
+        part = parts[name]
         macro = part["macro"]
         low, high = macro["headline"]["low"], macro["headline"]["high"]
         interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"

@@ -1,4 +1,4 @@
-"""Which ECGs the report shows: for a few conditions the clearest hit, the worst miss, the worst false alarm."""
+"""Which ECGs the report shows: clearest hit, worst miss and worst false alarm of a few conditions."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Example:
     record_id: str
     score: float
     above: float
-    """Share of the annotated records without the condition that score lower."""
+    """Share of lower scores among the records without the condition; for a false alarm, among those with it."""
     top: tuple[tuple[str, float, bool], ...]
     """Conditions with the highest probabilities, and whether the record is labelled with them."""
     labels: tuple[str, ...]
@@ -113,7 +113,7 @@ def _extreme(scored: Scored, condition: str, kind: Kind, taken: set[str]) -> Exa
     if not rows:
         return None
     row = min(rows, key=lambda row: (sign * scores[row], scored.record_ids[row]))
-    negatives = scores[given == NEGATIVE]
+    others = scores[given == (POSITIVE if kind == "false alarm" else NEGATIVE)]
     probabilities = {name: float(values[row]) for name, values in scored.scores.items()}
     labels = tuple(name for name, values in scored.labels.items() if values[row] == POSITIVE)
     top = sorted(probabilities, key=lambda name: -probabilities[name])[:TOP_QUERIES]
@@ -122,7 +122,7 @@ def _extreme(scored: Scored, condition: str, kind: Kind, taken: set[str]) -> Exa
         condition,
         scored.record_ids[row],
         float(scores[row]),
-        float((negatives < scores[row]).mean()) if len(negatives) else float("nan"),
+        float((others < scores[row]).mean()) if len(others) else 0.0,
         tuple((name, probabilities[name], name in labels) for name in top),
         labels,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 #: Okabe and Ito: told apart by every kind of colour vision.
 SEEN, UNSEEN, THIRD = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, LINE = "#22252b", "#6b7078", "#d9dce1"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "text.color": INK,
@@ -41,14 +42,14 @@ def roc_grid(curves: Sequence[Mapping[str, Any]], columns: int = 6) -> str:
         return ""
     rows = -(-len(curves) // columns)
     with rc_context(_STYLE):
-        figure = Figure(figsize=(1.75 * columns, 1.95 * rows))
+        figure = Figure(figsize=(1.75 * columns, 2.05 * rows))
         grid = np.atleast_2d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
         for axes, curve in zip(grid.flat, curves, strict=False):
             _roc(axes, curve)
         for axes in grid.flat[len(curves) :]:
             axes.axis("off")
         figure.subplots_adjust(
-            left=0.035, right=0.995, top=1 - 0.22 / rows, bottom=0.2 / rows, wspace=0.12, hspace=0.32
+            left=0.02, right=0.995, top=1 - 0.26 / rows, bottom=0.14 / rows, wspace=0.14, hspace=0.36
         )
         return svg(figure)
 
@@ -60,7 +61,7 @@ def _roc(axes: Axes, curve: Mapping[str, Any]) -> None:
     axes.fill_between(false, true, color=color, alpha=0.08, lw=0)
     axes.plot(false, true, color=color, lw=1.4)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 1), yticks=(0, 1), aspect="equal")
-    axes.set_title(_folded(curve["name"]), fontsize=7.5, color=INK, loc="left", pad=3)
+    axes.set_title(textwrap.fill(curve["name"], 25), fontsize=7.2, color=INK, loc="left", pad=3)
     axes.text(0.97, 0.06, f"{curve['auroc']:.2f}", ha="right", fontsize=10, color=color, weight="bold")
 
 
@@ -147,12 +148,11 @@ def svg(figure: Figure) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    return re.sub(
-        r'<svg ([^>]*?)height="[^"]*" ([^>]*?)width="([^"]*)"',
-        r'<svg \1\2style="max-width:\3"',
-        text,
-        count=1,
-    )
+    head, rest = text.split(">", 1)
+    width = re.search(r'width="([^"]+)"', head)
+    assert width is not None
+    bare = re.sub(r' (width|height)="[^"]*"', "", head)
+    return f'{bare} style="max-width:{width[1]}">{rest}'
 
 
 def png(figure: Figure, dpi: int = 144) -> str:
@@ -160,7 +160,3 @@ def png(figure: Figure, dpi: int = 144) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _folded(name: str, width: int = 22) -> str:
-    return name if len(name) <= width else name[: width - 1].rstrip() + "…"

@@ -90,9 +90,8 @@ def render(
     """
     parts = found["datasets"]
     order = sorted(parts, key=lambda name: (name != stage.POOLED, name != "simulated"))
-    lowest = min(
-        (row["low"] or 1 for part in parts.values() for row in part["conditions"].values()), default=1
-    )
+    rows = [row for part in parts.values() for row in part["conditions"].values() if row["headline"]]
+    lowest = min((row["low"] for row in rows if row["low"] is not None), default=1.0)
     calibrated = [name for name in ("simulated", stage.POOLED) if name in parts] or order[:1]
     return _template().render(
         found=found,

@@ -25,8 +25,8 @@ _MM_PER_INCH = 25.4
 def plate(signal_mv: np.ndarray, rate_hz: float, n_valid: int | None = None) -> Figure:
     """One ECG as a figure whose size on paper is its size in millimetres.
 
-    Rows are I aVR V1 V4, II aVL V2 V5, III aVF V3 V6, each lead for 2.5 s of its own time, and lead II in full
-    (10 s). Every row is 25 mm high, more where a deflection needs it: nothing is scaled or cut off.
+    Rows are I aVR V1 V4, II aVL V2 V5, III aVF V3 V6, each lead for 2.5 s of its own time, and lead II for
+    10 s. Every row is 25 mm high, more where a deflection needs it: nothing is scaled or cut off.
 
     Args:
         signal_mv: ``(12, T)`` in contract order; only the first 10 s are drawn.
