@@ -32,6 +32,7 @@ class Assertion(NamedTuple):
 
 
 PRESENT = Assertion("present")
+_HIDDEN = Token("", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ def assess(tokens: Sequence[Token], findings: Sequence[Span]) -> list[Assertion]
     if not findings:
         return []
     inside = {index for span in findings for index in range(span.first, span.last)}
-    matches = [m for m in _cues().find(tokens) if not inside & set(range(m.first, m.last))]
+    # A cue has no part in a finding: "absent P wave", "no significant Q waves".
+    matches = _cues().find([_HIDDEN if index in inside else token for index, token in enumerate(tokens)])
     cues = [match for match in matches if isinstance(match.value, Cue)]
     result = [PRESENT] * len(findings)
     scene = _Scene(
@@ -121,12 +123,14 @@ def _forward(match: Match[Cue | str], scene: _Scene) -> list[int]:
 def _backward(match: Match[Cue | str], scene: _Scene) -> list[int]:
     reached: list[int] = []
     at, reach = match.first, REACH_AFTER
+    # "Inferior infarct, possible": a comma is no barrier for a cue that ends the sentence.
+    closing = match.last == len(scene.tokens) or match.last in scene.stops
     for index in range(len(scene.findings) - 1, -1, -1):
         span = scene.findings[index]
         if span.last > match.first:
             continue
         gap = range(span.last, at)
-        linked = scene.joins & set(gap) if reached else not scene.has_comma(gap)
+        linked = scene.joins & set(gap) if reached else closing or not scene.has_comma(gap)
         if len(gap) > reach or scene.stops & set(gap) or not linked:
             break
         reached.append(index)

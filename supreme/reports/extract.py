@@ -46,7 +46,7 @@ class RuleExtractor:
     def extract(self, statement: str) -> list[Mention]:
         """The mentions in one statement, in order of their place; an entity may come more than once."""
         tokens = tokenize(statement)
-        matches = lexicon.entities().find(tokens)
+        matches = regions.phrases().find(tokens)
         findings = [match for match in matches if match.value != lexicon.IGNORE]
         if not findings:
             return []

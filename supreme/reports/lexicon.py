@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Generic, TypeVar
 
 import ahocorasick
@@ -67,12 +66,11 @@ class Phrases(Generic[T]):
         return sorted(chosen, key=lambda match: match.first)
 
 
-@cache
-def entities() -> Phrases[str]:
-    """Every wording of every entity of the base vocabulary, with the entity id as payload.
+def wordings() -> list[tuple[str, str]]:
+    """Every wording of every entity of the base vocabulary with the entity's id; `IGNORE` for no finding.
 
     Raises:
-        ValueError: a wording stands for two entities, or ``phrases.toml`` names an unknown entity.
+        ValueError: ``phrases.toml`` names an unknown entity.
     """
     vocabulary = load_base()
     pairs: list[tuple[str, str]] = []
@@ -80,9 +78,7 @@ def entities() -> Phrases[str]:
         pairs.append((entity.name, entity.id))
         pairs += [(text, entity.id) for lang in LANGUAGES for text in entity.synonyms.get(lang, [])]
     for entity_id, texts in load_table("phrases").items():
-        if entity_id == "ignore":
-            entity_id = IGNORE
-        elif entity_id not in vocabulary:
+        if entity_id != "ignore" and entity_id not in vocabulary:
             raise ValueError(f"phrases.toml: no entity {entity_id!r} in the vocabulary")
-        pairs += [(text, entity_id) for text in texts]
-    return Phrases(pairs)
+        pairs += [(text, IGNORE if entity_id == "ignore" else entity_id) for text in texts]
+    return pairs

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from supreme.reports import leads
+from supreme.reports import leads, lexicon
 from supreme.reports.lexicon import Match, Phrases
-from supreme.reports.statements import Token, load_table
+from supreme.reports.statements import Token, load_table, tokenize
 
 
 class Wall(NamedTuple):
@@ -37,7 +37,12 @@ def resolve(
     table = _table()["findings"].get(finding.value)
     if table is None:
         return [finding.value]
-    named = _before(tokens, finding, walls, findings) or _after(tokens, finding, walls, findings)
+    words = [wall for wall in walls if not tokens[wall.first].leads]
+    named = (
+        _before(tokens, finding, words, findings)
+        or _after(tokens, finding, walls, findings)
+        or _before(tokens, finding, walls, findings)
+    )
     ids = list(dict.fromkeys(entity for wall in named for entity in _entities(table, wall)))
     if not ids:
         return [finding.value]
@@ -109,6 +114,27 @@ def _leads_to(tokens: Sequence[Token], at: int, others: dict[int, Match[str]]) -
     while at < len(tokens) and tokens[at].text in between and at not in others:
         at += 1
     return at in others
+
+
+@cache
+def phrases() -> Phrases[str]:
+    """The lexicon, without wordings that are a wall and a finding.
+
+    "Lateral ST elevation" is left to `resolve`, which also understands "inferior and lateral ST elevation".
+    """
+    regional = {
+        entity for table in _table()["findings"].values() for key, entity in table.items() if key != "also"
+    }
+    pairs = lexicon.wordings()
+    general = Phrases((text, entity) for text, entity in pairs if entity not in regional)
+
+    def composed(text: str, entity: str) -> bool:
+        tokens = tokenize(text)
+        found = general.find(tokens)
+        walls = find_walls(tokens)
+        return [e for i in range(len(found)) for e in resolve(tokens, found, walls, i)] == [entity]
+
+    return Phrases((text, e) for text, e in pairs if e not in regional or not composed(text, e))
 
 
 def _table() -> dict[str, Any]:
