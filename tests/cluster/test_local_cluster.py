@@ -1,0 +1,90 @@
+"""Every job through `ray job submit` on a loopback head with token authentication, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from supreme.records.simulated import write_mimic_folder
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+CHECKOUT = Path(__file__).resolve().parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    folder = tmp_path_factory.mktemp("cluster")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
+        "SUPREME_CLUSTER": str(folder),
+        "SUPREME_PORT": str(_free_port()),
+        "SUPREME_DASHBOARD_PORT": str(_free_port()),
+    }
+    environment.pop("RAY_ADDRESS", None)
+    script = str(CHECKOUT / "cluster" / "local.sh")
+    subprocess.run([script, "start"], env=environment, check=True, timeout=120, cwd=CHECKOUT)
+    try:
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
+        address = {"RAY_ADDRESS": f"http://127.0.0.1:{environment['SUPREME_DASHBOARD_PORT']}"}
+        yield environment | token | address
+    finally:
+        subprocess.run([script, "stop"], env=environment, check=True, timeout=60, cwd=CHECKOUT)
+
+
+def _submit(cluster: dict[str, str], job: str, *arguments: str) -> str:
+    command = [RAY, "job", "submit", "--address", cluster["RAY_ADDRESS"], "--working-dir", ".", "--"]
+    command += ["python", f"jobs/{job}.py", "--config", "smoke", *arguments]
+    done = subprocess.run(command, env=cluster, cwd=CHECKOUT, capture_output=True, text=True, timeout=420)
+    assert done.returncode == 0, f"{job}:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
+    root = f"root={tmp_path / 'runs'}"
+    results = {}
+    for job in ("shard", "label", "pretrain", "promote", "evaluate", "report"):
+        result_file = tmp_path / f"{job}.json"
+        log = _submit(cluster, job, "--result-file", str(result_file), root)
+        results[job] = json.loads(result_file.read_text())
+        # The result is the job's last line, before Ray's own words about the end of the job.
+        assert any(line.strip() == json.dumps(results[job]) for line in log.splitlines()), job
+    assert results["promote"]["promoted"]
+    assert "atrial fibrillation" in Path(results["evaluate"]["results"]).read_text().replace("_", " ")
+    page = next((tmp_path / "runs" / "smoke" / "report").glob("*.html")).read_text()
+    assert page.startswith("<!") and "AUROC" in page
+
+    write_mimic_folder(str(tmp_path / "mimic"), records=3, seed=5)
+    scores = tmp_path / "scores.parquet"
+    asked = ["atrial fibrillation?", "old inferior infarct?"]
+    wanted = [f"predict.uri={tmp_path / 'mimic'}", f"predict.queries={json.dumps(asked)}", f"predict.output={scores}"]
+    _submit(cluster, "predict", root, *wanted)
+    rows = pq.read_table(scores).to_pylist()
+    assert len(rows) == 6
+    assert all(0 <= row["score"] <= 1 for row in rows)
+
+
+def test_a_wrong_token_is_turned_away(cluster: dict[str, str], tmp_path: Path) -> None:
+    stranger = tmp_path / "token"
+    stranger.write_text("0" * 64)
+    command = [RAY, "job", "list", "--address", cluster["RAY_ADDRESS"]]
+    turned_away = subprocess.run(
+        command, env=cluster | {"RAY_AUTH_TOKEN_PATH": str(stranger)}, capture_output=True, text=True, timeout=60
+    )
+    assert turned_away.returncode != 0
+    assert "authentication" in (turned_away.stdout + turned_away.stderr).lower()
