@@ -17,10 +17,13 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     selected = made.counts["selection"]
     selection = registry.Selection(
         metric=selected["metric"],
-        value=selected["value"],
-        rule=selected.get("rule", "highest on the validation split of the pre-training data"),
-        # The inputs of pre-training (shards, labels) decide what it is validated on.
-        validation_digest=selected.get("validation_digest") or config.digest(sorted(made.inputs.values())),
+        value=float("nan") if selected["value"] is None else selected["value"],
+        rule=selected["rule"],
+        # A macro mean is over the entities of the vocabulary, on the validation records.
+        validation_digest=config.digest(
+            made.counts["validation_digest"],
+            [entity["id"] for entity in storage.read_json(storage.join(bundle, "vocabulary.json"))],
+        ),
     )
     model = recipe.tracking.model
     if options.dry_run:

@@ -5,6 +5,7 @@ Aliases: `candidate` is the newest registered bundle, `champion` the one in use,
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Mapping
@@ -189,7 +190,8 @@ def judge(
     if earlier.validation_digest != challenger.validation_digest:
         return new_data, f"not comparable: the {name} was validated on other data" + _new_data(new_data)
     numbers = f"{challenger.metric} {challenger.value:.4f} against {earlier.value:.4f} of the {name}"
-    better = challenger.value > earlier.value
+    # Whoever has a number is better than a champion that has none (no class with a positive).
+    better = challenger.value > earlier.value or math.isnan(earlier.value) > math.isnan(challenger.value)
     return better, f"{'better' if better else 'not better'}: {numbers} ({challenger.rule})"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import posixpath
+import re
 import subprocess
 import tempfile
 import time
@@ -33,6 +35,7 @@ PROBE_TIMEOUT_S = 2.5
 _DATABASE = "mlflow.db"
 _ARTIFACTS = "mlartifacts"
 #: MLflow refuses longer values and larger batches.
+_MAX_KEY = 250
 _MAX_VALUE = 500
 _MAX_PARAMS = 100
 _MAX_METRICS = 1000
@@ -125,7 +128,7 @@ class Run:
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log a nested mapping as ``a.b.c``; secrets are redacted, long values cut, known keys left alone."""
-        flat = config.flatten(_number_lists(dict(params)))
+        flat = {_key(k): v for k, v in config.flatten(_number_lists(dict(params))).items()}
         known = self.client.get_run(self.run_id).data.params
         new = [Param(k, _text(v, k)) for k, v in flat.items() if k not in known]
         for start in range(0, len(new), _MAX_PARAMS):
@@ -147,7 +150,7 @@ class Run:
         return self._last_step[metric]
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(k, _text(v, k)) for k, v in tags.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(_key(k), _text(v, k)) for k, v in tags.items()])
 
     def log_dict(self, value: dict[str, Any], name: str) -> None:
         """Store a dictionary as the JSON or YAML artifact ``name``."""
@@ -257,6 +260,11 @@ def _number_lists(values: dict[str, Any]) -> dict[str, Any]:
             value = {str(position): item for position, item in enumerate(value)}
         numbered[key] = _number_lists(value) if isinstance(value, dict) else value
     return numbered
+
+
+def _key(name: str) -> str:
+    """A name that MLflow takes: it refuses absolute paths and most punctuation."""
+    return posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")[:_MAX_KEY]
 
 
 def _text(value: Any, key: str) -> str:

@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,11 +139,9 @@ def _scored(
     """Tables of scored and refused records in the order of the records."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     blocks = max(1, min(200, len(records) // RECORDS_PER_BATCH))
+    reader: Any = partial(_read_batch, derive_limb_leads=derive_limb_leads)
     read = ray.data.from_items(records, override_num_blocks=blocks).map_batches(
-        _read_batch,
-        batch_size=RECORDS_PER_BATCH,
-        batch_format="pyarrow",
-        fn_kwargs={"derive_limb_leads": derive_limb_leads},
+        reader, batch_size=RECORDS_PER_BATCH, batch_format="pyarrow"
     )
     scored = read.map_batches(
         _Scorer,

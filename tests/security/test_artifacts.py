@@ -159,7 +159,8 @@ def test_a_password_in_the_tracking_uri_is_nowhere_repeated(tmp_path: Path, job:
     recipe.write_text(f'root = "{tmp_path}/runs"\nname = "x"\n')
     stage = tmp_path / "runs" / "x" / "pretrain"
     tiny_bundle.write(stage / "bundle")
-    counts = {"run_id": "0", "selection": {"metric": "validation_macro_auroc", "value": 0.5}}
+    counts = {"run_id": "0", "selection": {"metric": "validation_macro_auroc", "value": 0.5, "rule": "r"}}
+    counts["validation_digest"] = "0"
     storage.write_json(
         str(stage / "manifest.json"), {"stage": "pretrain", "config": {}, "inputs": {}, "counts": counts}
     )

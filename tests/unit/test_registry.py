@@ -166,6 +166,7 @@ def selection(value: float, data: str = "d1", metric: str = "validation_macro_au
     [
         (selection(0.81), False, True, "better: validation_macro_auroc 0.8100 against 0.8000"),
         (selection(0.80), False, False, "not better"),
+        (selection(float("nan")), False, False, "not better"),
         (selection(0.79), True, False, "not better"),
         (selection(0.99, data="d2"), False, False, "validated on other data; it stays"),
         (selection(0.50, data="d2"), True, True, "promoted because --new"),
@@ -190,6 +191,15 @@ def test_the_champion_yields_to_a_better_number_on_the_same_data_only(
     assert registry.judge(challenger, None)[0]
 
 
+def test_a_champion_without_a_number_yields_to_one_with(
+    store: str, run: tracking.Run, bundles: list[str]
+) -> None:
+    nothing = selection(float("nan")).tags()
+    champion = registry.register(bundles[0], run.run_id, tracking_uri=store, model="unmeasured", tags=nothing)
+    assert registry.judge(selection(0.5), champion)[0]
+    assert not registry.judge(selection(float("nan")), champion)[0]
+
+
 def recipe(root: str, name: str, model: str) -> config.Recipe:
     return config.Recipe(name=name, root=root, tracking=config.Tracking(model=model))
 
@@ -199,11 +209,12 @@ def finished(
 ) -> config.Recipe:
     """A finished pre-training stage."""
     folder = recipe.folder("pretrain")
-    request = manifest.Request(stage="pretrain", config={"seed": seed}, inputs={"shards": data})
+    request = manifest.Request(stage="pretrain", config={"seed": seed}, inputs={})
     manifest.begin(folder, request)
     run = tracking.start_or_resume(store, "tests", folder, "pretrain", {})
     tiny_bundle.write(f"{folder}/bundle", seed)
-    counts = {"run_id": run.run_id, "selection": {"metric": "validation_macro_auroc", "value": value}}
+    chosen = {"metric": "validation_macro_auroc", "value": value, "rule": "the last epoch"}
+    counts = {"run_id": run.run_id, "selection": chosen, "validation_digest": data}
     manifest.publish(folder, request, counts)
     return recipe
 
@@ -225,7 +236,7 @@ def test_the_job_registers_compares_and_says_why(root: str, store: str) -> None:
     assert promote.run(elsewhere, Options(new=True))["promoted"]
     assert number("models:/job@previous", store) == 1
     tags = registry.resolve("models:/job@champion", store).tags
-    assert tags["selection_rule"] == "highest on the validation split of the pre-training data"
+    assert tags["selection_rule"] == "the last epoch"
 
 
 def test_the_plan_registers_nothing(root: str, store: str) -> None:

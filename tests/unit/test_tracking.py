@@ -139,11 +139,12 @@ def test_parameters_are_flat_cut_and_free_of_secrets(
             "said": "the correct-horse",
         }
     )
-    run.set_tags({"where": "http://me:swordfish@host/x"})
+    run.set_tags({"where": "http://me:swordfish@host/x", "/abs/shards": 1, "s3://b/x?scheme=http": 2})
     data = run.client.get_run(run.run_id).data
     assert data.params["sources.1.kind"] == "ptbxl"
     assert data.params["model.width"] == "8"
     assert len(data.params["long"]) == 500
+    assert (data.tags["abs/shards"], data.tags["s3:/b/x_scheme_http"]) == ("1", "2")
     logged = str(data.params) + str(data.tags)
     for secret in ("swordfish", "abcdef", "correct-horse"):
         assert secret not in logged
