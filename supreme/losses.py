@@ -42,7 +42,7 @@ def _bce(logits: Tensor, target: Tensor, positive_rate: Tensor) -> Tensor:
 
 
 def _weighted_bce(logits: Tensor, target: Tensor, positive_rate: Tensor) -> Tensor:
-    """Positives weigh (1 - p) / p, at most 20."""
+    """Positives weigh (1 - p) / p, within 1 and 20."""
     rate = positive_rate.clamp(1e-6, 1 - 1e-6)
     weight = ((1 - rate) / rate).clamp(1.0, _MAX_WEIGHT)
     return F.binary_cross_entropy_with_logits(logits, target, pos_weight=weight, reduction="none")
