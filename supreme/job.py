@@ -79,7 +79,7 @@ def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
 
 @contextmanager
 def ray_session() -> Iterator[None]:
-    """The cluster of RAY_ADDRESS (as set by `ray job submit`), the session that already runs, or an own local one."""
+    """The cluster of RAY_ADDRESS (set by `ray job submit`), the session that already runs, or an own one."""
     import ray
 
     if ray.is_initialized():

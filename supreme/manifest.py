@@ -1,4 +1,4 @@
-"""Stage folders: what a stage was asked for (``stage.json``, written first) and what it made (``manifest.json``, last).
+"""Stage folders: what a stage was asked for (``stage.json``, first), what it made (``manifest.json``, last).
 
 A folder without a manifest is unfinished. A stage whose manifest matches its configuration and inputs is
 skipped; the same folder asked for with another configuration is refused with the difference.
@@ -48,7 +48,7 @@ class Manifest(Request):
     files: dict[str, FileEntry] = {}
 
     def digest(self) -> str:
-        """Identity of the content: stage, configuration, inputs and files; not the time or the code version."""
+        """Identity of the content: stage, configuration, inputs, files; not the time or the code version."""
         files = {name: entry.sha256 for name, entry in self.files.items()}
         return digest(self.stage, self.config, self.inputs, files)
 

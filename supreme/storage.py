@@ -42,9 +42,8 @@ def _s3(uri: str) -> tuple[fs.FileSystem, str]:
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     unknown = options.keys() - {"endpoint_override", "scheme", "region", "anonymous"}
     if unknown:
-        raise StorageError(
-            f"{uri.split('?')[0]}: unknown option(s) {', '.join(sorted(unknown))} (credentials go into the environment)"
-        )
+        names = ", ".join(sorted(unknown))
+        raise StorageError(f"{uri.split('?')[0]}: unknown option(s) {names}; credentials: the environment")
     endpoint = options.get("endpoint_override") or os.environ.get("AWS_ENDPOINT_URL", "")
     scheme, _, host = endpoint.rpartition("://")
     settings: dict[str, Any] = {"anonymous": True} if options.get("anonymous") == "true" else {}
@@ -99,7 +98,7 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Write whole or not at all: local files appear under their name only when complete, S3 objects by nature."""
+    """Write whole or not at all: a local file gets its name only when complete, as S3 objects do."""
     system, path = filesystem(uri)
     local = isinstance(system, fs.LocalFileSystem)
     target = f"{path}.{uuid.uuid4().hex[:8]}.partial" if local else path

@@ -256,47 +256,6 @@ def test_limb_leads_are_derived_when_asked_and_said_so(tmp_path):
     np.testing.assert_allclose(signals_uv(batch, 5000)[0], whole * 1000, atol=2)
 
 
-def test_an_unforeseen_failure_of_one_record_does_not_end_the_job(tmp_path, monkeypatch):
-    class Moody:
-        dataset = "d"
-
-        def read(self, entry: records.Entry) -> records.Record:
-            if entry.record_id == "d/2":
-                raise ZeroDivisionError("division by zero")
-            return records.Record(entry, ecg_mv(), LEADS, 500)
-
-    monkeypatch.setattr(records, "open_source", lambda *_: Moody())
-    entries = [records.Entry(f"d/{number}", "d", f"d/{number}") for number in range(4)]
-    shared = build._Job(SIMULATED, config.Shards(), 0, str(tmp_path))
-    result = build._write_part({"part": "train-00000", "entries": build._dump(entries)}, shared)
-    assert (result["seen"], result["rejected"]) == (4, 1)
-    assert _rejected(tmp_path) == {"2": "unreadable"}
-    (row,) = pq.read_table(tmp_path / "rejected" / "train-00000.parquet").to_pylist()
-    assert row["detail"] == "ZeroDivisionError: division by zero"
-
-
-@pytest.mark.parametrize("failing_write", [0, 1])
-def test_a_part_is_done_only_when_its_files_are(tmp_path, monkeypatch, failing_write):
-    """Whichever write fails (the shard, the refused records), the part file is not there."""
-    write_csn(tmp_path / "csn", 2)[0].write_bytes(b"")
-    source = Source(kind="csn", uri=str(tmp_path / "csn"))
-    shared = build._Job(source, config.Shards(), 0, str(tmp_path / "out"))
-    entries = build._entries(shared)
-    writes = []
-    real_write = storage.write_bytes
-
-    def write(uri: str, content: bytes) -> None:
-        writes.append(uri)
-        if len(writes) == failing_write + 1:
-            raise storage.StorageError(f"{uri}: No space left on device")
-        real_write(uri, content)
-
-    monkeypatch.setattr(storage, "write_bytes", write)
-    with pytest.raises(storage.StorageError, match="No space left"):
-        build._write_part({"part": "train-00000", "entries": build._dump(entries)}, shared)
-    assert not (tmp_path / "out" / "parts").exists()
-
-
 def test_parts_of_an_index_that_has_changed_are_done_again(tmp_path):
     write_csn(tmp_path / "csn", 3)
     source, recipe = Source(kind="csn", uri=str(tmp_path / "csn")), _recipe(tmp_path)

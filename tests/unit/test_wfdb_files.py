@@ -1,0 +1,147 @@
+"""WFDB files: millivolts come out, and headers that mean harm are refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wfdb_writer import ecg_mv, write_record
+
+from supreme.ecg import LEADS, BadRecord
+from supreme.records import Entry
+from supreme.records.wfdb_files import inside, parse_age, read_record
+
+pytestmark = pytest.mark.unit
+
+
+def _entry(header: Path) -> Entry:
+    return Entry("d/1", "d", "d/1", source_uri=str(header.with_suffix("")))
+
+
+def _reason(header: Path) -> str:
+    with pytest.raises(BadRecord) as caught:
+        read_record(_entry(header))
+    return caught.value.reason
+
+
+@pytest.fixture
+def header(tmp_path):
+    return write_record(tmp_path, "r1", ecg_mv(2), comments=["Dx: 1"])
+
+
+def test_a_record_comes_back_in_millivolts(tmp_path):
+    signal_mv = ecg_mv(3, rate_hz=400)
+    written = write_record(tmp_path, "r1", signal_mv, rate_hz=400, gain=200, comments=["Age: 5", "x"])
+    record, comments = read_record(_entry(written))
+    np.testing.assert_allclose(record.signal_mv, signal_mv, atol=0.5 / 200 + 1e-6)
+    assert (record.leads, record.rate_hz, comments) == (LEADS, 400.0, {"age": "5"})
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("uV", 1e-3), ("µV", 1e-3), ("V", 1e3), ("mV", 1.0)])
+def test_the_headers_unit_is_heeded(header, unit, scale):
+    before = read_record(_entry(header))[0].signal_mv
+    header.write_text(header.read_text().replace("/mV", f"/{unit}"))
+    np.testing.assert_allclose(read_record(_entry(header))[0].signal_mv, before * scale, rtol=1e-6)
+
+
+def test_a_record_that_calls_itself_by_its_file_name_is_read(header):
+    before = read_record(_entry(header))[0].signal_mv
+    header.write_text(header.read_text().replace("r1 12", "r1.mat 12", 1))
+    np.testing.assert_array_equal(read_record(_entry(header))[0].signal_mv, before)
+
+
+def test_a_header_without_length_is_read_to_the_end_of_the_file(header):
+    header.write_text(header.read_text().replace(" 500 1000", " 500", 1))
+    assert read_record(_entry(header))[0].signal_mv.shape == (12, 1000)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("r1.dat", "../../../../etc/passwd", "unsafe_header"),
+        ("r1.dat", "/etc/passwd", "unsafe_header"),
+        ("r1.dat", "..", "unsafe_header"),
+        ("r1.dat", "sub/r1.dat", "unsafe_header"),
+        ("r1.dat", "s3://bucket/x", "unsafe_header"),
+        ("r1.dat", "~r1.dat", "unsafe_header"),
+        ("r1.dat", "r2.dat", "missing_file"),
+        ("r1 12 500 1000", "r1 65 500 1000", "unsafe_header"),
+        ("r1 12 500 1000", "r1 12 500 99999999999", "unsafe_header"),
+        ("r1 12 500 1000", "r1 12 500 " + "9" * 30, "unsafe_header"),
+        ("r1 12 500 1000", "r1/3 12 500 1000", "unreadable"),
+        ("r1 12 500 1000", "r1 11 500 1000", "unreadable"),
+        ("r1 12 500 1000", "r1 12 500 1001", "unreadable"),
+        ("r1 12 500 1000", "r1 12 0 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12 -500 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12 nan 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12 inf 1000", "unknown_rate"),
+        ("r1 12 500 1000", "r1 12", "unknown_rate"),
+        ("r1 12 500 1000", "r1", "unreadable"),
+        ("1000.0(0)/mV", "0(0)/mV", "unknown_gain"),
+        ("1000.0(0)/mV", "nan/mV", "unknown_gain"),
+        ("1000.0(0)/mV", "1000/mmHg", "unknown_unit"),
+        ("dat 16 ", "dat 16x9999999 ", "unsafe_header"),
+        ("dat 16 ", "dat 16:999999999 ", "unsafe_header"),
+        ("dat 16 ", "dat 77 ", "unreadable"),
+        ("dat 16 ", "dat x ", "unreadable"),
+    ],
+)
+def test_a_hostile_or_broken_header_is_refused_with_a_reason(header, old, new, reason):
+    text = header.read_text()
+    assert old in text
+    header.write_text(text.replace(old, new))
+    assert _reason(header) == reason
+
+
+def test_no_file_outside_the_folder_is_opened(tmp_path, header):
+    secret = write_record(tmp_path / "outside", "r1", ecg_mv(2, seed=5))
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    moved = inner / "r1.hea"
+    moved.write_text(header.read_text().replace("r1.dat", f"../outside/{secret.stem}.dat"))
+    assert _reason(moved) == "unsafe_header"
+
+
+def test_broken_files_are_refused_with_a_reason(tmp_path, header):
+    data = header.with_suffix(".dat")
+    whole, text = data.read_bytes(), header.read_text()
+    data.write_bytes(whole[: len(whole) // 2])
+    assert _reason(header) == "unreadable"
+    data.write_bytes(b"")
+    assert _reason(header) == "empty_file"
+    data.unlink()
+    assert _reason(header) == "missing_file"
+    data.mkdir()
+    assert _reason(header) == "missing_file"
+    header.write_text("# only a comment\n")
+    assert _reason(header) == "unreadable"
+    header.write_bytes(bytes(range(256)) * 8)
+    assert _reason(header) == "unreadable"
+    header.write_bytes(b"")
+    assert _reason(header) == "empty_file"
+    header.write_text(text + "#" + "x" * 2_000_000)
+    assert _reason(header) == "unsafe_header"
+    header.unlink()
+    assert _reason(header) == "missing_file"
+
+
+def test_invalid_samples_come_as_nan(header):
+    data = header.with_suffix(".dat")
+    content = np.fromfile(data, "<i2")
+    content[5] = -32768
+    content.tofile(data)
+    assert np.isnan(read_record(_entry(header))[0].signal_mv).sum() == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a\\..\\x", "x?anonymous=true"])
+def test_a_table_may_not_name_a_record_outside_its_folder(name):
+    with pytest.raises(BadRecord, match="unsafe_path"):
+        inside("/data", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "age"), [("71", 71.0), ("300", 90.0), ("NaN", None), ("", None), ("-1", None), ("Unknown", None)]
+)
+def test_ages(text, age):
+    assert parse_age(text) == age
