@@ -11,7 +11,6 @@ from supreme.job import Options, main, ray_session
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Train, write the bundle, record the MLflow run; the result names run and bundle."""
     from supreme import bundle, storage, tracking
-    from supreme.reports.vocabulary import query_texts
     from supreme.training import driver
 
     if options.dry_run:
@@ -25,17 +24,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         )
         with tracking.closing(run), ray_session():
             trained = driver.train(recipe, asked, folder, report=run.log_metrics)
-            bundle.write_bundle(
-                storage.join(folder, "bundle"),
-                trained.model,
-                recipe,
-                trained.vocabulary,
-                {entity.id: query_texts(entity) for entity in trained.vocabulary},
-                trained.queries.embeddings.numpy(),
-                trained.queries.whitening,
-                trained.encoder,
-                trained.counts,
-            )
+            place = storage.join(folder, "bundle")
+            bundle.write_bundle(place, recipe=recipe, **trained.bundle_parts())
             for name in (driver.METRICS, "stage.json"):
                 run.log_file(storage.join(folder, name))
             files = [f"bundle/{name}" for name in bundle.FILES]

@@ -15,11 +15,11 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from supreme import config, log, manifest, storage
 from supreme.models.supreme import SupremeModel
-from supreme.reports.vocabulary import Vocabulary
+from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
@@ -30,7 +30,8 @@ from supreme.training.step import TrainingStopped
 
 RULE = "last averaged weights; the value is measured on held-out pre-training records"
 METRIC = "validation_macro_auroc"
-QUERIES, METRICS, RAY_FOLDER, RUN_NAME = "queries.safetensors", "metrics.jsonl", "ray", "run"
+QUERIES, METRICS, WEIGHTS = "queries.safetensors", "metrics.jsonl", "weights.safetensors"
+RAY_FOLDER, RUN_NAME = "ray", "run"
 
 #: Called with metrics and samples seen, again after a restart; is sent to the controller process.
 Reporter = Callable[[Mapping[str, float], int], None]
@@ -48,6 +49,18 @@ class Trained:
     encoder: TextEncoder
     state: checkpoints.State
     counts: dict[str, Any]
+
+    def bundle_parts(self) -> dict[str, Any]:
+        """The arguments of `supreme.bundle.write_bundle` that come from training."""
+        return {
+            "model": self.model,
+            "vocabulary": self.vocabulary,
+            "query_texts": {entity.id: query_texts(entity) for entity in self.vocabulary},
+            "query_embeddings": self.queries.embeddings.numpy(),
+            "whitening": self.queries.whitening,
+            "encoder": self.encoder,
+            "card": self.counts,
+        }
 
 
 def stage_folder(recipe: config.Recipe) -> str:
@@ -115,6 +128,8 @@ def train(
         TrainingStopped: a loss or gradient is not finite.
     """
     folder = absolute(folder)
+    if is_trained(folder):
+        return load_trained(recipe, asked, folder)
     began = plan(recipe)
     if not began["steps"]:
         raise config.ConfigError(
@@ -125,31 +140,42 @@ def train(
         raise config.ConfigError(
             "the shards hold no validation records: add records (one patient in ten is held out)"
         )
-    vocabulary = read_vocabulary(recipe.folder("labels"))
     encoder = open_encoder(recipe.text)
-    queries = Queries.embed(
-        vocabulary,
-        encoder,
-        recipe.text.whitening_shrinkage,
-        absolute(storage.join(recipe.root, "embeddings")),
-    )
-    storage.write_bytes(
-        storage.join(folder, "recipe.json"), json.dumps(recipe.model_dump(mode="json")).encode()
-    )
+    cache = absolute(storage.join(recipe.root, "embeddings"))
+    vocabulary = read_vocabulary(recipe.folder("labels"))
+    queries = Queries.embed(vocabulary, encoder, recipe.text.whitening_shrinkage, cache)
     queries.write(storage.join(folder, QUERIES))
-    logger.info(
-        "training: %s", ", ".join(f"{key} {value:,}" for key, value in began.items() if key != "folder")
-    )
+    logger.info("training: %s", ", ".join(f"{k} {v:,}" for k, v in began.items() if k != "folder"))
     final = _fit(recipe, asked, folder, name, [_Recorder(report, folder), *(callbacks or [])])
     with final.as_directory() as checkpoint:
-        state = checkpoints.read_state(checkpoint, _identity(asked))
-        weights = load_file(Path(checkpoint) / checkpoints.AVERAGED)
-    model = SupremeModel(recipe.model, queries.embeddings.shape[1], _corpus(recipe, "train").samples)
-    model.load_state_dict(weights)
+        state = checkpoints.read_state(f"{checkpoint}/{checkpoints.STATE}", _identity(asked))
+        weights = (Path(checkpoint) / checkpoints.AVERAGED).read_bytes()
     # A controller killed between a checkpoint and its report left a gap: fill it from the checkpoint.
     for metrics in state.reports:
         _report_all(report, metrics)
     _write_metrics(folder, state.reports)
+    storage.write_bytes(storage.join(folder, WEIGHTS), weights)
+    storage.write_bytes(storage.join(folder, checkpoints.STATE), state.model_dump_json(indent=1).encode())
+    return load_trained(recipe, asked, folder)
+
+
+def is_trained(folder: str) -> bool:
+    """Whether a run in this folder came to its end."""
+    return storage.exists(storage.join(absolute(folder), checkpoints.STATE))
+
+
+def load_trained(recipe: config.Recipe, asked: manifest.Request, folder: str) -> Trained:
+    """What a finished run left in its folder.
+
+    Raises:
+        ConfigError: it was another configuration's run.
+    """
+    folder = absolute(folder)
+    state = checkpoints.read_state(storage.join(folder, checkpoints.STATE), _identity(asked))
+    queries = Queries.read(storage.join(folder, QUERIES))
+    model = SupremeModel(recipe.model, queries.embeddings.shape[1], _corpus(recipe, "train").samples)
+    model.load_state_dict(load(storage.read_bytes(storage.join(folder, WEIGHTS))))
+    vocabulary, encoder = read_vocabulary(recipe.folder("labels")), open_encoder(recipe.text)
     return Trained(model.eval(), vocabulary, queries, encoder, state, _counts(recipe, state, model))
 
 
@@ -161,7 +187,7 @@ def publish(
     Ray's own folder with the checkpoints is no part of the result.
     """
     folder = stage_folder(recipe)
-    names = sorted({QUERIES, METRICS, *files})
+    names = sorted({QUERIES, METRICS, WEIGHTS, checkpoints.STATE, *files})
     entries = {name: manifest.describe(storage.join(folder, name)) for name in names}
     return manifest.publish(folder, asked, trained.counts | {"run_id": run_id}, entries)
 

@@ -60,7 +60,7 @@ def train_loop(config: dict[str, Any]) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint:
         with checkpoint.as_directory() as folder:
-            state = checkpoints.read_state(folder, config["request"])
+            state = checkpoints.read_state(f"{folder}/{checkpoints.STATE}", config["request"])
             checkpoints.load_learner(folder, learner)
     order = replay(corpus.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
     _Run(recipe, learner, corpus, held_out, labels, order, rank, world).train(state)

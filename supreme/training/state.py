@@ -13,6 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 
+from supreme import storage
 from supreme.config import ConfigError, difference, digest
 from supreme.training.step import Learner
 
@@ -69,17 +70,17 @@ def write(folder: str | Path, learner: Learner, state: State) -> None:
     (path / STATE).write_text(state.model_dump_json(indent=1))
 
 
-def read_state(folder: str | Path, config: dict[str, Any]) -> State:
-    """The state of a checkpoint.
+def read_state(uri: str, config: dict[str, Any]) -> State:
+    """The state in a ``state.json``.
 
     Raises:
         ConfigError: it belongs to another configuration or other data; the message holds the difference.
     """
-    state = State.model_validate_json((Path(folder) / STATE).read_text())
+    state = State.model_validate(storage.read_json(uri))
     if state.config_digest != digest(config):
         changes = "\n  ".join(difference(state.config, config))
         raise ConfigError(
-            f"the checkpoint {folder} was made with another configuration or other data:\n  {changes}\n"
+            f"{uri} was made with another configuration or other data:\n  {changes}\n"
             "go back to that configuration, give another name=..., or --new to start afresh"
         )
     return state

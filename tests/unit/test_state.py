@@ -28,7 +28,7 @@ def test_resumed_from_a_checkpoint_the_weights_are_bit_identical(queries: Querie
     second = learner(queries, seed=5)
     second.seed = 0
     checkpoints.load_learner(tmp_path, second)
-    state = checkpoints.read_state(tmp_path, CONFIG)
+    state = checkpoints.read_state(f"{tmp_path}/state.json", CONFIG)
     for step in range(state.steps, 6):
         second.step(batch(step), step, step * 8, 48)
     assert weights_digest(second.model) == weights_digest(whole.model)
@@ -59,7 +59,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(
     checkpoints.write(tmp_path, learner(queries), State.fresh(CONFIG, 0))
     changed = {**CONFIG, section: {key: {"learning_rate": 0.5} if key == "training" else "other"}}
     with pytest.raises(ConfigError, match=shown):
-        checkpoints.read_state(tmp_path, changed)
+        checkpoints.read_state(f"{tmp_path}/state.json", changed)
 
 
 def test_a_checkpoint_holds_no_code(queries: Queries, tmp_path: Path) -> None:  # noqa: F811

@@ -1,0 +1,142 @@
+"""A sweep over loss and encoder: the pre-training run as Ray Tune trials, weak ones stopped early by ASHA.
+
+Each trial has its own folder and goes on from its own checkpoints. A sweep that was killed is simply run
+again: its trials tell the scheduler first what they had reported before, so that nothing of Tune's own state,
+which is pickled, is ever read back.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray.tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+
+from supreme import config, log, manifest, storage
+from supreme.training import driver
+
+#: Reports of a trial, evenly over its epochs: the points at which it may be stopped.
+RUNGS = 4
+#: A trial's own process only waits for its workers: with a whole CPU each, trials can wait for each other.
+TRIAL_CPUS = 0.01
+
+logger = log.get("sweep")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination, and how far it came."""
+
+    name: str
+    recipe: config.Recipe
+    folder: str
+    completed: bool = False
+    value: float = -math.inf
+    """`driver.METRIC` of the last report."""
+    samples_seen: int = 0
+
+    def values(self) -> dict[str, Any]:
+        return self.recipe.model_dump(mode="json")
+
+    def outcome(self) -> dict[str, Any]:
+        value = self.value if math.isfinite(self.value) else None
+        return {"completed": self.completed, "value": value, "samples_seen": self.samples_seen}
+
+
+def trials(recipe: config.Recipe) -> list[Trial]:
+    """The combinations of losses and encoders, the first ``sweep.trials`` of them."""
+    found = []
+    for encoder, loss in itertools.product(recipe.sweep.encoders, recipe.sweep.losses):
+        changed = recipe.model_dump(mode="json")
+        changed["model"]["encoder"], changed["training"]["loss"] = encoder, loss
+        changed["training"]["epochs"] = recipe.sweep.epochs
+        changed["training"]["checkpoint_every"] = recipe.sweep.epochs / RUNGS
+        name = f"{encoder}-{loss}"
+        folder = driver.absolute(storage.join(recipe.folder("sweep"), name))
+        found.append(Trial(name, config.parse(changed), folder))
+    return found[: recipe.sweep.trials]
+
+
+def request(recipe: config.Recipe) -> manifest.Request:
+    """What the stage is asked for: pre-training's request with the sweep's own section."""
+    asked = driver.request(recipe)
+    sections = asked.config | {"sweep": recipe.sweep.model_dump(mode="json")}
+    return manifest.Request(stage="sweep", config=sections, inputs=asked.inputs)
+
+
+def run(recipe: config.Recipe, reporters: Mapping[str, driver.Reporter]) -> list[Trial]:
+    """Run all trials, each reporting to its own reporter (by trial name); best first.
+
+    Needs a Ray session.
+
+    Raises:
+        RuntimeError: no trial came to its end.
+    """
+    planned = {trial.name: trial for trial in trials(recipe)}
+    folder = driver.absolute(recipe.folder("sweep"))
+    system, path = storage.filesystem(storage.join(folder, "tune"))
+
+    def trainable(chosen: dict[str, Any]) -> None:
+        _train_trial(planned[chosen["trial"]], reporters[chosen["trial"]])
+
+    total = driver.plan(recipe)["records"] * recipe.sweep.epochs
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(trainable, {"CPU": TRIAL_CPUS}),
+        param_space={"trial": ray.tune.grid_search(list(planned))},
+        tune_config=ray.tune.TuneConfig(
+            metric=driver.METRIC,
+            mode="max",
+            max_concurrent_trials=recipe.sweep.concurrent,
+            # The count of records, since Tune's own count of reports starts anew with every restart.
+            scheduler=ASHAScheduler(
+                time_attr="samples_seen",
+                max_t=math.ceil(total) + 1,
+                grace_period=max(1, math.floor(total / RUNGS) - 1),
+                reduction_factor=2,
+            ),
+        ),
+        run_config=ray.tune.RunConfig(name="trials", storage_path=path, storage_filesystem=system, verbose=0),
+    )
+    results = tuner.fit()
+    for error in results.errors:
+        logger.error("a trial failed: %s", error)
+    ended = [_ended(trial) for trial in planned.values()]
+    ended.sort(key=lambda trial: (trial.completed, trial.value), reverse=True)
+    for trial in ended:
+        logger.info("%s: %s", trial.name, trial.outcome())
+    if not ended[0].completed:
+        raise RuntimeError(f"no trial came to its end; the first error: {next(iter(results.errors), None)}")
+    return ended
+
+
+def _train_trial(trial: Trial, report: driver.Reporter) -> None:
+    """In the trial's process: say again what was reported before a restart, then train on."""
+    log.configure()
+    for metrics in _reports(trial):
+        ray.tune.report({name: value for name, value in metrics.items() if name != "curve"})
+    asked = driver.request(trial.recipe)
+    driver.train(trial.recipe, asked, trial.folder, report=report, callbacks=[TuneReportCallback()])
+
+
+def _reports(trial: Trial) -> list[dict[str, Any]]:
+    uri = storage.join(trial.folder, driver.METRICS)
+    text = storage.read_bytes(uri).decode() if storage.exists(uri) else ""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def _ended(trial: Trial) -> Trial:
+    last = ([{}, *_reports(trial)])[-1]
+    return Trial(
+        trial.name,
+        trial.recipe,
+        trial.folder,
+        driver.is_trained(trial.folder),
+        last.get(driver.METRIC, -math.inf),
+        last.get("samples_seen", 0),
+    )
