@@ -14,12 +14,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme.reporting import page
 
     if options.dry_run:
-        model = stage.target(recipe)
-        return {
-            "model_uri": model.uri,
-            "evaluation": stage.folder_of(recipe, model),
-            "plates": recipe.evaluation.plates,
-        }
+        return {"stage": "report", "model_uri": stage.wanted_uri(recipe), "plates": recipe.evaluation.plates}
     uri, made = page.write(recipe, new=options.new)
     return {"report": uri, **made.counts}
 

@@ -78,7 +78,7 @@ def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list
         "n_valid": signal_uv.shape[1],
         "rate_hz": RATE_HZ,
         "source_rate_hz": float(RATE_HZ),
-        "report": "",
+        "report": "Text of a patient",
         "codes": codes,
         "age": None,
         "sex": "",

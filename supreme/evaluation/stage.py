@@ -64,13 +64,18 @@ class _Part:
     literal: Benchmark
 
 
+def wanted_uri(recipe: config.Recipe) -> str:
+    """`evaluation.model_uri`, or the champion of the recipe's registered model."""
+    return recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@{registry.CHAMPION}"
+
+
 def target(recipe: config.Recipe, model_uri: str = "") -> Target:
-    """The model of ``model_uri``, of `evaluation.model_uri`, or the champion.
+    """The model of ``model_uri``, else of :func:`wanted_uri`.
 
     Raises:
         ConfigError: there is no such model.
     """
-    uri = model_uri or recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@{registry.CHAMPION}"
+    uri = model_uri or wanted_uri(recipe)
     if not uri.startswith("models:"):
         return Target(uri, bundle.verify(uri), "", {})
     store = tracking.open_store(recipe.tracking, recipe.root)
@@ -96,30 +101,30 @@ def datasets(recipe: config.Recipe) -> list[DataSet]:
     Raises:
         ConfigError: the shards of one are not finished.
     """
-    pretrained = {source.dataset for source in recipe.sources}
     found = []
     for source in all_sources(recipe):
         if not benchmarks.is_annotated(source.kind):
             logger.info("%s has no codes to evaluate on", source.dataset)
             continue
         shards = Shards.open(recipe.folder(f"shards/{source.dataset}"))
-        splits = ("test",) if source.dataset in pretrained else None
-        found.append(DataSet(source.dataset, source.kind, shards, splits))
+        found.append(DataSet(source.dataset, source.kind, shards, _splits(recipe, source)))
     # Original data sets before their copies in CinC form: the pool takes a recording from the first.
     return sorted(found, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
-    """What `run` would do: the model, and how many records of which data sets."""
-    model = target(recipe)
-    chosen = datasets(recipe)
-    records = {data.name: sum(group.rows for group in data.shards.row_groups(data.splits)) for data in chosen}
-    return {
-        "model_uri": model.uri,
-        "folder": folder_of(recipe, model),
-        "records": records,
-        "seconds": round(sum(records.values()) / _RECORDS_PER_SECOND) + 10,
-    }
+    """What `run` would do: the model, and how many records of which data sets (None: not sharded yet)."""
+    records: dict[str, int | None] = {}
+    for source in all_sources(recipe):
+        folder = recipe.folder(f"shards/{source.dataset}")
+        if benchmarks.is_annotated(source.kind):
+            records[source.dataset] = None
+            if manifest.read(folder):
+                splits = _splits(recipe, source)
+                records[source.dataset] = sum(g.rows for g in Shards.open(folder).row_groups(splits))
+    known = sum(count or 0 for count in records.values())
+    seconds = round(known / _RECORDS_PER_SECOND) + 10
+    return {"stage": "evaluation", "model_uri": wanted_uri(recipe), "records": records, "seconds": seconds}
 
 
 def table(parts: Mapping[str, Any]) -> list[str]:
@@ -137,6 +142,10 @@ def table(parts: Mapping[str, Any]) -> list[str]:
 
 def _text(macro: Mapping[str, Any]) -> str:
     return "-" if macro["auroc"] is None else f"{macro['auroc']:.3f} ({macro['classes']})"
+
+
+def _splits(recipe: config.Recipe, source: config.Source) -> tuple[str, ...] | None:
+    return ("test",) if source.dataset in {part.dataset for part in recipe.sources} else None
 
 
 def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> manifest.Manifest:

@@ -39,7 +39,7 @@ class Example:
     record_id: str
     score: float
     above: float
-    """Share of lower scores among the records without the condition; for a false alarm, among those with it."""
+    """Share of lower scores among the records without the condition (false alarm: with it)."""
     top: tuple[tuple[str, float, bool], ...]
     """Conditions with the highest probabilities, and whether the record is labelled with them."""
     labels: tuple[str, ...]
