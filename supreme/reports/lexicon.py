@@ -14,6 +14,8 @@ from supreme.reports.vocabulary import LANGUAGES, load_base
 T = TypeVar("T")
 #: The payload of phrases that are no findings.
 IGNORE = ""
+#: Between the entities of a phrase that names several.
+AND = "+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Phrases(Generic[T]):
 def wordings() -> list[tuple[str, str]]:
     """Every wording of every entity of the base vocabulary with the entity's id; `IGNORE` for no finding.
 
+    A wording of several entities has their ids joined by `AND`.
+
     Raises:
         ValueError: ``phrases.toml`` names an unknown entity.
     """
@@ -78,7 +82,8 @@ def wordings() -> list[tuple[str, str]]:
         pairs.append((entity.name, entity.id))
         pairs += [(text, entity.id) for lang in LANGUAGES for text in entity.synonyms.get(lang, [])]
     for entity_id, texts in load_table("phrases").items():
-        if entity_id != "ignore" and entity_id not in vocabulary:
-            raise ValueError(f"phrases.toml: no entity {entity_id!r} in the vocabulary")
+        unknown = [part for part in entity_id.split(AND) if part not in vocabulary]
+        if unknown and entity_id != "ignore":
+            raise ValueError(f"phrases.toml: no entity {unknown[0]!r} in the vocabulary")
         pairs += [(text, IGNORE if entity_id == "ignore" else entity_id) for text in texts]
     return pairs

@@ -34,9 +34,20 @@ def resolve(
 ) -> list[str]:
     """The entities of finding ``which``: those of its walls, or itself where none is named with it."""
     finding = findings[which]
-    table = _table()["findings"].get(finding.value)
+    parts = finding.value.split(lexicon.AND)
+    return [entity for part in parts for entity in _resolve(part, tokens, findings, walls, finding)]
+
+
+def _resolve(
+    entity_id: str,
+    tokens: Sequence[Token],
+    findings: Sequence[Match[str]],
+    walls: Sequence[Wall],
+    finding: Match[str],
+) -> list[str]:
+    table = _table()["findings"].get(entity_id)
     if table is None:
-        return [finding.value]
+        return [entity_id]
     words = [wall for wall in walls if not tokens[wall.first].leads]
     named = (
         _before(tokens, finding, words, findings)
@@ -45,7 +56,7 @@ def resolve(
     )
     ids = list(dict.fromkeys(entity for wall in named for entity in _entities(table, wall)))
     if not ids:
-        return [finding.value]
+        return [entity_id]
     return [*ids, table["also"]] if "also" in table else ids
 
 
