@@ -19,9 +19,9 @@ class _Layer(nn.Module):
     def __init__(self, config: Model) -> None:
         super().__init__()
         width, heads, dropout = config.fusion_width, config.fusion_heads, config.dropout
-        self.among = Attention(width, heads, dropout) if config.query_self_attention else None
+        self.among = Attention(width, heads) if config.query_self_attention else None
         self.norm_among = nn.LayerNorm(width) if config.query_self_attention else None
-        self.norm_cross, self.cross = nn.LayerNorm(width), Attention(width, heads, dropout)
+        self.norm_cross, self.cross = nn.LayerNorm(width), Attention(width, heads)
         self.norm_mlp, self.mlp = nn.LayerNorm(width), Mlp(width, dropout, _MLP_RATIO)
 
     def forward(self, query_BQD: Tensor, token_BND: Tensor) -> Tensor:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from supreme.config import Model
 from supreme.ecg import N_LEADS
 
 _MLP_RATIO = 4
+_FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 class Attention(nn.Module):
     """Multi-head attention of ``(B, Q, D)`` over ``(B, N, D)``; self-attention when both are the same."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of {heads} heads")
-        self.heads, self.dropout = heads, dropout
+        self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
@@ -31,8 +33,10 @@ class Attention(nn.Module):
             context_BND.shape[0], context_BND.shape[1], 2, self.heads, -1
         )
         key, value = key_value.permute(2, 0, 3, 1, 4)
-        rate = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=rate)
+        # On a CPU the fused kernel is slower than plain products for a few dozen tokens, forward and backward.
+        backends = [SDPBackend.MATH] if query.device.type == "cpu" else _FUSED
+        with sdpa_kernel(backends):
+            mixed = F.scaled_dot_product_attention(query, key, value)
         return self.out(mixed.transpose(1, 2).reshape(batch, queries, width))
 
 
@@ -49,7 +53,7 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention, self.mlp = Attention(width, heads, dropout), Mlp(width, dropout)
+        self.attention, self.mlp = Attention(width, heads), Mlp(width, dropout)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         normed = self.norm_attention(x_BND)
