@@ -174,14 +174,14 @@ def test_a_course_of_pretraining_is_drawn_and_the_page_replaced(recipe: config.R
 
 def test_examples_are_the_extremes() -> None:
     scored = examples.Scored(
-        ("d/a", "d/b", "d/c", "d/d", "d/e"),
-        {"x": np.array([0.9, 0.2, 0.8, 0.1, 0.99]), "y": np.array([0.1, 0.3, 0.9, 0.2, 0.5])},
-        {"x": np.array([1, 1, 0, 0, -1]), "y": np.array([0, 0, 1, 0, 0])},
+        ("d/a", "d/b", "d/c", "d/d", "d/e", "d/f"),
+        {"x": np.array([0.9, 0.2, 0.8, 0.1, 0.99, 0.85]), "y": np.array([0.1, 0.3, 0.9, 0.2, 0.5, 0.4])},
+        {"x": np.array([1, 1, 0, 0, -1, 1]), "y": np.array([0, 0, 1, 0, 0, 0])},
     )
     hit, miss, alarm = examples.choose(scored, ["x"], 3)
     assert (hit.kind, hit.record_id, hit.above) == ("hit", "d/a", 1.0)
     assert (miss.kind, miss.record_id, miss.above) == ("miss", "d/b", 0.5)
-    assert (alarm.kind, alarm.record_id, alarm.above) == ("false alarm", "d/c", 0.5)
+    assert (alarm.kind, alarm.record_id, alarm.above) == ("false alarm", "d/c", pytest.approx(1 / 3))
     assert alarm.top == (("y", 0.9, True), ("x", 0.8, False))
     every = [item.record_id for item in examples.choose(scored, ["x", "y"], 6)]
     assert sorted(every) == ["d/a", "d/b", "d/c", "d/e"]
