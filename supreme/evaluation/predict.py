@@ -21,7 +21,7 @@ from supreme.records import Entry
 from supreme.records.wfdb_files import read_record
 
 RECORDS_PER_BATCH = 64
-#: Measured on one core of a laptop with the model of the demo recipe.
+#: Rough, for the time that a plan shows; reading WFDB files is the limit.
 RECORDS_PER_SECOND = 100
 
 SCORES = pa.schema(
