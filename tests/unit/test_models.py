@@ -1,4 +1,4 @@
-"""Encoders, fusion network and the joined model: shapes, independence of queries, exact gradients, frozen output."""
+"""Encoders, fusion network, joined model: shapes, independence of queries, exact gradients, frozen output."""
 
 from __future__ import annotations
 
