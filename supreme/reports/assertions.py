@@ -7,7 +7,7 @@ such as "but" and "with". Look-alikes ("no change", "probably old") are matched 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
@@ -42,14 +42,18 @@ class Cue:
 
 
 class Span(NamedTuple):
-    """A finding's tokens, ``first`` to ``last`` (exclusive)."""
+    """A finding's tokens, ``first`` to ``last`` (exclusive), and what it is."""
 
     first: int
     last: int
+    value: str
 
 
-def assess(tokens: Sequence[Token], findings: Sequence[Span]) -> list[Assertion]:
-    """The assertion of each finding; ``findings`` are in order and do not overlap."""
+def assess(tokens: Sequence[Token], findings: Sequence[Span], walls: Iterable[int] = ()) -> list[Assertion]:
+    """The assertion of each finding.
+
+    ``findings`` are in order and do not overlap; ``walls`` are the tokens that name walls or leads.
+    """
     if not findings:
         return []
     inside = {index for span in findings for index in range(span.first, span.last)}
@@ -62,6 +66,7 @@ def assess(tokens: Sequence[Token], findings: Sequence[Span]) -> list[Assertion]
         findings,
         stops={match.first for match in matches if match.value == "stop"},
         joins={match.first for match in matches if match.value == "join"},
+        walls=set(walls),
     )
     for match in cues:
         proposed = _assertion(match, tokens)
@@ -79,9 +84,19 @@ class _Scene:
     """Tokens that end a scope."""
     joins: set[int]
     """Tokens that carry a scope on to the next finding."""
+    walls: set[int]
+    """Tokens that name walls or leads."""
+
+    def words(self, gap: range) -> int:
+        """Words between, not counting walls and leads and punctuation."""
+        return sum(index not in self.walls and self.tokens[index].text.isalnum() for index in gap)
 
     def has_comma(self, gap: range) -> bool:
         return any(self.tokens[index].text == "," for index in gap)
+
+    def repeats(self, gap: range, span: Span, reached: Sequence[int]) -> bool:
+        """The same finding at another wall: "probable anterior ischemia, inferior ischemia"."""
+        return span.value in {self.findings[index].value for index in reached} and self.walls.issuperset(gap)
 
     def joins_over(self, gap: range, start: int) -> bool:
         """A comma joins only in a list that ends in "or": "no A, B or C"."""
@@ -112,8 +127,11 @@ def _forward(match: Match[Cue | str], scene: _Scene) -> list[int]:
         if span.first < match.last:
             continue
         gap = range(at, span.first)
-        linked = scene.joins_over(gap, span.first) if reached else not scene.has_comma(gap)
-        if len(gap) > reach or scene.stops & set(gap) or not linked:
+        if reached:
+            linked = scene.joins_over(gap, span.first) or scene.repeats(gap, span, reached)
+        else:
+            linked = not scene.has_comma(gap)
+        if scene.words(gap) > reach or scene.stops & set(gap) or not linked:
             break
         reached.append(index)
         at, reach = span.last, REACH_JOIN
@@ -131,7 +149,7 @@ def _backward(match: Match[Cue | str], scene: _Scene) -> list[int]:
             continue
         gap = range(span.last, at)
         linked = scene.joins & set(gap) if reached else closing or not scene.has_comma(gap)
-        if len(gap) > reach or scene.stops & set(gap) or not linked:
+        if scene.words(gap) > reach or scene.stops & set(gap) or not linked:
             break
         reached.append(index)
         at, reach = span.first, REACH_JOIN
@@ -147,8 +165,10 @@ def _assertion(match: Match[Cue | str], tokens: Sequence[Token]) -> Assertion:
 
 
 def _rank(assertion: Assertion) -> int:
-    """A hedge beats a denial: "no definite ... but cannot exclude"."""
-    return ("present", "absent", "uncertain").index(assertion.status)
+    """A hedge beats a denial, and a denial what it denies: "no evidence to suggest"."""
+    if assertion.status == "uncertain":
+        return 1 if assertion.grade == "suggests" else 3
+    return 2 if assertion.status == "absent" else 0
 
 
 @cache

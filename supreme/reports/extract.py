@@ -51,9 +51,10 @@ class RuleExtractor:
         if not findings:
             return []
         walls = regions.find_walls(tokens)
-        spans = [assertions.Span(match.first, match.last) for match in findings]
+        spans = [assertions.Span(match.first, match.last, match.value) for match in findings]
         mentions = []
-        for index, assertion in enumerate(assertions.assess(tokens, spans)):
+        named = [index for wall in walls for index in range(wall.first, wall.last)]
+        for index, assertion in enumerate(assertions.assess(tokens, spans, named)):
             match = findings[index]
             start, end = tokens[match.first].start, tokens[match.last - 1].end
             for entity in regions.resolve(tokens, findings, walls, index):

@@ -102,10 +102,7 @@ def _after(
         if at in starting:
             wall = starting[at]
             # "T abnormal, probable lateral ischemia": the wall belongs to what follows it.
-            following_finding = wall.last in others or (
-                not tokens[wall.first].leads and _leads_to(tokens, wall.last, others)
-            )
-            if following_finding:
+            if not tokens[wall.first].leads and _leads_to(tokens, wall.last, others):
                 break
             named += wall.names
             at = wall.last
