@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -91,9 +92,11 @@ def ray_session() -> Iterator[None]:
         address="local" if local else None,  # not whatever cluster someone has started on this machine
         num_cpus=max(8, os.cpu_count() or 1) if local else None,
         include_dashboard=False if local else None,
-        logging_level="WARNING",
+        logging_level=logging.WARNING,
         log_to_driver=True,
     )
+    # Its execution plans are not for people.
+    logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
     try:
         yield
     finally:
