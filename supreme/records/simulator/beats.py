@@ -178,7 +178,7 @@ class Heart:
             "incomplete_right_bundle_branch_block"
         )
         late = 0.75 + 0.5 * strength if complete else 0.12 + 0.30 * strength
-        terminal = np.array([-0.55, self.rng.normal(0.05, 0.12), -0.55]) * late * np.clip(self.size, 0.6, 1.3)
+        terminal = np.array([-0.45, self.rng.normal(0.05, 0.15), -0.60]) * late * np.clip(self.size, 0.6, 1.3)
         duration = self.qrs_s
         early = 0.078 / duration
         width = 0.13 if complete else 0.11
@@ -231,15 +231,18 @@ class Heart:
         broad = found.has(
             "left_bundle_branch_block", "ventricular_preexcitation", "incomplete_left_bundle_branch_block"
         )
-        t = _T_GAIN * self._lead(heart_vector(rng.normal(40, 16), rng.uniform(0.16, 0.38), rng.uniform(-0.42, -0.04)))
+        t = _T_GAIN * self._lead(
+            heart_vector(rng.normal(40, 16), rng.uniform(0.16, 0.38), rng.uniform(-0.42, -0.04))
+        )
         st = np.zeros(8) + self._lead(heart_vector(45, rng.normal(0.008, 0.014), rng.normal(-0.06, 0.035)))
         if broad:
             amount = 1.0 if not found.has("incomplete_left_bundle_branch_block") else 0.45
             t = (1 - 0.8 * amount) * t - amount * rng.uniform(0.09, 0.16) * area
             st = st - amount * rng.uniform(0.025, 0.06) * area
         if found.has("right_bundle_branch_block", "incomplete_right_bundle_branch_block"):
-            late = 0.4 if found.has("right_bundle_branch_block") else 0.12
-            t = t - late * rng.uniform(0.5, 1.0) * qrs[3, 2:]
+            late = 0.55 if found.has("right_bundle_branch_block") else 0.3
+            t = t - late * rng.uniform(0.4, 1.0) * qrs[3, 2:]
+            st = st - 0.2 * late * rng.uniform(0.5, 1.0) * qrs[3, 2:]
         if found.has("left_ventricular_strain"):
             strength = 0.3 + 0.7 * found.of("left_ventricular_strain")
             t = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,20 +75,31 @@ def draw(rng: np.random.Generator) -> Findings:
         rhythm, age=float(np.clip(rng.normal(60, 17), 18, 95)), sex="F" if rng.random() < 0.48 else "M"
     )
     _add(found, rng, rhythm, 1.0)
-    healthy = rhythm in SINUS and rng.random() < (0.48 if rhythm == "sinus_rhythm" else 0.35)
     if rhythm in SINUS and rng.random() < 0.13 and rhythm != "sinus_tachycardia":
         _add(found, rng, "sinus_arrhythmia")
-    if healthy:
-        if rng.random() < 0.08:
-            _add(found, rng, "early_repolarization")
-        return found
-    if rhythm not in ("paced_rhythm", "ventricular_tachycardia"):
-        _conduction(found, rng)
-        _chambers(found, rng)
-        _infarction(found, rng)
-        _repolarisation(found, rng)
-    _ectopy(found, rng)
+    systems = (_conduction, _chambers, _infarction, _repolarisation, _ectopy)
+    burden = _choose(rng, {"none": 0.33, "one": 0.25, "many": 0.42})
+    if rhythm in ("paced_rhythm", "ventricular_tachycardia"):
+        _ectopy(found, rng)
+    elif burden == "one":
+        # A single thing is wrong in an otherwise healthy heart.
+        _until_found(found, rng, systems[int(rng.choice(len(systems), p=(0.32, 0.2, 0.18, 0.2, 0.1)))])
+    elif burden == "many":
+        for system in systems:
+            system(found, rng)
+    elif rng.random() < 0.08:
+        _add(found, rng, "early_repolarization")
     return found
+
+
+def _until_found(
+    found: Findings, rng: np.random.Generator, system: Callable[[Findings, np.random.Generator], None]
+) -> None:
+    before = len(found.severity)
+    for _ in range(20):
+        system(found, rng)
+        if len(found.severity) > before:
+            return
 
 
 def _choose(rng: np.random.Generator, weights: dict[str, float]) -> str:

@@ -46,7 +46,9 @@ def conditions(found: Findings, beats: Beats, heart: Heart, duration_s: float) -
     ventricular = sorted(t for t in (*beats.qrs, *beats.aberrant) if 0 <= t < duration_s)
     if len(ventricular) > 2:
         rate = 60 / float(np.mean(np.diff(ventricular)))
-        true.update({"tachycardia"} if rate > _FAST else {"bradycardia"} if rate < _SLOW else ())
+        # A rate just below 60 is called a normal sinus rhythm by most readers.
+        slow = rate < _SLOW and found.rhythm != "sinus_rhythm"
+        true.update({"tachycardia"} if rate > _FAST else {"bradycardia"} if slow else ())
     ventricular_only = found.rhythm in ("paced_rhythm", "ventricular_tachycardia")
     if heart.qrs_s >= 0.12 and not ventricular_only:
         true.add("wide_qrs")
