@@ -97,7 +97,11 @@ def begin(recipe: config.Recipe, *, new: bool = False) -> tuple[manifest.Request
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
-    """What a run would do, without doing it."""
+    """What a run would do, without doing it; without counts while shards or labels are unfinished."""
+    inputs = [*shard_folders(recipe), recipe.folder("labels")]
+    waiting = [folder for folder in inputs if manifest.read(folder) is None]
+    if waiting:
+        return {"folder": stage_folder(recipe), "waits_for": waiting}
     corpus = _corpus(recipe, "train")
     order = Order(corpus.sizes, recipe.seed, recipe.training.workers, recipe.training.batch_size)
     total = recipe.training.epochs * order.records

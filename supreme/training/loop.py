@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ WINDOWS_PER_DATASET = 2000
 CURVE_POINTS = 10
 PROGRESS_EVERY_S = 10.0
 
+#: Ray calls this logger by its file; it prints every report with all its values, on every worker.
+_RAY_REPORT_LOGGER = str(sys.modules["ray.train.v2._internal.execution.context"].__file__)
+
 logger = log.get("train")
 
 
@@ -44,7 +48,7 @@ def train_loop(config: dict[str, Any]) -> None:
     ``labels`` (folder), ``queries`` (file). All paths are absolute.
     """
     log.configure()
-    for name in ("ray.data", "ray.train"):
+    for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.training.threads_per_worker)

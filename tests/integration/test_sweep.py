@@ -1,0 +1,68 @@
+"""A sweep: every trial ends or is stopped, the best is registered, its runs are nested; killed it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import training_data
+from mlflow import MlflowClient
+
+from supreme import bundle, config, registry
+from supreme.training import driver, sweep
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+DEADLINE_S = 280
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> config.Recipe:
+    made = training_data.recipe(tmp_path, workers=1)
+    values = made.model_dump(mode="json") | {"sweep": {"trials": 2, "epochs": 2}}
+    made = config.parse(values)
+    training_data.write(made)
+    return made
+
+
+def test_trials_are_the_combinations_and_dry_run_is_possible(recipe: config.Recipe) -> None:
+    planned = sweep.trials(recipe.model_copy(update={"sweep": config.Sweep(trials=9)}))
+    assert [t.name for t in planned] == [
+        f"{encoder}-{loss}" for encoder in ("resnet1d", "vit1d") for loss in ("bce", "asymmetric")
+    ]
+    assert len({driver.request(t.recipe).model_dump_json() for t in planned}) == 4
+    assert driver.plan(planned[0].recipe)["steps"] == 37
+
+
+def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
+    first = Path(sweep.trials(recipe)[0].folder)
+    process = training_data.start_job("sweep", recipe, tmp_path)
+    deadline = time.monotonic() + DEADLINE_S
+    while not (first / "metrics.jsonl").exists():
+        assert process.poll() is None, (tmp_path / "sweep.log").read_text()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = (first / "metrics.jsonl").read_text().splitlines()
+    run_before = json.loads((first / "run.json").read_text())["run_id"]
+    assert training_data.start_job("sweep", recipe, tmp_path).wait(DEADLINE_S) == 0
+    after = (first / "metrics.jsonl").read_text().splitlines()
+    assert after[0] == before[0]
+    result = json.loads((tmp_path / "sweep.json").read_text())
+    assert result["trials"].keys() == {"resnet1d-bce", "resnet1d-asymmetric"}
+    best = result["trials"][result["best"]]
+    assert best["completed"]
+    assert best["value"] == max(t["value"] for t in result["trials"].values() if t["completed"])
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    nested = client.get_run(run_before)
+    assert nested.data.tags["mlflow.parentRunId"] == result["run_id"]
+    assert nested.info.status in ("FINISHED", "KILLED")
+    version = registry.resolve(f"models:/{recipe.tracking.model}@candidate", uri)
+    assert float(version.tags["selection_value"]) == best["value"]
+    assert version.tags["sha256"] == bundle.verify(f"{recipe.folder('sweep')}/bundle")
