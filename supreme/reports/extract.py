@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from supreme import config
-from supreme.reports import assertions, lexicon, regions
+from supreme.reports import ages, assertions, lexicon, regions
 from supreme.reports.statements import load_table, tokenize
 from supreme.reports.vocabulary import load_base
 
@@ -52,11 +52,15 @@ class RuleExtractor:
             return []
         walls = regions.find_walls(tokens)
         spans = [assertions.Span(match.first, match.last, match.value) for match in findings]
-        mentions = []
         named = [index for wall in walls for index in range(wall.first, wall.last)]
+        mentions = []
         for index, assertion in enumerate(assertions.assess(tokens, spans, named)):
             match = findings[index]
-            start, end = tokens[match.first].start, tokens[match.last - 1].end
-            for entity in regions.resolve(tokens, findings, walls, index):
-                mentions.append(Mention(entity, assertion.status, assertion.grade, assertion.cue, start, end))
+            whole = (match.first, match.last)
+            said = [(e, assertion, *whole) for e in regions.resolve(tokens, findings, walls, index)]
+            aged = ages.find(tokens, match, findings, walls, assertion)
+            said += [(entity, own, at, at + 1) for entity, own, at in aged]
+            for entity, own, first, last in said:
+                place = tokens[first].start, tokens[last - 1].end
+                mentions.append(Mention(entity, own.status, own.grade, own.cue, *place))
         return mentions

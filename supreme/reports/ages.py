@@ -1,0 +1,69 @@
+"""The age of an infarct: "inferior infarct, old", "anteroseptal infarct - possibly acute"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from supreme.reports.assertions import Assertion
+from supreme.reports.lexicon import Match
+from supreme.reports.regions import Wall
+from supreme.reports.statements import Token, load_table, tokenize
+
+#: Words before (walls not counted) and behind an infarct that may tell its age.
+REACH_BEFORE, REACH_AFTER = 2, 4
+_ENDS = {".", ";"}
+
+
+def find(
+    tokens: Sequence[Token],
+    finding: Match[str],
+    others: Sequence[Match[str]],
+    walls: Sequence[Wall],
+    assertion: Assertion,
+) -> list[tuple[str, Assertion, int]]:
+    """(entity, assertion, token) for each age word that belongs to an infarct.
+
+    The age is as sure as the infarct, or uncertain where it has a hedge of its own.
+    """
+    if finding.value not in _infarcts():
+        return []
+    table = load_table("regions")["ages"]
+    taken = {i for match in others for i in range(match.first, match.last)}
+    named = {i for wall in walls for i in range(wall.first, wall.last)}
+    found: dict[str, tuple[str, Assertion, int]] = {}
+    for index in _near(tokens, finding, taken, named):
+        entity = _words().get(tokens[index].text)
+        around = {tokens[i].text for i in (index - 1, index + 1) if 0 <= i < len(tokens)}
+        if entity and not around & set(table["unknown"]):
+            hedges = around & set(table["hedges"])
+            own = bool(hedges) and assertion.status == "present"
+            said = Assertion("uncertain", "probable", min(hedges)) if own else assertion
+            found.setdefault(entity, (entity, said, index))
+    return list(found.values())
+
+
+def _near(tokens: Sequence[Token], finding: Match[str], taken: set[int], named: set[int]) -> list[int]:
+    near = []
+    for step, start, reach in ((-1, finding.first - 1, REACH_BEFORE), (1, finding.last, REACH_AFTER)):
+        index, words = start, 0
+        while 0 <= index < len(tokens) and words < reach:
+            if index in taken or tokens[index].text in _ENDS:
+                break
+            words += index not in named and tokens[index].text.isalnum()
+            near.append(index)
+            index += step
+    return near
+
+
+@cache
+def _words() -> dict[str, str]:
+    ages = load_table("regions")["ages"]["words"]
+    return {tokenize(word)[0].text: entity for entity, words in ages.items() for word in words}
+
+
+@cache
+def _infarcts() -> frozenset[str]:
+    table = load_table("regions")
+    general = table["ages"]["of"]
+    return frozenset([general, *(e for key, e in table["findings"][general].items() if key != "also")])
