@@ -34,7 +34,7 @@ start() {
     python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$_folder/token"
     # The environment of the head is the environment of every job.
     export RAY_DATA_USE_DATASOURCE_V2=0 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.3 OMP_WAIT_POLICY=PASSIVE
-    export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_MODEL_CODE_EXECUTION=false DO_NOT_TRACK=true
+    export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
     setsid ray start --head --block --node-ip-address=127.0.0.1 --port="$_port" \
         --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" --num-cpus="${SUPREME_CPUS:-8}" \
         --disable-usage-stats >"$_folder/head.log" 2>&1 </dev/null &

