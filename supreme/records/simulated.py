@@ -95,7 +95,8 @@ def write_mimic_folder(
 
 def _write_format_16(uri: str, name: str, signal_mv: np.ndarray) -> None:
     rows = [signal_mv[CONTRACT_LEADS.index(lead)] for lead in MIMIC_LEADS]
-    digital = np.clip(np.rint(np.stack(rows) * _MIMIC_ADU_PER_MV), -32768, 32767).astype("<i2")
+    # -32768 says "no value" in this format.
+    digital = np.clip(np.rint(np.stack(rows) * _MIMIC_ADU_PER_MV), -32767, 32767).astype("<i2")
     header = io.StringIO()
     header.write(f"{name} {len(digital)} {_MIMIC_RATE_HZ} {digital.shape[1]}\n")
     for lead, row in zip(MIMIC_LEADS, digital, strict=True):
