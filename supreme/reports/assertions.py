@@ -95,8 +95,9 @@ class _Scene:
         return any(self.tokens[index].text == "," for index in gap)
 
     def repeats(self, gap: range, span: Span, reached: Sequence[int]) -> bool:
-        """The same finding at another wall: "probable anterior ischemia, inferior ischemia"."""
-        return span.value in {self.findings[index].value for index in reached} and self.walls.issuperset(gap)
+        """The same finding again: "probable anterior ischemia, inferior ischemia", "P mitrale, LAE"."""
+        again = span.value in {self.findings[index].value for index in reached}
+        return again and all(i in self.walls or self.tokens[i].text in (",", ":") for i in gap)
 
     def joins_over(self, gap: range, start: int) -> bool:
         """A comma joins only in a list that ends in "or": "no A, B or C"."""
@@ -127,12 +128,10 @@ def _forward(match: Match[Cue | str], scene: _Scene) -> list[int]:
         if span.first < match.last:
             continue
         gap = range(at, span.first)
-        if reached:
-            linked = scene.joins_over(gap, span.first) or scene.repeats(gap, span, reached)
-        else:
-            linked = not scene.has_comma(gap)
-        if scene.words(gap) > reach or scene.stops & set(gap) or not linked:
-            break
+        if not scene.repeats(gap, span, reached):
+            linked = scene.joins_over(gap, span.first) if reached else not scene.has_comma(gap)
+            if scene.words(gap) > reach or scene.stops & set(gap) or not linked:
+                break
         reached.append(index)
         at, reach = span.last, REACH_JOIN
     return reached

@@ -50,6 +50,7 @@ def said(text: str) -> dict[str, str]:
             "rbbb, possible lvh",
             {"right_bundle_branch_block": "present", "left_ventricular_hypertrophy": "possible"},
         ),
+        ("possible P mitrale, left atrial enlargement", {"left_atrial_enlargement": "possible"}),
         ("no change in lbbb", {"left_bundle_branch_block": "present"}),
         ("keine linkshypertrophie", {"left_ventricular_hypertrophy": "absent"}),
         ("linkshypertrophie nicht auszuschliessen", {"left_ventricular_hypertrophy": "cannot_rule_out"}),
