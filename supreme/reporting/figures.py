@@ -36,21 +36,25 @@ _STYLE: dict[Any, Any] = {
 _MAX_POINTS = 200
 
 
-def roc_grid(curves: Sequence[Mapping[str, Any]], columns: int = 6) -> str:
-    """Small multiples, one a class: dictionaries with name, false, true (rates), auroc, seen."""
-    if not curves:
-        return ""
-    rows = -(-len(curves) // columns)
+def roc_rows(curves: Sequence[Mapping[str, Any]], columns: int = 6) -> list[str]:
+    """Small multiples, one a class, a figure a row: a printed page can end between two rows.
+
+    Args:
+        curves: dictionaries with name, false, true (rates), auroc, seen.
+    """
+    rows = [curves[start : start + columns] for start in range(0, len(curves), columns)]
+    return [_roc_row(row, columns) for row in rows]
+
+
+def _roc_row(curves: Sequence[Mapping[str, Any]], columns: int) -> str:
     with rc_context(_STYLE):
-        figure = Figure(figsize=(1.75 * columns, 2.05 * rows))
-        grid = np.atleast_2d(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False))
-        for axes, curve in zip(grid.flat, curves, strict=False):
+        figure = Figure(figsize=(1.75 * columns, 2.05))
+        grid = figure.subplots(1, columns, sharey=True)
+        for axes, curve in zip(grid, curves, strict=False):
             _roc(axes, curve)
-        for axes in grid.flat[len(curves) :]:
+        for axes in grid[len(curves) :]:
             axes.axis("off")
-        figure.subplots_adjust(
-            left=0.02, right=0.995, top=1 - 0.26 / rows, bottom=0.14 / rows, wspace=0.14, hspace=0.36
-        )
+        figure.subplots_adjust(left=0.02, right=0.995, top=0.8, bottom=0.08, wspace=0.14)
         return svg(figure)
 
 
@@ -126,6 +130,7 @@ def _course(
             )
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.set_xlabel("ECGs seen")
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}k" if value else "0")
     axes.locator_params(axis="both", nbins=4)
     axes.grid(axis="y", color=LINE, lw=0.5)

@@ -83,7 +83,7 @@ def render(
 
     Args:
         found: `results.json`.
-        curves: data set -> ROC curves for `figures.roc_grid`.
+        curves: data set -> ROC curves for `figures.roc_rows`.
         course: lines of pre-training's `metrics.jsonl`; empty leaves the section out.
         shown: plates, from `_plates`.
         origin: what else stands under provenance.
@@ -98,7 +98,7 @@ def render(
         model=found["model"],
         datasets=[_dataset(name, parts[name], found) for name in order],
         axis=_axis(min(0.4, lowest)),
-        roc={_title(name): figures.roc_grid(curves[name]) for name in order if curves.get(name)},
+        roc={_title(name): figures.roc_rows(curves[name]) for name in order if curves.get(name)},
         calibration=figures.calibration({_title(name): parts[name]["calibration"] for name in calibrated}),
         training=figures.training(course) if course else "",
         plates=shown,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -17,6 +19,9 @@ STRIP = "II"
 MARGIN_MM = 10.0
 WIDTH_MM = 4 * COLUMN_S * MM_PER_SECOND + MARGIN_MM + 5
 ROW_MM = 25.0
+#: Beyond this, rows overlap as on a recorder: the plate stays on one page.
+MOST_ROW_MM = 36.0
+_GAP_MM = 1.5
 _GRID = ((1.0, "#f7e3e0", 0.25), (5.0, "#ecc3bd", 0.45))
 _TRACE = "#1b1b1f"
 _MM_PER_INCH = 25.4
@@ -26,7 +31,7 @@ def plate(signal_mv: np.ndarray, rate_hz: float, n_valid: int | None = None) -> 
     """One ECG as a figure whose size on paper is its size in millimetres.
 
     Rows are I aVR V1 V4, II aVL V2 V5, III aVF V3 V6, each lead for 2.5 s of its own time, and lead II for
-    10 s. Every row is 25 mm high, more where a deflection needs it: nothing is scaled or cut off.
+    10 s. Rows are 25 to 36 mm apart, as their deflections need; nothing is scaled or cut off.
 
     Args:
         signal_mv: ``(12, T)`` in contract order; only the first 10 s are drawn.
@@ -35,7 +40,8 @@ def plate(signal_mv: np.ndarray, rate_hz: float, n_valid: int | None = None) -> 
     valid = min(signal_mv.shape[1] if n_valid is None else n_valid, round(4 * COLUMN_S * rate_hz))
     signal_mm = _levelled(signal_mv[:, :valid]) * MM_PER_MILLIVOLT
     strips = _strips(signal_mm, rate_hz)
-    baselines, height_mm = _layout([[y for _, _, y in row] for row in strips])
+    columns = [[y for _, _, y in row] for row in strips]
+    baselines, height_mm = _layout([*columns[:3], np.array_split(columns[3][0], 4)])
     figure = Figure(figsize=(WIDTH_MM / _MM_PER_INCH, height_mm / _MM_PER_INCH), facecolor="#fffdfc")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH_MM), ylim=(0, height_mm))
@@ -75,17 +81,26 @@ def _strips(signal_mm: np.ndarray, rate_hz: float) -> list[list[tuple[str, np.nd
 
 
 def _layout(rows: list[list[np.ndarray]]) -> tuple[list[float], float]:
-    """Baseline of each row from the bottom, and the height, on whole 5 mm lines."""
-    above, below = [], []
-    for row in rows:
-        values = np.concatenate([*row, [0.0, MM_PER_MILLIVOLT]])
-        above.append(max(ROW_MM / 2, 5 * np.ceil((values.max() + 3) / 5)))
-        below.append(max(ROW_MM / 2, 5 * np.ceil((2 - values.min()) / 5)))
-    edge_mm, baselines = 2.5, []
-    for up, down in zip(reversed(above), reversed(below), strict=True):
-        baselines.append(edge_mm + down)
-        edge_mm += down + up
-    return baselines[::-1], float(5 * np.ceil((edge_mm + 2.5) / 5))
+    """Baseline of each row from the bottom, and the height, both on whole millimetres.
+
+    Two rows stand as close as their four columns allow: a tall lead seldom meets a deep one above it.
+    """
+    extents = [[_extent(part) for part in row] for row in rows]
+    top_mm = max(ROW_MM / 2, max(up for up, _ in extents[0]) + _GAP_MM)
+    steps = [top_mm]
+    for upper, lower in pairwise(extents):
+        meeting = max(down + up for (_, down), (up, _) in zip(upper, lower, strict=True))
+        steps.append(min(max(ROW_MM, meeting + _GAP_MM), MOST_ROW_MM))
+    depths = np.cumsum(np.ceil(steps))
+    bottom_mm = max(ROW_MM / 2, max(down for _, down in extents[-1]) + _GAP_MM)
+    height_mm = float(depths[-1] + np.ceil(bottom_mm))
+    return [float(height_mm - depth) for depth in depths], height_mm
+
+
+def _extent(y_mm: np.ndarray) -> tuple[float, float]:
+    """How far a trace, its name and its calibration pulse reach above and below the baseline."""
+    values = np.append(y_mm, [0.0, MM_PER_MILLIVOLT + 1])
+    return float(values.max()), float(-values.min())
 
 
 def _paper(axes: Axes, height_mm: float) -> None:
