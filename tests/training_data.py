@@ -1,4 +1,4 @@
-"""A small pre-training set whose truth is planted: finished shards and labels, written without their stages."""
+"""A small pre-training set with a planted truth: finished shards and labels, without their stages."""
 
 from __future__ import annotations
 

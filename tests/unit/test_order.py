@@ -1,4 +1,4 @@
-"""The order of training: exact coverage, determinism, independence of interruptions and numbers of workers."""
+"""Order of training: exact coverage, determinism, indifference to interruptions and numbers of workers."""
 
 from __future__ import annotations
 
