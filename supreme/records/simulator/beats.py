@@ -54,7 +54,8 @@ class Heart:
             return float(-32 - 35 * found.of("left_axis_deviation"))
         if found.has("right_axis_deviation", "right_ventricular_hypertrophy"):
             return float(95 + 45 * max(found.of("right_axis_deviation"), 0.3))
-        shift = (found.age - 45) * 0.6 + (15 if found.has("left_ventricular_hypertrophy") else 0)
+        shift = (found.age - 45) * 0.6
+        shift += 12 * found.has("left_ventricular_hypertrophy") + 15 * found.has("inferior_infarction")
         return float(np.clip(rng.normal(52 - shift, 22), -25, 88))
 
     def _qrs_duration(self) -> float:
