@@ -1,4 +1,4 @@
-"""The whole way: shards, labels, pre-training, registry, zero-shot evaluation, report. A finished stage is skipped."""
+"""The whole way: shards, labels, pre-training, registry, evaluation, report. A finished stage is skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmentations of an ECG batch on the device that change no label: gain, wander, noise, shift, lead dropout."""
+"""Augmentations on the device that change no label: gain, wander, noise, shift, lead dropout."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MAX_SHIFT = 0.03
 def augment(ecg_mv: Tensor, generator: torch.Generator) -> Tensor:
     """A changed copy of ``(B, 12, T)`` millivolts.
 
-    The gains stay near one, since amplitude decides hypertrophy and voltage; no time is warped, since rate and
-    intervals are findings; no leads are swapped.
+    The gains stay near one, since amplitude decides hypertrophy and voltage; no time is warped, since rate
+    and intervals are findings; no leads are swapped.
     """
     batch, leads, samples = ecg_mv.shape
 

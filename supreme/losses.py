@@ -1,4 +1,4 @@
-"""Multi-label losses over (ECG, query) pairs, with a mask or soft target for what the report left uncertain."""
+"""Multi-label losses over (ECG, query) pairs; what the report left uncertain is masked or a soft target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""1-D residual network over the twelve leads (after He et al., 2016, and the ECG networks of Hannun, Ribeiro)."""
+"""1-D residual network over the twelve leads (after He et al., 2016; for ECGs: Hannun, Ribeiro)."""
 
 from __future__ import annotations
 

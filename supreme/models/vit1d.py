@@ -33,7 +33,7 @@ class Attention(nn.Module):
             context_BND.shape[0], context_BND.shape[1], 2, self.heads, -1
         )
         key, value = key_value.permute(2, 0, 3, 1, 4)
-        # On a CPU the fused kernel is slower than plain products for a few dozen tokens, forward and backward.
+        # On a CPU the fused kernel is slower than plain products for a few dozen tokens.
         backends = [SDPBackend.MATH] if query.device.type == "cpu" else _FUSED
         with sdpa_kernel(backends):
             mixed = F.scaled_dot_product_attention(query, key, value)

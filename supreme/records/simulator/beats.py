@@ -18,7 +18,7 @@ _T_GAIN = np.array([1.0, 1.0, 1.0, 1.2, 0.7, 0.7, 0.75, 0.85])
 
 
 def _placed(rng: np.random.Generator) -> np.ndarray:
-    """Dower's matrix for another torso and other electrode positions, with V3 and V4 nearer to what is recorded."""
+    """Dower's matrix for another torso and other electrodes, with V3 and V4 nearer to what is recorded."""
     gain = np.array([1, 1, 1, 1, 0.85, 0.82, 0.92, 1]) * rng.lognormal(0, [0.03] * 2 + [0.16] * 6)
     return DOWER * gain[:, None] * (1 + rng.normal(0, 0.14, DOWER.shape)) + rng.normal(0, 0.04, DOWER.shape)
 
@@ -173,7 +173,7 @@ class Heart:
         return made
 
     def _right_bundle(self, septal: np.ndarray, main: np.ndarray, basal: np.ndarray) -> list[np.ndarray]:
-        """Normal first 80 ms, then a slow vector to the right and the front: rsR' in V1, broad S in I and V6."""
+        """Normal first 80 ms, then slowly to the right and the front: rsR' in V1, broad S in I and V6."""
         complete = self.found.has("right_bundle_branch_block")
         strength = self.found.of("right_bundle_branch_block") + self.found.of(
             "incomplete_right_bundle_branch_block"
@@ -314,7 +314,7 @@ class Heart:
         return np.stack(pulses)
 
     def _wide_beat(self) -> Pulses:
-        """A beat from the ventricles (ectopic, escape or paced): wide, and the T wave points the other way."""
+        """A beat from the ventricles (ectopic, escape or paced): wide, the T wave points the other way."""
         rng = self.rng
         paced = self.found.rhythm == "paced_rhythm"
         duration = rng.uniform(0.13, 0.185)

@@ -38,7 +38,7 @@ REGIONS = {
 
 
 def heart_vector(frontal_angle_deg: float, frontal_mv: float, back_mv: float) -> np.ndarray:
-    """The (x, y, z) whose projection has lead I = A cos(angle), aVF = A sin(angle), and ``back_mv`` along z."""
+    """The (x, y, z) that has lead I = A cos(angle), aVF = A sin(angle), and ``back_mv`` along z."""
     one = frontal_mv * math.cos(math.radians(frontal_angle_deg)) - 0.059 * back_mv
     foot = frontal_mv * math.sin(math.radians(frontal_angle_deg)) + 0.1615 * back_mv
     determinant = 0.632 * 1.1835 - 0.235 * 0.0805

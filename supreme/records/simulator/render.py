@@ -97,7 +97,7 @@ def _atrial_waves(
 
 def _record(signal: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """The recorder: electrode noise, wander, muscle, filters."""
-    leads, samples = signal.shape
+    samples = signal.shape[1]
     smoothing_s = rng.choice([0.0, rng.uniform(0.002, 0.006)])
     level = rng.choice([0.004, 0.012, 0.03], p=[0.45, 0.4, 0.15]) * rng.lognormal(0, 0.4)
     spectrum_hz = np.fft.rfftfreq(samples, 1 / rate_hz)

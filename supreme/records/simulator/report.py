@@ -74,5 +74,7 @@ def _negations(true: tuple[str, ...], phrases: dict[str, Any], rng: np.random.Ge
     """Up to two things that are said not to be there, and are not."""
     possible = [entry for entry in phrases["negated"] if not set(entry["of"]) & set(true)]
     count = int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))
-    chosen = rng.choice(len(possible), size=min(count, len(possible)), replace=False) if possible else []
+    if not possible:
+        return []
+    chosen = rng.choice(len(possible), size=min(count, len(possible)), replace=False)
     return [possible[int(i)]["text"] for i in sorted(chosen)]

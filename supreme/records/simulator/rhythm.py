@@ -126,7 +126,7 @@ def _insert_atrial(beats: Beats, found: Findings, rng: np.random.Generator) -> N
 
 
 def _insert_ventricular(beats: Beats, found: Findings, rng: np.random.Generator, p_kind: list[float]) -> None:
-    """Replace conducted beats by premature wide ones; the next sinus beat comes on time (compensatory pause)."""
+    """Replace conducted beats by premature wide ones; the next sinus beat comes on time (full pause)."""
     if not found.has("ventricular_premature_complex"):
         return
     order = sorted(beats.qrs)
