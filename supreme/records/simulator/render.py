@@ -98,28 +98,18 @@ def _atrial_waves(
 def _record(signal: np.ndarray, rate_hz: int, rng: np.random.Generator) -> np.ndarray:
     """The recorder: electrode noise, wander, muscle, filters."""
     samples = signal.shape[1]
-    smoothing_s = rng.choice([0.0, rng.uniform(0.002, 0.006)])
-    level = rng.choice([0.004, 0.012, 0.03], p=[0.45, 0.4, 0.15]) * rng.lognormal(0, 0.4)
     spectrum_hz = np.fft.rfftfreq(samples, 1 / rate_hz)
-    shape = np.ones_like(spectrum_hz)
-    corner_hz = rng.uniform(12, 45)
-    shape /= np.sqrt(1 + (spectrum_hz / corner_hz) ** 4)
-    wander_hz = rng.uniform(0.15, 0.5)
-    wander = rng.choice([0.01, 0.06, 0.2], p=[0.5, 0.35, 0.15]) * rng.lognormal(0, 0.4)
-    noise = rng.standard_normal((8, len(spectrum_hz), 2)).astype(np.float32)
-    noise = (noise[..., 0] + 1j * noise[..., 1]) * np.sqrt(samples / 2)
+    muscle_mv = rng.choice([0.004, 0.012, 0.03], p=[0.45, 0.4, 0.15]) * rng.lognormal(0, 0.4)
+    muscle = 1 / np.sqrt(1 + (spectrum_hz / rng.uniform(12, 45)) ** 4)
+    wander_mv = rng.choice([0.01, 0.05, 0.15], p=[0.5, 0.35, 0.15]) * rng.lognormal(0, 0.4)
+    wander = np.exp(-0.5 * (spectrum_hz / rng.uniform(0.15, 0.5)) ** 2)
+    wander *= wander_mv / np.sqrt(np.mean(wander**2))
+    white = rng.standard_normal((8, len(spectrum_hz), 2)).astype(np.float32) * np.sqrt(samples / 2)
     per_lead = rng.lognormal(0, 0.35, (8, 1))
-    low = (
-        wander
-        * np.exp(-0.5 * (spectrum_hz / wander_hz) ** 2)
-        * np.sqrt(samples / rate_hz / 1.5)
-        / np.sqrt(samples)
-        * 4
-    )
-    total = np.fft.irfft(noise * (level * shape * per_lead + low), samples, axis=1)
-    signal = signal + twelve_leads(total)
-    if smoothing_s or rng.random() < 0.7:
-        high_pass = spectrum_hz**2 / (spectrum_hz**2 + rng.choice([0.05, 0.15, 0.5]) ** 2)
-        low_pass = np.exp(-0.5 * (spectrum_hz * 2 * np.pi * smoothing_s) ** 2)
-        signal = np.fft.irfft(np.fft.rfft(signal, axis=1) * (high_pass * low_pass), samples, axis=1)
+    noise = (white[..., 0] + 1j * white[..., 1]) * per_lead * (muscle_mv * muscle + wander)
+    spectrum = np.fft.rfft(signal, axis=1) + twelve_leads(noise)
+    high_pass = spectrum_hz**2 / (spectrum_hz**2 + rng.choice([0.01, 0.05, 0.15, 0.5]) ** 2)
+    smoothing_s = rng.choice([0.0, rng.uniform(0.002, 0.006)])
+    low_pass = np.exp(-0.5 * (spectrum_hz * 2 * np.pi * smoothing_s) ** 2)
+    signal = np.fft.irfft(spectrum * high_pass * low_pass, samples, axis=1)
     return signal.astype(np.float32)
