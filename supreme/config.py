@@ -75,33 +75,34 @@ class Text(Section):
     """Commit of a Hugging Face id; needed for anything that is downloaded."""
     pooling: Literal["mean", "cls"] = "mean"
     """`cls` for MedCPT."""
-    whitening_shrinkage: float = Field(default=0.1, ge=0, le=1)
+    whitening_shrinkage: float = Field(default=0.03, ge=0, le=1)
+    """Share of the mean variance in the covariance of the query embeddings: more keeps opposites closer."""
 
 
 class Model(Section):
     """ECG encoder and Cardiac Fusion Network."""
 
     encoder: Literal["resnet1d", "vit1d"] = "resnet1d"
-    width: int = 24
+    width: int = 16
     """ResNet: channels of the first stage. ViT: token width."""
     depth: int = 2
     """ResNet: blocks a stage. ViT: transformer blocks."""
     heads: int = 4
     patch: int = 25
     """ViT: samples a token."""
-    fusion_width: int = 128
+    fusion_width: int = 96
     fusion_depth: int = 2
     fusion_heads: int = 4
     query_self_attention: bool = False
     """Off: a score does not depend on what else is asked."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class Training(Section):
     """Optimisation."""
 
     epochs: float = Field(default=8, gt=0)
-    batch_size: int = Field(default=64, gt=0)
+    batch_size: int = Field(default=32, gt=0)
     """ECGs a worker and step."""
     workers: int = Field(default=2, ge=1)
     gpu: bool = False

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 
 from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
-from supreme.reports.vocabulary import Vocabulary, query_texts
+from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.text import TextEncoder, Whitening, embed
 
 PRESENT, UNCERTAIN = 1, 2
@@ -80,10 +80,16 @@ class Queries:
     def embed(
         cls, vocabulary: Vocabulary, encoder: TextEncoder, shrinkage: float, cache_folder: str | None
     ) -> Queries:
-        """Embed all phrasings of all entities and fit the whitening over them."""
+        """Embed all phrasings of all entities.
+
+        The whitening is fitted over the base vocabulary as well: what separates findings that are not trained
+        on is kept, for the queries that will ask for them. No label has a part in it.
+        """
         texts = [query_texts(entity) for entity in vocabulary]
-        raw = embed([text for phrasings in texts for text in phrasings], encoder, cache_folder)
-        white = Whitening.fit(raw, shrinkage)
+        asked = [text for phrasings in texts for text in phrasings]
+        known = [text for entity in load_base() for text in query_texts(entity)]
+        raw = embed(asked, encoder, cache_folder)
+        white = Whitening.fit(embed(list(dict.fromkeys(asked + known)), encoder, cache_folder), shrinkage)
         counts = [0, *(len(phrasings) for phrasings in texts)]
         return cls(
             torch.from_numpy(raw),
