@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,10 +36,12 @@ def queries() -> Queries:
     return Queries(embeddings, embeddings.mean(0), torch.eye(DIM), torch.tensor([0, 3, 4, 7]))
 
 
-def learner(queries: Queries, seed: int = 0, **training: object) -> Learner:
+def learner(queries: Queries, seed: int = 0, dropout: float = 0.1, **training: object) -> Learner:
     torch.manual_seed(seed)
     model = SupremeModel(
-        Model(width=8, depth=1, fusion_width=16, fusion_depth=1, fusion_heads=2), DIM, SAMPLES
+        Model(width=8, depth=1, fusion_width=16, fusion_depth=1, fusion_heads=2, dropout=dropout),
+        DIM,
+        SAMPLES,
     )
     values = {"precision": "fp32", "learning_rate": 0.01, **training}
     return Learner(model, Training.model_validate(values), queries, torch.full((3,), 0.3), seed=seed)
@@ -64,9 +68,14 @@ def test_the_same_steps_give_bit_identical_weights_whatever_was_drawn_before(que
     assert weights_digest(one.averaged) != weights_digest(one.model)
 
 
-def test_dropout_and_augmentation_differ_between_workers_and_steps(queries: Queries) -> None:
+@pytest.mark.parametrize(("dropout", "augment"), [(0.3, False), (0.0, True)])
+def test_dropout_and_augmentation_differ_between_workers_and_steps(
+    queries: Queries, dropout: float, augment: bool
+) -> None:
+    one_phrasing = replace(queries, offsets=torch.tensor([0, 1, 2, 3]))
+
     def loss(rank: int, step: int) -> float:
-        made = learner(queries)
+        made = learner(one_phrasing, dropout=dropout, augment=augment)
         made.rank = rank
         return made.step(batch(), step, 0, 100)["loss"]
 
