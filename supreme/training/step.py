@@ -111,7 +111,8 @@ class Learner:
         ecg_mv, codes = self.to_device(batch)
         if self.training.augment:
             generator = torch.Generator(self.device)
-            ecg_mv = augment(ecg_mv, generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank)))
+            generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank))
+            ecg_mv = augment(ecg_mv, generator, self.training.augment)
         queries = self.embeddings[draw_phrasings(self.offsets, self.seed, step)]
         self.wrapped.train()
         with self.autocast():

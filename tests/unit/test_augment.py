@@ -66,11 +66,11 @@ def _matched(ecgs: torch.Tensor, changed: torch.Tensor) -> tuple[torch.Tensor, t
 
 
 def test_amplitudes_stay_near_the_recorded() -> None:
-    """Voltage decides hypertrophy: no gain on the average, and hardly ever a factor beyond 1.5."""
+    """Voltage decides hypertrophy: no gain on the average, and hardly ever a factor beyond 1.6."""
     ecgs = _ecgs(200)
     gain, _ = _matched(ecgs, augment(ecgs, _generator(5)))
     assert gain.median().item() == pytest.approx(1, abs=0.02)
-    assert ((gain > 0.66) & (gain < 1.5)).float().mean() > 0.99
+    assert ((gain > 0.6) & (gain < 1.6)).float().mean() > 0.99
     assert gain.std() > 0.05
 
 

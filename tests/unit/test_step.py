@@ -68,9 +68,9 @@ def test_the_same_steps_give_bit_identical_weights_whatever_was_drawn_before(que
     assert weights_digest(one.averaged) != weights_digest(one.model)
 
 
-@pytest.mark.parametrize(("dropout", "augment"), [(0.3, False), (0.0, True)])
+@pytest.mark.parametrize(("dropout", "augment"), [(0.3, 0.0), (0.0, 1.0)])
 def test_dropout_and_augmentation_differ_between_workers_and_steps(
-    queries: Queries, dropout: float, augment: bool
+    queries: Queries, dropout: float, augment: float
 ) -> None:
     one_phrasing = replace(queries, offsets=torch.tensor([0, 1, 2, 3]))
 
@@ -84,7 +84,7 @@ def test_dropout_and_augmentation_differ_between_workers_and_steps(
 
 
 def test_it_learns(queries: Queries) -> None:
-    made = learner(queries, augment=False, warmup_fraction=0.0)
+    made = learner(queries, augment=0.0, warmup_fraction=0.0)
     losses = [made.step(batch(step % 4), step, step * 8, 80 * 8)["loss"] for step in range(80)]
     assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:4])
 
