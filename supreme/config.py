@@ -116,8 +116,8 @@ class Training(Section):
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the averaged weights that are validated and released; 0 switches averaging off."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    augment: bool = True
-    """Random gain, wander, noise, time shift, lead dropout (none changes a label)."""
+    augment: float = Field(default=1.0, ge=0)
+    """Strength of random gain, crosstalk, wander, noise, shift and lead dropout (none changes a label); 0: off."""
     checkpoint_every: float = Field(default=1.0, gt=0)
     """Epochs between checkpoint, validation and report."""
     max_failures: int = Field(default=2, ge=0)
@@ -183,6 +183,10 @@ class Recipe(Section):
     def folder(self, stage: str) -> str:
         base, mark, query = self.root.partition("?")
         return f"{base.rstrip('/')}/{self.name}/{stage}{mark}{query}"
+
+    def stage_of(self, folder: str) -> str:
+        """The inverse of `folder`: a name that stays the same when the root is moved."""
+        return folder.partition("?")[0].removeprefix(self.folder("").partition("?")[0])
 
 
 def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
