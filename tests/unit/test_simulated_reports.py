@@ -152,8 +152,8 @@ def test_the_extractor_reads_what_was_said() -> None:
         right += len(spoken & found)
         missed += len(spoken - found)
         wrong += len((found & drawn) - true)
-    assert right / (right + missed) >= 0.9
-    assert right / (right + wrong) >= 0.9
+    assert right / (right + missed) >= 0.95
+    assert right / (right + wrong) >= 0.95
 
 
 def test_the_extractor_takes_denied_and_hedged_lines_for_what_they_are() -> None:
