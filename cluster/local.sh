@@ -39,7 +39,8 @@ start() {
         --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" --num-cpus="${SUPREME_CPUS:-8}" \
         --disable-usage-stats >"$_folder/head.log" 2>&1 </dev/null &
     echo $! >"$_folder/pid"
-    for _ in $(seq 120); do
+    for _ in $(seq 360); do
+        kill -0 "$(cat "$_folder/pid")" 2>/dev/null || break
         if curl -fs -H "Authorization: Bearer $(cat "$_folder/token")" \
             "http://127.0.0.1:$_dashboard/api/version" >/dev/null; then
             cat <<EOF
@@ -51,6 +52,7 @@ EOF
         fi
         sleep 0.5
     done
+    stop # what is left of it
     echo "Ray did not come up; see $_folder/head.log" >&2
     exit 1
 }

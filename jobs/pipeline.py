@@ -23,6 +23,10 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     logger = log.get("pipeline")
     if options.dry_run:
         return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
+    from supreme import tracking
+
+    # A tracking server that is down is said before hours of work, not after them.
+    tracking.open_store(recipe.tracking, recipe.root)
     results: dict[str, Any] = {}
     start = time.monotonic()
     # One Ray session for all stages: start-up is most of what a finished pipeline takes.

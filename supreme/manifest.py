@@ -80,6 +80,8 @@ def begin(folder: str, request: Request, *, new: bool = False) -> Manifest | Non
         ConfigError: the folder belongs to another configuration; the message holds the difference.
     """
     if new:
+        # First the manifest: a folder that is half deleted must not look finished.
+        storage.delete_file(storage.join(folder, MANIFEST))
         storage.delete_folder(folder)
     uri = storage.join(folder, REQUEST)
     if storage.exists(uri):

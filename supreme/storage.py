@@ -122,6 +122,13 @@ def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
 
 
+def delete_file(uri: str) -> None:
+    """Delete a file, if it is there."""
+    system, path = filesystem(uri)
+    if system.get_file_info(path).type == fs.FileType.File:
+        system.delete_file(path)
+
+
 def delete_folder(uri: str) -> None:
     system, path = filesystem(uri)
     if system.get_file_info(path).type == fs.FileType.Directory:

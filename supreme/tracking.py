@@ -87,7 +87,14 @@ def _migrate(uri: str) -> None:
         if database.exists() and lock.read() == mlflow.__version__:
             return
         migrate: Any = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
-        migrate(uri)
+        if database.exists():
+            migrate(uri)
+        else:
+            # Its many steps are no transaction: killed between two of them, they could not be begun again.
+            fresh = database.with_name(f"{database.name}.partial")
+            fresh.unlink(missing_ok=True)
+            migrate(f"sqlite:///{fresh}")
+            fresh.replace(database)
         lock.truncate(0)
         lock.write(mlflow.__version__)
 

@@ -146,7 +146,7 @@ def build(
             "labels": recipe.labels.model_dump(mode="json"),
             "extractor": {"id": rules.id, "version": rules.version},
         },
-        inputs={source: manifest.require(source, "shard").digest() for source in shard_folders},
+        inputs={recipe.stage_of(uri): manifest.require(uri, "shard").digest() for uri in shard_folders},
     )
     finished = manifest.begin(folder, request, new=new)
     if finished is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pipeline_runs import TINY, processes_with
 
 from supreme.records.simulated import write_mimic_folder
 
@@ -38,18 +39,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     }
     environment.pop("RAY_ADDRESS", None)
     script = str(CHECKOUT / "cluster" / "local.sh")
-    subprocess.run([script, "start"], env=environment, check=True, timeout=120, cwd=CHECKOUT)
     try:
+        subprocess.run([script, "start"], env=environment, check=True, timeout=300, cwd=CHECKOUT)
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
         address = {"RAY_ADDRESS": f"http://127.0.0.1:{environment['SUPREME_DASHBOARD_PORT']}"}
         yield environment | token | address
     finally:
-        subprocess.run([script, "stop"], env=environment, check=True, timeout=60, cwd=CHECKOUT)
+        subprocess.run([script, "stop"], env=environment, timeout=60, cwd=CHECKOUT)
+        assert not processes_with(f"SUPREME_CLUSTER={folder}"), "something is left running"
 
 
 def _submit(cluster: dict[str, str], job: str, *arguments: str) -> str:
     command = [RAY, "job", "submit", "--address", cluster["RAY_ADDRESS"], "--working-dir", ".", "--"]
-    command += ["python", f"jobs/{job}.py", "--config", "smoke", *arguments]
+    command += ["python", f"jobs/{job}.py", *TINY, *arguments]
     done = subprocess.run(command, env=cluster, cwd=CHECKOUT, capture_output=True, text=True, timeout=420)
     assert done.returncode == 0, f"{job}:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
     return done.stdout
@@ -67,12 +69,17 @@ def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> No
     assert results["promote"]["promoted"]
     assert "atrial fibrillation" in Path(results["evaluate"]["results"]).read_text().replace("_", " ")
     page = next((tmp_path / "runs" / "smoke" / "report").glob("*.html")).read_text()
-    assert page.startswith("<!") and "AUROC" in page
+    assert page.startswith("<!")
+    assert "AUROC" in page
 
     write_mimic_folder(str(tmp_path / "mimic"), records=3, seed=5)
     scores = tmp_path / "scores.parquet"
     asked = ["atrial fibrillation?", "old inferior infarct?"]
-    wanted = [f"predict.uri={tmp_path / 'mimic'}", f"predict.queries={json.dumps(asked)}", f"predict.output={scores}"]
+    wanted = [
+        f"predict.uri={tmp_path / 'mimic'}",
+        f"predict.queries={json.dumps(asked)}",
+        f"predict.output={scores}",
+    ]
     _submit(cluster, "predict", root, *wanted)
     rows = pq.read_table(scores).to_pylist()
     assert len(rows) == 6
@@ -84,7 +91,11 @@ def test_a_wrong_token_is_turned_away(cluster: dict[str, str], tmp_path: Path) -
     stranger.write_text("0" * 64)
     command = [RAY, "job", "list", "--address", cluster["RAY_ADDRESS"]]
     turned_away = subprocess.run(
-        command, env=cluster | {"RAY_AUTH_TOKEN_PATH": str(stranger)}, capture_output=True, text=True, timeout=60
+        command,
+        env=cluster | {"RAY_AUTH_TOKEN_PATH": str(stranger)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert turned_away.returncode != 0
     assert "authentication" in (turned_away.stdout + turned_away.stderr).lower()

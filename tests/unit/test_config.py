@@ -24,6 +24,12 @@ def test_overrides_reach_nested_keys_lists_and_strings(recipe_file):
     assert (recipe.labels.held_out, recipe.folder("labels")) == (("a",), "out/r/labels")
 
 
+@pytest.mark.parametrize("root", ["out", "/data/out/", "s3://bucket/out?region=eu-west-1&scheme=http"])
+def test_a_stage_has_the_same_name_below_every_root(root):
+    recipe = config.Recipe(name="r", root=root)
+    assert recipe.stage_of(recipe.folder("shards/ptbxl")) == "shards/ptbxl"
+
+
 @pytest.mark.parametrize(
     ("override", "nearest"),
     [

@@ -59,3 +59,19 @@ def test_the_digest_is_of_content_not_of_time(tmp_path):
     assert made[0].digest() == later.digest()
     entry = made[0].files["part"].model_copy(update={"sha256": "0"})
     assert made[0].model_copy(update={"files": {"part": entry}}).digest() != made[0].digest()
+
+
+def test_a_folder_that_is_emptied_never_looks_finished(tmp_path, monkeypatch):
+    folder = str(tmp_path / "stage")
+    manifest.begin(folder, REQUEST)
+    storage.write_bytes(storage.join(folder, "part"), b"abc")
+    manifest.publish(folder, REQUEST, {})
+
+    def killed(uri: str) -> None:
+        storage.delete_file(storage.join(uri, "part"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "delete_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        manifest.begin(folder, REQUEST, new=True)
+    assert manifest.read(folder) is None

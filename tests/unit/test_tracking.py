@@ -81,6 +81,20 @@ def test_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
     assert len(client.search_runs([experiment.experiment_id])) == 3
 
 
+def test_killed_while_the_tables_are_made_the_store_is_made_again(tmp_path: Path) -> None:
+    code = "import sys; from supreme import config, tracking;"
+    code += "tracking.open_store(config.Tracking(), sys.argv[1])"
+    process = python(code, str(tmp_path))
+    while not any(file.stat().st_size for file in tmp_path.glob("mlflow.db*")):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    store = tracking.open_store(config.Tracking(), str(tmp_path))
+    tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", PARAMS).finish()
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def test_a_killed_stage_goes_on_in_its_run_without_logging_a_step_twice(store: str, tmp_path: Path) -> None:
     folder = str(tmp_path / "stage")
     first = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
