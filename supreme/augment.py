@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-_GAIN_SD = 0.08
-_LEAD_GAIN_SD = 0.08
-_CROSSTALK_SD = 0.025
-_NOISE_MV = 0.02
+_GAIN_SD = 0.05
+_LEAD_GAIN_SD = 0.06
+_CROSSTALK_SD = 0.03
+_NOISE_MV = 0.03
 _WANDER_MV = 0.08
 _LEAD_DROPOUT = 0.03
 _MAX_SHIFT = 0.03

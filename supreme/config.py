@@ -117,7 +117,7 @@ class Training(Section):
     """Decay of the averaged weights that are validated and released; 0 switches averaging off."""
     precision: Literal["fp32", "bf16"] = "bf16"
     augment: float = Field(default=1.0, ge=0)
-    """Strength of random gain, crosstalk, wander, noise, shift and lead dropout (none changes a label); 0: off."""
+    """Strength of gain, crosstalk, wander, noise, shift and lead dropout (none changes a label); 0: off."""
     checkpoint_every: float = Field(default=1.0, gt=0)
     """Epochs between checkpoint, validation and report."""
     max_failures: int = Field(default=2, ge=0)

@@ -23,6 +23,11 @@ def _placed(rng: np.random.Generator) -> np.ndarray:
     return DOWER * gain[:, None] * (1 + rng.normal(0, 0.14, DOWER.shape)) + rng.normal(0, 0.04, DOWER.shape)
 
 
+def _flatter(factor: float) -> np.ndarray:
+    """A T wave loses its height in the limb leads and V4-V6; V1-V3 keep most of theirs."""
+    return factor + (1 - factor) * np.array([0, 0, 0.8, 0.65, 0.4, 0.1, 0, 0])
+
+
 class Heart:
     """The waves of one patient, before leads are perturbed and noise is added."""
 
@@ -54,9 +59,9 @@ class Heart:
             return float(-32 - 35 * found.of("left_axis_deviation"))
         if found.has("right_axis_deviation", "right_ventricular_hypertrophy"):
             return float(95 + 45 * max(found.of("right_axis_deviation"), 0.3))
-        shift = (found.age - 45) * 0.6
+        shift = (found.age - 45) * 0.8
         shift += 12 * found.has("left_ventricular_hypertrophy") + 15 * found.has("inferior_infarction")
-        return float(np.clip(rng.normal(52 - shift, 22), -25, 88))
+        return float(np.clip(rng.normal(52 - shift, 25), -29, 90))
 
     def _qrs_duration(self) -> float:
         found, rng = self.found, self.rng
@@ -214,12 +219,12 @@ class Heart:
             if not name.endswith("_infarction"):
                 continue
             seen = REGIONS[region] * (1 + self.rng.normal(0, 0.15, 8))
-            depth = 0.35 + 0.65 * self.found.of(name)
+            depth = 0.3 + 0.7 * self.found.of(name)
             if self.found.stage == "acute":
                 depth *= self.rng.uniform(0.1, 0.9)
             loss = np.clip(np.abs(seen) * depth, 0, 1)
             # The first pulse turns negative in that wall's leads, the main one shrinks where it was upright.
-            qrs[0, 2:] = qrs[0, 2:] * (1 - loss) - 0.42 * depth * seen * np.clip(self.size, 0.6, 1.3)
+            qrs[0, 2:] = qrs[0, 2:] * (1 - loss) - 0.34 * depth * seen * np.clip(self.size, 0.6, 1.3)
             qrs[0, 1] *= 1 + 0.45 * depth
             upright = np.where(np.sign(qrs[1, 2:]) == np.sign(seen), 1.0, 0.0)
             qrs[1, 2:] *= 1 - 0.6 * loss * upright
@@ -286,10 +291,10 @@ class Heart:
                 st = st + (0.08 + 0.18 * strength) * seen
                 t = t + 0.15 * strength * seen
             if name == "nonspecific_st_t_abnormality":
-                t = t * rng.uniform(0.1, 0.45) - 0.05 * strength * seen
+                t = t * _flatter(rng.uniform(0.1, 0.45)) - 0.05 * strength * seen
                 st = st - rng.uniform(0.0, 0.05) * seen
         if found.has("low_t_wave"):
-            t = t * (0.30 - 0.25 * found.of("low_t_wave"))
+            t = t * _flatter(0.30 - 0.25 * found.of("low_t_wave"))
         if found.has("tall_t_wave"):
             t = t * (2.2 + 1.6 * found.of("tall_t_wave"))
         return t, st

@@ -71,14 +71,13 @@ class Findings:
 def draw(rng: np.random.Generator) -> Findings:
     """A patient with a rhythm, a conduction, an axis, chambers, an infarction and an ST-T state."""
     rhythm = _choose(rng, RHYTHMS)
-    found = Findings(
-        rhythm, age=float(np.clip(rng.normal(60, 17), 18, 95)), sex="F" if rng.random() < 0.48 else "M"
-    )
+    burden = _choose(rng, {"none": 0.33, "one": 0.25, "many": 0.42})
+    age = rng.normal(52, 17) if burden == "none" else rng.normal(65, 14)
+    found = Findings(rhythm, age=float(np.clip(age, 18, 95)), sex="F" if rng.random() < 0.48 else "M")
     _add(found, rng, rhythm, 1.0)
     if rhythm in SINUS and rng.random() < 0.13 and rhythm != "sinus_tachycardia":
         _add(found, rng, "sinus_arrhythmia")
     systems = (_conduction, _chambers, _infarction, _repolarisation, _ectopy)
-    burden = _choose(rng, {"none": 0.33, "one": 0.25, "many": 0.42})
     if rhythm in ("paced_rhythm", "ventricular_tachycardia"):
         _ectopy(found, rng)
     elif burden == "one":
