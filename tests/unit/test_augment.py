@@ -108,3 +108,17 @@ def test_noise_and_wander_are_below_a_small_wave() -> None:
     assert added.abs().max() < 0.25
     assert added.std() < 0.05
     assert added.std() > 0.005
+
+
+def test_strength_scales_every_change() -> None:
+    ecgs = _ecgs(100)
+    assert torch.equal(augment(ecgs, _generator(9), 0.0), ecgs)
+    spread, dropped, noise = [], [], []
+    for strength in (0.5, 1.0, 2.0):
+        changed = augment(ecgs, _generator(9), strength)
+        spread.append(_matched(ecgs, changed)[0].std().item())
+        dropped.append((changed.abs().amax(-1) == 0).float().mean().item())
+        noise.append(augment(torch.zeros(20, 12, SAMPLES), _generator(9), strength).std().item())
+    for grows in (spread, dropped, noise):
+        assert 1.4 < grows[1] / grows[0] < 2.8
+        assert 1.4 < grows[2] / grows[1] < 2.8
