@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import queue
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray.data
@@ -21,6 +23,7 @@ import torch.distributed as dist
 
 from supreme import log
 from supreme.config import ConfigError, Recipe
+from supreme.ecg import N_LEADS
 from supreme.models.supreme import SupremeModel
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
@@ -29,14 +32,20 @@ from supreme.training.order import Order, replay
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.validate import to_batch, validate
 
-#: Windows of one Ray Data execution; a long run is a chain of them, so that no plan grows without bound.
-WINDOWS_PER_DATASET = 2000
+#: Bytes of signal in one Ray Data execution; a run is a chain of them. An execution that no full buffer holds
+#: back is over soon and leaves the processor to the step: one for the whole run is polled all the while, and
+#: took half a core from each worker.
+BYTES_PER_EXECUTION = 96 * 2**20
+#: Batches read ahead of the step, so that the next execution starts before the last one is used up.
+BATCHES_AHEAD = 16
 #: Points of the loss curve between two checkpoints.
 CURVE_POINTS = 10
 PROGRESS_EVERY_S = 10.0
 
 #: Ray calls this logger by its file; it prints every report with all its values, on every worker.
 _RAY_REPORT_LOGGER = str(sys.modules["ray.train.v2._internal.execution.context"].__file__)
+
+_Item = TypeVar("_Item")
 
 logger = log.get("train")
 
@@ -121,8 +130,10 @@ def stream(
     while step < last:
         rounds.append(step)
         step = sum(order.round_at(step))
-    for chunk in range(0, len(rounds), WINDOWS_PER_DATASET):
-        yield from _stream(corpus, order, rounds[chunk : chunk + WINDOWS_PER_DATASET], last, rank, cpus)
+    window_bytes = order.steps_per_round * order.batch_size * corpus.samples * N_LEADS * 2
+    windows = max(2, BYTES_PER_EXECUTION // window_bytes)
+    for chunk in range(0, len(rounds), windows):
+        yield from _stream(corpus, order, rounds[chunk : chunk + windows], last, rank, cpus)
 
 
 def _stream(
@@ -141,6 +152,25 @@ def _stream(
         read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True
     )
     yield from dataset.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
+
+
+def ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:
+    """The same items, taken by a thread that is up to ``count`` of them ahead; its error is raised here."""
+    taken: queue.Queue[_Item | Exception | None] = queue.Queue(count)
+
+    def take() -> None:
+        try:
+            for item in items:
+                taken.put(item)
+            taken.put(None)
+        except Exception as error:
+            taken.put(error)
+
+    threading.Thread(target=take, daemon=True).start()
+    while (item := taken.get()) is not None:
+        if isinstance(item, Exception):
+            raise item
+        yield item
 
 
 def _reading_cpus(world: int) -> float:
@@ -182,7 +212,8 @@ class _Run:
         last = order.steps_until(total)
         every = training.checkpoint_every * order.records
         curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
-        batches = stream(self.corpus, order, first, last, self.rank, _reading_cpus(self.world))
+        read = stream(self.corpus, order, first, last, self.rank, _reading_cpus(self.world))
+        batches = ahead(read, BATCHES_AHEAD)
         sums, told = _Sums(), time.monotonic()
         for step in range(first, last):
             samples = order.first_sample + step * order.global_batch
