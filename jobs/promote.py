@@ -9,7 +9,7 @@ from supreme.job import Options, main
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
-    from supreme import config, manifest, registry, storage, tracking
+    from supreme import manifest, registry, storage, tracking
 
     stage = recipe.folder("pretrain")
     bundle = storage.join(stage, "bundle")
@@ -19,11 +19,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         metric=selected["metric"],
         value=float("nan") if selected["value"] is None else selected["value"],
         rule=selected["rule"],
-        # A macro mean is over the entities of the vocabulary, on the validation records.
-        validation_digest=config.digest(
-            made.counts["validation_digest"],
-            [entity["id"] for entity in storage.read_json(storage.join(bundle, "vocabulary.json"))],
-        ),
+        validation_digest=made.counts["validation_digest"],
     )
     model = recipe.tracking.model
     if options.dry_run:

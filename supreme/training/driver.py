@@ -307,5 +307,16 @@ def _counts(recipe: config.Recipe, state: checkpoints.State, model: SupremeModel
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_sha256": checkpoints.weights_digest(model),
         "selection": {"metric": METRIC, "value": state.reports[-1].get(METRIC), "rule": RULE},
-        "validation_digest": config.digest(_corpus(recipe, "validation").record_ids("validation")),
+        "validation_digest": _validation_digest(recipe),
     }
+
+
+def _validation_digest(recipe: config.Recipe) -> str:
+    """What two validation numbers must share to be compared: the same signals, the same entities."""
+    files = {
+        f"{source.dataset}/{name}": entry.sha256
+        for source, folder in zip(recipe.sources, shard_folders(recipe), strict=True)
+        for name, entry in manifest.require(folder, "shard").files.items()
+        if name.startswith("validation-")
+    }
+    return config.digest(files, list(read_vocabulary(recipe.folder("labels")).ids))
