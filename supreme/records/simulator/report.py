@@ -53,6 +53,8 @@ def write(found: Findings, true: tuple[str, ...], rng: np.random.Generator) -> s
             doubtful = [name for name in words()["doubted"] if name not in true and name in phrases]
             lines.append(_hedge(str(rng.choice(phrases[str(rng.choice(doubtful))])), german, rng))
         lines += [str(rng.choice(phrases["closing_abnormal"]))] * (rng.random() < 0.7)
+    if not lines:
+        lines.append(str(rng.choice(phrases["closing_abnormal"])))
     if rng.random() < 0.3:
         lines.insert(int(rng.integers(len(lines) + 1)), str(rng.choice(phrases["irrelevant"])))
     return "\n".join(lines)
