@@ -12,7 +12,7 @@ import promote
 import report
 import shard
 
-from supreme import log
+from supreme import log, records
 from supreme.config import ConfigError, Recipe
 from supreme.job import Options, main, ray_session
 
@@ -24,8 +24,11 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     if options.dry_run:
         return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
     from supreme import tracking
+    from supreme.reports import label_table
 
-    # A tracking server that is down is said before hours of work, not after them.
+    # What could only fail after hours of work is said before it.
+    records.check(recipe)
+    label_table.held_out(recipe)
     tracking.open_store(recipe.tracking, recipe.root)
     results: dict[str, Any] = {}
     start = time.monotonic()

@@ -154,6 +154,16 @@ def all_sources(recipe: config.Recipe) -> list[config.Source]:
     return list(wanted.values())
 
 
+def check(recipe: config.Recipe) -> None:
+    """Open every source of a recipe.
+
+    Raises:
+        ConfigError: a folder is missing, of no known layout, or there are two sources of one name.
+    """
+    for source in all_sources(recipe):
+        open_source(source, recipe.seed, recipe.shards.rate_hz)
+
+
 def split_of(entry: Entry) -> Split:
     """The data set's own split, or 80/10/10 by patient: all records of one patient share a split."""
     if entry.split is not None:

@@ -139,7 +139,7 @@ def build(
     """
     base = load_base()
     rules = extractor or RuleExtractor()
-    held_out = _held_out(recipe, base)
+    kept_out = held_out(recipe)
     request = Request(
         stage="labels",
         config={
@@ -161,7 +161,7 @@ def build(
     kept = [
         entity.id
         for entity in base
-        if _present_in_train(counts, entity.id) >= recipe.labels.min_count and entity.id not in held_out
+        if _present_in_train(counts, entity.id) >= recipe.labels.min_count and entity.id not in kept_out
     ]
     if not kept:
         raise ConfigError(
@@ -187,7 +187,7 @@ def build(
             "statements_without_entity": len(unmatched),
             "coverage": covered / max(len(records), 1),
             "vocabulary": len(kept),
-            "held_out": sorted(held_out),
+            "held_out": sorted(kept_out),
             "entities": counts,
         },
     )
@@ -243,8 +243,13 @@ def _present_in_train(counts: dict[str, dict[str, dict[str, int]]], entity_id: s
     return counts.get(entity_id, {}).get("train", {}).get("present", 0)
 
 
-def _held_out(recipe: Recipe, base: Vocabulary) -> set[str]:
-    """The entities kept out of pre-training, with everything that implies one of them."""
+def held_out(recipe: Recipe) -> set[str]:
+    """The entities kept out of pre-training, with everything that implies one of them.
+
+    Raises:
+        ConfigError: one is unknown; the message has the nearest.
+    """
+    base = load_base()
     for entity_id in recipe.labels.held_out:
         if entity_id not in base:
             near = difflib.get_close_matches(entity_id, base.ids, n=1, cutoff=0)[0]
