@@ -26,6 +26,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             trained = driver.train(recipe, asked, folder, report=run.log_metrics)
             place = storage.join(folder, "bundle")
             bundle.write_bundle(place, recipe=recipe, **trained.bundle_parts())
+            run.log_dict(recipe.model_dump(mode="json"), "recipe.json")
             for name in (driver.METRICS, "stage.json"):
                 run.log_file(storage.join(folder, name))
             files = [f"bundle/{name}" for name in bundle.FILES]

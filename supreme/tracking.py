@@ -170,9 +170,9 @@ class Run:
             copy.write_bytes(storage.read_bytes(uri))
             self.client.log_artifact(self.run_id, str(copy), folder or None)
 
-    def log_figure(self, figure: Any, name: str) -> None:
-        """Store a matplotlib figure as the artifact ``name`` (.png or .svg)."""
-        self.client.log_figure(self.run_id, figure, name)
+    def log_text(self, text: str, name: str) -> None:
+        """Store a text, for instance a figure as SVG, as the artifact ``name``."""
+        self.client.log_text(self.run_id, text, name)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
         self.client.set_terminated(self.run_id, status)

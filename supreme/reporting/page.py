@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pyarrow as pa
 
-from supreme import config, manifest, storage
+from supreme import config, manifest, storage, tracking
 from supreme.evaluation import metrics, stage, zeroshot
 from supreme.evaluation.results import display_name
 from supreme.reporting import examples, figures, plates
@@ -59,14 +59,20 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
     if finished is None:
         found = storage.read_json(storage.join(evaluated, stage.RESULTS))
         scored = _scored(evaluated, found)
+        points = [json.loads(line) for line in lines.splitlines()]
         html = render(
             found,
             curves=_curves(found, scored),
-            course=[json.loads(line) for line in lines.splitlines()],
+            course=points,
             shown=_plates(recipe, found, scored),
             origin={"evaluated": made.created, "code_version": made.code_version},
         )
         storage.write_bytes(uri, html.encode())
+        if model.run_id and model.store:
+            run = tracking.Run.attach(model.store, model.run_id)
+            run.log_file(uri, "report")
+            if points:
+                run.log_text(figures.training(points), "figures/training.svg")
         finished = manifest.publish(folder, request, {"bytes": len(html.encode())})
     return uri, finished
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from matplotlib.figure import Figure
 
 from supreme import config, storage, tracking
 
@@ -191,13 +190,13 @@ def test_artifacts_keep_their_names(run: tracking.Run, tmp_path: Path) -> None:
     storage.write_json(str(tmp_path / "manifest.json"), {"a": 1})
     run.log_file(str(tmp_path / "manifest.json"), "inputs")
     run.log_dict({"b": 2}, "recipe.json")
-    run.log_figure(Figure(), "figures/loss.png")
+    run.log_text("<svg/>", "figures/loss.svg")
     found = [
         item.path
         for folder in ("", "inputs", "figures")
         for item in run.client.list_artifacts(run.run_id, folder)
     ]
-    assert {"inputs/manifest.json", "recipe.json", "figures/loss.png"} <= set(found)
+    assert {"inputs/manifest.json", "recipe.json", "figures/loss.svg"} <= set(found)
 
 
 @pytest.mark.parametrize(

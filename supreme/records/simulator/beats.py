@@ -224,7 +224,7 @@ class Heart:
                 depth *= self.rng.uniform(0.1, 0.9)
             loss = np.clip(np.abs(seen) * depth, 0, 1)
             # The first pulse turns negative in that wall's leads, the main one shrinks where it was upright.
-            qrs[0, 2:] = qrs[0, 2:] * (1 - loss) - 0.34 * depth * seen * np.clip(self.size, 0.6, 1.3)
+            qrs[0, 2:] = qrs[0, 2:] * (1 - loss) - 0.38 * depth * seen * np.clip(self.size, 0.6, 1.3)
             qrs[0, 1] *= 1 + 0.45 * depth
             upright = np.where(np.sign(qrs[1, 2:]) == np.sign(seen), 1.0, 0.0)
             qrs[1, 2:] *= 1 - 0.6 * loss * upright
