@@ -24,6 +24,10 @@ unset RAY_ADDRESS
 _bin="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin"
 if [ -d "$_bin" ]; then export PATH="$_bin:$PATH"; fi
 
+_free_port() {
+    python -c 'import socket; server = socket.create_server(("", 0)); print(server.getsockname()[1])'
+}
+
 start() {
     if [ -s "$_folder/pid" ] && kill -0 "$(cat "$_folder/pid")" 2>/dev/null; then
         echo "already running: $_folder" >&2
@@ -35,14 +39,22 @@ start() {
     # The environment of the head is the environment of every job.
     export RAY_DATA_USE_DATASOURCE_V2=0 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.3 OMP_WAIT_POLICY=PASSIVE
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
+    # Two heads on one machine must not want the same ports; the client server cannot be left out.
+    local client agent
+    client="$(_free_port)"
+    agent="$(_free_port)"
     setsid ray start --head --block --node-ip-address=127.0.0.1 --port="$_port" \
-        --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" --num-cpus="${SUPREME_CPUS:-8}" \
-        --disable-usage-stats >"$_folder/head.log" 2>&1 </dev/null &
+        --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" \
+        --ray-client-server-port="$client" --dashboard-agent-listen-port="$agent" \
+        --num-cpus="${SUPREME_CPUS:-8}" --disable-usage-stats \
+        >"$_folder/head.log" 2>&1 </dev/null &
     echo $! >"$_folder/pid"
     for _ in $(seq 360); do
         kill -0 "$(cat "$_folder/pid")" 2>/dev/null || break
-        if curl -fs -H "Authorization: Bearer $(cat "$_folder/token")" \
-            "http://127.0.0.1:$_dashboard/api/version" >/dev/null; then
+        # The dashboard answers before the node is there.
+        if grep -qs "Ray runtime started" "$_folder/head.log" &&
+            curl -fs -H "Authorization: Bearer $(cat "$_folder/token")" \
+                "http://127.0.0.1:$_dashboard/api/version" >/dev/null; then
             cat <<EOF
 Ray is up on 127.0.0.1:$_dashboard. In another shell:
   source cluster/local.sh
@@ -64,7 +76,7 @@ stop() {
     fi
     # `ray start --block` ends its own children; `ray stop` would end every Ray on this machine.
     kill -TERM -- "-$(cat "$_folder/pid")" 2>/dev/null || true
-    for _ in $(seq 60); do
+    for _ in $(seq 20); do
         kill -0 -- "-$(cat "$_folder/pid")" 2>/dev/null || break
         sleep 0.25
     done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pipeline_runs
 import pytest
 
 from supreme.job import ENVIRONMENT
@@ -22,3 +23,9 @@ def realdata() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real ECGs at {folder}: set SUPREME_REALDATA to a folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_pipeline(tmp_path_factory: pytest.TempPathFactory) -> pipeline_runs.Finished:
+    """A small pipeline that nothing interrupted; tests only read it."""
+    return pipeline_runs.finished(tmp_path_factory.mktemp("finished"))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,34 @@ TINY = (
 )
 #: For a machine that does many other things at once.
 DEADLINE_S = 600
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A pipeline that went well."""
+
+    root: Path
+    real: Path
+    result: dict[str, Any]
+
+
+def arguments(root: Path, real: Path, *more: str) -> list[str]:
+    """Of the pipeline with a real data set to evaluate on."""
+    return [*TINY, f"root={root}", f"real={real}", "shards.max_rejected_fraction=0.1", *more]
+
+
+def finished(folder: Path) -> Finished:
+    """Run the pipeline once; the real data set has 24 records, one of them empty and one cut off."""
+    from wfdb_writer import write_csn
+
+    root, real, result_file = folder / "runs", folder / "real", folder / "result.json"
+    headers = write_csn(real / "csn", 24)
+    headers[3].with_suffix(".dat").write_bytes(b"")
+    headers[5].write_text(headers[5].read_text()[:40])
+    done = finish("pipeline", *arguments(root, real), "--result-file", str(result_file))
+    found = result(done)
+    assert result_file.read_text() == done.stdout.splitlines()[-1] + "\n"
+    return Finished(root, real, found)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -41,7 +43,9 @@ def _free_ports(count: int) -> list[int]:
 def _server(command: list[str], answers: str, log: Path) -> Iterator[None]:
     """A server process for as long as the block; ``answers`` is a URL that it serves once it is up."""
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, cwd=log.parent)
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, cwd=log.parent, start_new_session=True
+        )
     try:
         deadline = time.monotonic() + 180
         while not _is_up(answers):
@@ -50,12 +54,8 @@ def _server(command: list[str], answers: str, log: Path) -> Iterator[None]:
             time.sleep(0.2)
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)  # they take half a minute to end, and nothing is kept
+        process.wait()
 
 
 def _is_up(url: str) -> bool:
