@@ -56,7 +56,7 @@ def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
     parser.add_argument("--new", action="store_true", help="start the stage afresh instead of resuming it")
     parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     log.configure()

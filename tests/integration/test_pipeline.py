@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pipeline_runs import TINY, Finished, arguments, finish, result, snapshot
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 STAGES = ["shard", "label", "pretrain", "promote", "evaluate", "report"]
 

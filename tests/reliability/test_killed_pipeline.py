@@ -57,6 +57,9 @@ class Pipeline:
         found: dict[str, Any] = json.loads(file.read_text())
         return found
 
+    def scores(self) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in self.folder.glob("evaluation/*/scores/*.parquet")}
+
     def manifest(self, stage: str) -> manifest.Manifest:
         return manifest.require(str(self.folder / stage), stage)
 
@@ -116,6 +119,7 @@ def test_it_ends_with_the_same_numbers(
     assert survived["selection_value"] == ended["selection_value"]
     assert survived["macro_auroc"] == ended["macro_auroc"]
     assert set(ended["macro_auroc"]) == {"simulated", "csn", "pooled"}
+    assert other.scores() == one.scores()
     # Counts, intervals, macro means and every class.
     assert other.results()["datasets"] == one.results()["datasets"]
     assert len(one.results()["datasets"]["simulated"]["conditions"]) > 10

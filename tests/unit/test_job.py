@@ -1,0 +1,107 @@
+"""The command line that all jobs share: the result is the last line, the exit code says what went wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supreme import job
+from supreme.config import ConfigError, Recipe
+from supreme.job import Options
+
+pytestmark = pytest.mark.unit
+
+
+def call(run: job.Run, *arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        job.main(run, "a job", ["--config", "smoke", *arguments])
+    return int(ended.value.code or 0)
+
+
+def echo(recipe: Recipe, options: Options) -> dict[str, Any]:
+    print("something on the way")
+    return {"seed": recipe.seed, "root": recipe.root, "dry_run": options.dry_run, "new": options.new}
+
+
+def test_the_result_is_the_last_line_and_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "new" / "result.json"
+    assert call(echo, "seed=5", "--result-file", str(file), "--new", f"root={tmp_path}") == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert json.loads(last) == {"seed": 5, "root": str(tmp_path), "dry_run": False, "new": True}
+    assert file.read_text() == last + "\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--dry-run", "seed=5", "root=a"),
+        ("seed=5", "--dry-run", "root=a"),
+        ("seed=5", "root=a", "--dry-run"),
+    ],
+)
+def test_switches_and_overrides_stand_in_any_order(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(echo, *arguments) == 0
+    expected = {"seed": 5, "root": "a", "dry_run": True, "new": False}
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == expected
+
+
+@pytest.mark.parametrize("arguments", [("--nonsense",), ("sead=1",), ("seed=x",), ("seed",)])
+def test_wrong_usage_ends_with_2_and_runs_nothing(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[Recipe] = []
+    assert call(lambda recipe, options: ran.append(recipe) or {}, *arguments) == 2
+    assert not ran
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("error", "code"), [(ConfigError, 2), (RuntimeError, 1), (KeyError, 1)])
+def test_a_failure_is_one_line_without_secrets_and_a_code(
+    error: type[Exception],
+    code: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "correct-horse-battery")
+    file = tmp_path / "result.json"
+
+    def fail(recipe: Recipe, options: Options) -> dict[str, Any]:
+        raise error("no bucket for correct-horse-battery")
+
+    assert call(fail, "--result-file", str(file)) == code
+    shown = capsys.readouterr()
+    assert "no bucket for" in shown.err
+    assert "correct-horse-battery" not in shown.err
+    assert "Traceback" not in shown.err
+    assert (shown.out, file.exists()) == ("", False)
+
+
+def test_the_environment_of_a_job_is_a_default_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "7")
+    monkeypatch.delenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", raising=False)
+    seen: dict[str, str | None] = {}
+
+    def look(recipe: Recipe, options: Options) -> dict[str, Any]:
+        import os
+
+        seen.update({name: os.environ.get(name) for name in job.ENVIRONMENT})
+        return {}
+
+    assert call(look) == 0
+    assert seen["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] == "7"
+    assert seen["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+
+
+def test_a_wrong_key_is_said_without_starting_ray_or_torch() -> None:
+    code = "import sys; from supreme import job;"
+    code += "print([name for name in ('ray', 'torch', 'mlflow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
