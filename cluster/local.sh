@@ -39,6 +39,10 @@ start() {
     # The environment of the head is the environment of every job.
     export RAY_DATA_USE_DATASOURCE_V2=0 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.3 OMP_WAIT_POLICY=PASSIVE
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
+    # Only what this head starts has it, so `stop` can find all of it.
+    export SUPREME_HEAD="$_folder"
+    # Of its own: a job looks there for its cluster, and must not find another Ray of this machine.
+    mktemp -d /tmp/ray.XXXXXX >"$_folder/temp"
     # Two heads on one machine must not want the same ports; the client server cannot be left out.
     local client agent
     client="$(_free_port)"
@@ -46,7 +50,7 @@ start() {
     setsid ray start --head --block --node-ip-address=127.0.0.1 --port="$_port" \
         --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" \
         --ray-client-server-port="$client" --dashboard-agent-listen-port="$agent" \
-        --num-cpus="${SUPREME_CPUS:-8}" --disable-usage-stats \
+        --temp-dir="$(cat "$_folder/temp")" --num-cpus="${SUPREME_CPUS:-8}" --disable-usage-stats \
         >"$_folder/head.log" 2>&1 </dev/null &
     echo $! >"$_folder/pid"
     for _ in $(seq 360); do
@@ -81,11 +85,21 @@ stop() {
         sleep 0.25
     done
     kill -KILL -- "-$(cat "$_folder/pid")" 2>/dev/null || true
+    # Jobs have their own process groups and may outlive their cluster.
+    kill -KILL $(_started) 2>/dev/null || true
     rm -f "$_folder/pid" "$_folder/token"
 }
 
+_started() {
+    grep -lzsFx "SUPREME_HEAD=$_folder" /proc/[0-9]*/environ | cut -d/ -f3
+}
+
 case "${1:-}" in
-start | stop) "$1" ;;
+start) start ;;
+stop)
+    stop
+    rm -rf "$(cat "$_folder/temp")"
+    ;;
 *)
     echo "usage: $0 start|stop" >&2
     exit 2

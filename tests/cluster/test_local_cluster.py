@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +27,31 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def neighbour(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Somebody else's Ray, started later and in Ray's usual folder, where jobs look for "the" cluster."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "1" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
+    command = [RAY, "start", "--head", "--block", "--num-cpus=1", "--include-dashboard=false"]
+    command += [f"--port={_free_port()}", f"--ray-client-server-port={_free_port()}"]
+    command += [f"--dashboard-agent-listen-port={_free_port()}"]
+    log = tmp_path_factory.mktemp("neighbour") / "log"
+    with log.open("wb") as stream:
+        head = subprocess.Popen(
+            command, env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 180
+        while "Ray runtime started" not in log.read_text():
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +84,7 @@ def _submit(cluster: dict[str, str], job: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("neighbour")
 def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
     root = f"root={tmp_path / 'runs'}"
     results = {}
