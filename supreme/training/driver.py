@@ -78,7 +78,7 @@ def request(recipe: config.Recipe) -> manifest.Request:
     for folder in folders:
         job = "label" if folder == folders[-1] else "shard"
         # Relative to the recipe's folder, so that a moved root is still the same stage.
-        inputs[folder.removeprefix(recipe.folder(""))] = manifest.require(folder, job).digest()
+        inputs[recipe.stage_of(folder)] = manifest.require(folder, job).digest()
     training = recipe.training.model_dump(mode="json", exclude={"max_failures", "threads_per_worker"})
     sections = {
         "seed": recipe.seed,
