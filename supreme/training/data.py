@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -117,9 +116,3 @@ class Queries:
 def shard_folders(recipe: Recipe) -> list[str]:
     """The shard folder of each source of a recipe."""
     return [recipe.folder(f"shards/{source.dataset}") for source in recipe.sources]
-
-
-def read_vocabulary(labels_folder: str) -> Vocabulary:
-    """The training queries that the label stage chose."""
-    values: Any = storage.read_json(storage.join(labels_folder, "vocabulary.json"))
-    return Vocabulary.from_json(values)

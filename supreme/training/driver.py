@@ -19,11 +19,12 @@ from safetensors.torch import load
 
 from supreme import config, log, manifest, storage
 from supreme.models.supreme import SupremeModel
+from supreme.reports.label_table import read_vocabulary
 from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
-from supreme.training.data import Queries, read_vocabulary, shard_folders
+from supreme.training.data import Queries, shard_folders
 from supreme.training.loop import train_loop
 from supreme.training.order import Order
 from supreme.training.step import TrainingStopped

@@ -25,9 +25,10 @@ from supreme import log
 from supreme.config import ConfigError, Recipe
 from supreme.ecg import N_LEADS
 from supreme.models.supreme import SupremeModel
+from supreme.reports.label_table import read_vocabulary
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
-from supreme.training.data import Labels, Queries, read_vocabulary
+from supreme.training.data import Labels, Queries
 from supreme.training.order import Order, replay
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.validate import to_batch, validate
