@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from pyarrow import fs
+from pyarrow import NativeFile, fs
 
 
 class StorageError(OSError):
@@ -97,21 +99,34 @@ def read_bytes(uri: str) -> bytes:
         raise StorageError(f"{uri}: {error}") from error
 
 
-def write_bytes(uri: str, content: bytes) -> None:
-    """Write whole or not at all: a local file gets its name only when complete, as S3 objects do."""
+@contextmanager
+def writing(uri: str) -> Iterator[NativeFile]:
+    """A stream to a file of any size: a local one gets its name only when the block has ended well.
+
+    An object of S3 gets its name when the block ends, well or not: its parts are sent as they come.
+    """
     system, path = filesystem(uri)
     local = isinstance(system, fs.LocalFileSystem)
     target = f"{path}.{uuid.uuid4().hex[:8]}.partial" if local else path
     try:
         system.create_dir(path.rpartition("/")[0], recursive=True) if local else None
         with system.open_output_stream(target) as stream:
-            stream.write(content)
+            yield stream
         if local:
             os.replace(target, path)
+    except StorageError:
+        raise
     except OSError as error:
+        raise StorageError(f"{uri}: {error}") from error
+    finally:
         if local:
             Path(target).unlink(missing_ok=True)
-        raise StorageError(f"{uri}: {error}") from error
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write whole or not at all: a local file gets its name only when complete, as S3 objects do."""
+    with writing(uri) as stream:
+        stream.write(content)
 
 
 def read_json(uri: str) -> Any:
