@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +23,17 @@ from pyarrow import NativeFile, fs
 
 class StorageError(OSError):
     """A file or object could not be read or written; the message names it."""
+
+
+class NotFound(StorageError):
+    """There is no such file, object or bucket."""
+
+
+class Unavailable(StorageError):
+    """The storage does not answer, sends half a body or is full: nothing is wrong with the file itself.
+
+    It outlived the retries; the same command, run again, goes on from what is finished.
+    """
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
@@ -54,7 +66,14 @@ def _s3(uri: str) -> tuple[fs.FileSystem, str]:
     region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if region:
         settings["region"] = region
-    return fs.S3FileSystem(**settings), f"{parts.netloc}{parts.path}".rstrip("/")
+    credentials = tuple((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    return _client(os.getpid(), credentials, **settings), f"{parts.netloc}{parts.path}".rstrip("/")
+
+
+@lru_cache(maxsize=32)
+def _client(process: int, credentials: tuple[tuple[str, str], ...], **settings: Any) -> fs.S3FileSystem:
+    """One client, with its open connections, for all that a process asks of an endpoint."""
+    return fs.S3FileSystem(**settings)
 
 
 def join(uri: str, *names: str) -> str:
@@ -94,7 +113,7 @@ def read_bytes(uri: str) -> bytes:
         with system.open_input_stream(path) as stream:
             return stream.read()
     except FileNotFoundError as error:
-        raise StorageError(f"{uri}: not found") from error
+        raise NotFound(f"{uri}: not found") from error
     except OSError as error:
         raise StorageError(f"{uri}: {error}") from error
 
