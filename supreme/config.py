@@ -46,7 +46,7 @@ class Shards(Section):
     duration_s: float = Field(default=10.0, gt=0)
     records_per_shard: int = Field(default=2048, gt=0)
     row_group_size: int = Field(default=128, gt=0)
-    compression: Literal["zstd", "none"] = "zstd"
+    compression: Literal["zstd", "none", "delta"] = "zstd"
     derive_limb_leads: bool = False
     """Accept records with I, II, V1-V6 only and compute the other four limb leads."""
     max_rejected_fraction: float = Field(default=0.05, ge=0, le=1)
