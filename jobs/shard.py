@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from supreme import log
@@ -9,24 +10,32 @@ from supreme.config import Recipe
 from supreme.job import Options, main, ray_session
 from supreme.records import all_sources
 
+TOTALS = ("records", "records_to_do", "shards", "shards_to_do", "bytes", "seconds")
+
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    from supreme.shards import plan
+
+    plans = [plan.survey(recipe, source, new=options.new) for source in all_sources(recipe)]
+    if options.dry_run:
+        summaries = [one.summary() for one in plans]
+        totals = {key: sum(summary[key] for summary in summaries) for key in TOTALS}
+        return {"stage": "shards", **totals, "sources": summaries}
+    made = {}
+    # Nothing to do costs no start of Ray.
+    with nullcontext() if all(one.finished for one in plans) else ray_session():
+        for one in plans:
+            counts = (one.finished or _carry_out(one)).counts
+            records, rejected = counts["records"], counts["rejected"]
+            made[one.dataset] = {"folder": one.job.folder, "records": records, "rejected": rejected}
+            log.get("shard").info(f"{one.dataset}: {records:,} records, {rejected:,} refused")
+    return {"shards": made}
+
+
+def _carry_out(plan: Any) -> Any:
     from supreme.shards import build
 
-    sources = all_sources(recipe)
-    if options.dry_run:
-        plans = [build.plan(recipe, source) for source in sources]
-        totals = {key: sum(plan[key] for plan in plans) for key in ("records", "shards", "bytes", "seconds")}
-        return {"stage": "shards", **totals, "sources": plans}
-    made = {}
-    with ray_session():
-        for source in sources:
-            result = build.build(recipe, source, new=options.new)
-            counts = {key: result.counts[key] for key in ("records", "rejected")}
-            made[source.dataset] = {"folder": build.folder_of(recipe, source), **counts}
-            records, rejected = counts.values()
-            log.get("shard").info(f"{source.dataset}: {records:,} records, {rejected:,} refused")
-    return {"shards": made}
+    return build.carry_out(plan)
 
 
 if __name__ == "__main__":

@@ -30,16 +30,10 @@ class BadRecord(ValueError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
-def canonical_lead(name: str) -> str:
-    """The contract's spelling of a lead name ("AVR", "avr", "lead_V1" ...).
-
-    Raises:
-        BadRecord: ``unknown_lead`` when the name is none of the twelve.
-    """
+def canonical_lead(name: str) -> str | None:
+    """The contract's spelling of a lead name ("AVR", "avr", "lead_V1" ...); None for any other channel."""
     folded = name.strip().casefold().removeprefix("lead").strip(" _-")
-    if folded not in _BY_FOLDED_NAME:
-        raise BadRecord("unknown_lead", f"{name!r} is none of {', '.join(LEADS)}")
-    return _BY_FOLDED_NAME[folded]
+    return _BY_FOLDED_NAME.get(folded)
 
 
 def order_leads(
@@ -47,6 +41,7 @@ def order_leads(
 ) -> tuple[np.ndarray, bool]:
     """Map ``(n_leads, T)`` with ``names`` into ``(12, T)`` in contract order.
 
+    Where all twelve are there, other channels (Frank's leads, blood pressure) are left out.
     Returns the ordered signal and whether limb leads were derived from I and II
     (III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2).
 
@@ -54,10 +49,13 @@ def order_leads(
         BadRecord: ``unknown_lead``, ``duplicate_lead`` or ``missing_leads``.
     """
     canonical = [canonical_lead(name) for name in names]
-    if len(set(canonical)) != len(canonical):
+    rows = {lead: row for lead, row in zip(canonical, signal_mv, strict=True) if lead}
+    if len(rows) + canonical.count(None) < len(canonical):
         raise BadRecord("duplicate_lead", ", ".join(names))
-    rows = dict(zip(canonical, signal_mv, strict=True))
     missing = [lead for lead in LEADS if lead not in rows]
+    if missing and None in canonical:
+        unknown = ", ".join(repr(name) for name, lead in zip(names, canonical, strict=True) if not lead)
+        raise BadRecord("unknown_lead", f"{unknown} is none of the twelve; {', '.join(missing)} not found")
     derivable = not any(lead.startswith("V") or lead in ("I", "II") for lead in missing)
     if missing and not (derivable and derive_limb_leads):
         remedy = "; set shards.derive_limb_leads=true to compute them from I and II" if derivable else ""
@@ -66,13 +64,17 @@ def order_leads(
         one, two = rows["I"], rows["II"]
         derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
         rows |= {lead: derived[lead] for lead in missing}
-    return np.stack([rows[lead] for lead in LEADS]).astype(np.float32), bool(missing)
+    ordered = np.empty((N_LEADS, signal_mv.shape[-1]), np.float32)
+    for row, lead in zip(ordered, LEADS, strict=True):
+        row[:] = rows[lead]
+    return ordered, bool(missing)
 
 
 def to_microvolts(signal_mv: np.ndarray) -> np.ndarray:
     """Float millivolts to int16 microvolts, rounded to nearest; values beyond +-32.767 mV are clipped."""
-    scaled = np.rint(np.asarray(signal_mv, np.float64) * MICROVOLTS_PER_MILLIVOLT)
-    return np.clip(scaled, -32767, 32767).astype(np.int16)
+    scaled = np.asarray(signal_mv, np.float32) * np.float32(MICROVOLTS_PER_MILLIVOLT)
+    np.rint(scaled, out=scaled)
+    return np.clip(scaled, -32767, 32767, out=scaled).astype(np.int16)
 
 
 def to_millivolts(signal_uv: np.ndarray) -> np.ndarray:

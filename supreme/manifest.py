@@ -83,19 +83,30 @@ def begin(folder: str, request: Request, *, new: bool = False) -> Manifest | Non
         # First the manifest: a folder that is half deleted must not look finished.
         storage.delete_file(storage.join(folder, MANIFEST))
         storage.delete_folder(folder)
-    uri = storage.join(folder, REQUEST)
-    if storage.exists(uri):
-        earlier = Request.model_validate_json(storage.read_bytes(uri))
-        changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
-        if changes:
-            raise ConfigError(
-                f"{folder} was made with another configuration:\n  "
-                + "\n  ".join(changes)
-                + "\ngive another name=..., or --new to start afresh"
-            )
+    if begun(folder, request):
         return read(folder)
-    storage.write_json(uri, request.model_dump(mode="json"))
+    storage.write_json(storage.join(folder, REQUEST), request.model_dump(mode="json"))
     return None
+
+
+def begun(folder: str, request: Request) -> bool:
+    """Whether a stage folder was begun with this request.
+
+    Raises:
+        ConfigError: it was begun with another one; the message holds the difference.
+    """
+    uri = storage.join(folder, REQUEST)
+    if not storage.exists(uri):
+        return False
+    earlier = Request.model_validate_json(storage.read_bytes(uri))
+    changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
+    if changes:
+        raise ConfigError(
+            f"{folder} was made with another configuration:\n  "
+            + "\n  ".join(changes)
+            + "\ngive another name=..., or --new to start afresh"
+        )
+    return True
 
 
 def publish(

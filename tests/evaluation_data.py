@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from supreme import config, manifest
 from supreme.reports.vocabulary import Vocabulary, load_base
-from supreme.shards import schema
+from supreme.shards import codec, schema
 
 RATE_HZ, DURATION_S = 50, 4
 #: Lead i is lifted by 1 mV where condition i is present.
@@ -74,7 +74,8 @@ def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list
         "dataset": dataset,
         "patient_id": f"{dataset}/{name}",
         "split": split,
-        "signal": schema.signal_bytes(signal_uv),
+        "signal": codec.encode(signal_uv, "zstd"),
+        "signal_sha256": schema.signal_sha256(signal_uv),
         "n_valid": signal_uv.shape[1],
         "rate_hz": RATE_HZ,
         "source_rate_hz": float(RATE_HZ),

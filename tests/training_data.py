@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from supreme import config, manifest
 from supreme.reports.vocabulary import load_base
-from supreme.shards import schema
+from supreme.shards import codec, schema
 from supreme.training.driver import shard_folders
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
@@ -73,7 +73,8 @@ def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int) -> dic
         "dataset": "planted",
         "patient_id": record_id,
         "split": split,
-        "signal": schema.signal_bytes(signal_uv),
+        "signal": codec.encode(signal_uv, "zstd"),
+        "signal_sha256": schema.signal_sha256(signal_uv),
         "n_valid": signal_uv.shape[1],
         "rate_hz": rate_hz,
         "source_rate_hz": float(rate_hz),

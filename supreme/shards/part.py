@@ -1,23 +1,37 @@
 """One part of a shard build: a slice of the index becomes one shard, its refused records and a part file.
 
-The part file is written last: a part without it is not done. Free of Ray; :mod:`supreme.shards.build` sends
-the parts to the workers.
+The part file is written last: a part without it is not done. A part is read, judged and written one row group
+at a time, so that memory does not depend on its size. Free of Ray; :mod:`supreme.shards.build` sends the
+parts to the workers.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections import Counter
-from dataclasses import asdict, dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, quality, records, signal, storage
 from supreme.ecg import BadRecord, order_leads, to_microvolts
-from supreme.records import Entry, Source
-from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA, signal_bytes
+from supreme.manifest import FileEntry
+from supreme.records import Entry, Record, Source
+from supreme.shards import codec
+from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA, signal_sha256
+
+#: From object storage so many records are fetched at a time: each takes two or three round trips.
+READ_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -32,65 +46,121 @@ class Job:
     def open_source(self) -> Source:
         return records.open_source(self.source, self.seed, self.shards.rate_hz)
 
-    def part_uri(self, name: str) -> str:
-        return storage.join(self.folder, f"parts/{name}.json")
+
+class Part(BaseModel):
+    """A finished part: what it was made of and what became of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    split: str
+    entries: dict[str, str]
+    """Record id -> digest of its index entries (:func:`digests`)."""
+    records: int
+    rejected: dict[str, int]
+    """Reason -> records."""
+    files: dict[str, FileEntry]
+
+    def differing(self, digests: dict[str, str]) -> list[str]:
+        """Records that an index knows otherwise, or no more."""
+        return [record_id for record_id, digest in self.entries.items() if digests.get(record_id) != digest]
+
+
+def part_uri(folder: str, name: str) -> str:
+    return storage.join(folder, f"parts/{name}.json")
+
+
+def read(folder: str, name: str) -> Part:
+    return Part.model_validate_json(storage.read_bytes(part_uri(folder, name)))
 
 
 def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     """Read, judge and write the records of the part ``{"part": name, "entries": dump(...)}``.
 
-    Returns what was `seen` and `rejected`. No record ends it; a failing write does.
+    Returns what was `seen` and `rejected`. No record ends it; storage that does not answer or is full does.
     """
     name, entries = row["part"], _load(row["entries"])
-    source = job.open_source()
-    split, files, rejected = name.rpartition("-")[0], {}, []
-    sink = pa.BufferOutputStream()
-    n_rows = 0
-    with _writer(sink, SCHEMA, job.shards.compression) as writer:
-        group: list[dict[str, Any]] = []
-        for entry in entries:
-            try:
-                group.append(_shard_row(source, entry, split, job.shards))
-            except BadRecord as error:
-                rejected.append(_rejected_row(entry, error.reason, error.detail))
-            except Exception as error:  # one record must never end the job
-                rejected.append(_rejected_row(entry, "unreadable", f"{type(error).__name__}: {error}"))
-            if len(group) == job.shards.row_group_size:
-                n_rows += _flush(writer, group)
-        n_rows += _flush(writer, group)
-    if n_rows:
-        files[f"{name}.parquet"] = _store(job.folder, f"{name}.parquet", sink.getvalue(), n_rows)
-    if rejected:
-        where = f"rejected/{name}.parquet"
-        refused = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rejected, REJECTED_SCHEMA), refused)
-        files[where] = _store(job.folder, where, refused.getvalue(), len(rejected))
-    part = {
-        "entries": storage.sha256(row["entries"].encode()),
-        "split": split,
-        "records": n_rows,
-        "rejected": Counter(bad["reason"] for bad in rejected),
-        "files": files,
-    }
-    storage.write_json(job.part_uri(name), part)
+    split = name.rpartition("-")[0]
+    rejected: list[dict[str, str]] = []
+    made = _shard_rows(job, split, entries, rejected)
+    row_groups = (pa.Table.from_pylist(rows, SCHEMA) for rows in _batches(made, job.shards.row_group_size))
+    compression, level = codec.compression(job.shards.compression)
+    # A dictionary or statistics on the signal would cost time and size, and say nothing.
+    plain = [column for column in SCHEMA.names if column != "signal"]
+    files = _write_table(
+        job.folder,
+        f"{name}.parquet",
+        row_groups,
+        compression=compression,
+        compression_level=level,
+        use_dictionary=plain,
+        write_statistics=plain,
+    )
+    refused = [pa.Table.from_pylist(rejected, REJECTED_SCHEMA)] if rejected else []
+    files |= _write_table(job.folder, f"rejected/{name}.parquet", refused)
+    done = Part(
+        split=split,
+        entries=digests(entries),
+        records=len(entries) - len(rejected),
+        rejected=Counter(bad["reason"] for bad in rejected),
+        files=files,
+    )
+    storage.write_json(part_uri(job.folder, name), done.model_dump(mode="json"))
     return {"part": name, "seen": len(entries), "rejected": len(rejected)}
 
 
-def _shard_row(source: Source, entry: Entry, split: str, shards: config.Shards) -> dict[str, Any]:
-    record = source.read(entry)
+def _shard_rows(
+    job: Job, split: str, entries: list[Entry], rejected: list[dict[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """The rows of the usable records; the others go to ``rejected``."""
+    seen: set[str] = set()
+    for entry, read_record in _reads(job, entries):
+        try:
+            if entry.record_id in seen:
+                raise BadRecord("duplicate_id", "the index of the source has this id more than once")
+            seen.add(entry.record_id)
+            yield _shard_row(read_record(), split, job)
+        except (storage.Unavailable, MemoryError):
+            raise  # says nothing about the record
+        except BadRecord as error:
+            rejected.append(_rejected_row(entry, error.reason, error.detail))
+        except Exception as error:  # one record must never end the job
+            rejected.append(_rejected_row(entry, "unreadable", f"{type(error).__name__}: {error}"))
+
+
+def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[], Record]]]:
+    """Entries in order, each with what gives its record or raises why there is none."""
+    source = job.open_source()
+    if not job.source.uri or isinstance(storage.filesystem(job.source.uri)[0], fs.LocalFileSystem):
+        yield from ((entry, partial(source.read, entry)) for entry in entries)
+        return
+    with ThreadPoolExecutor(READ_AHEAD) as threads:
+        ahead: deque[tuple[Entry, Callable[[], Record]]] = deque()
+        try:
+            for entry in entries:
+                ahead.append((entry, threads.submit(source.read, entry).result))
+                if len(ahead) > READ_AHEAD:
+                    yield ahead.popleft()
+            yield from ahead
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _shard_row(record: Record, split: str, job: Job) -> dict[str, Any]:
+    shards, known = job.shards, record.entry
     ordered, derived = order_leads(record.signal_mv, record.leads, derive_limb_leads=shards.derive_limb_leads)
     kept = signal.first_seconds(ordered, record.rate_hz, shards.duration_s)
     flags = quality.check(kept, record.rate_hz)
     prepared, n_valid = signal.prepare(kept, record.rate_hz, shards.rate_hz, shards.samples)
     flags += ["derived_limb_leads"] if derived else []
     flags += ["short"] if n_valid < shards.samples else []
-    known = record.entry
+    signal_uv = to_microvolts(prepared)
     return {
         "record_id": known.record_id,
         "dataset": known.dataset,
         "patient_id": known.patient_id,
         "split": split,
-        "signal": signal_bytes(to_microvolts(prepared)),
+        "signal": codec.encode(signal_uv, shards.compression),
+        "signal_sha256": signal_sha256(signal_uv),
         "n_valid": n_valid,
         "rate_hz": shards.rate_hz,
         "source_rate_hz": record.rate_hz,
@@ -99,8 +169,13 @@ def _shard_row(source: Source, entry: Entry, split: str, shards: config.Shards) 
         "age": known.age,
         "sex": known.sex,
         "quality": flags,
-        "source_uri": known.source_uri,
+        "source_uri": _relative(known.source_uri, job.source.uri),
     }
+
+
+def _relative(source_uri: str, folder: str) -> str:
+    """Where a record lies in its data set: shards of a copy of it elsewhere are the same bytes."""
+    return source_uri.partition("?")[0].removeprefix(folder.partition("?")[0].rstrip("/") + "/")
 
 
 def _rejected_row(entry: Entry, reason: str, detail: str) -> dict[str, str]:
@@ -113,47 +188,63 @@ def _rejected_row(entry: Entry, reason: str, detail: str) -> dict[str, str]:
     }
 
 
-def _writer(sink: pa.NativeFile, schema: pa.Schema, compression: str) -> pq.ParquetWriter:
-    # A dictionary or statistics on the signal would cost time and size, and say nothing.
-    plain = [name for name in schema.names if name != "signal"]
-    level = 3 if compression == "zstd" else None
-    return pq.ParquetWriter(
-        sink,
-        schema,
-        compression=compression,
-        compression_level=level,
-        use_dictionary=plain,
-        write_statistics=plain,
-    )
+def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(islice(rows, size)):
+        yield batch
 
 
-def _flush(writer: pq.ParquetWriter, group: list[dict[str, Any]]) -> int:
-    """Write the collected rows as one row group, and empty the list."""
-    rows = len(group)
-    if rows:
-        writer.write_table(pa.Table.from_pylist(group, SCHEMA), row_group_size=rows)
-        group.clear()
-    return rows
+def _write_table(
+    folder: str, name: str, row_groups: Iterable[pa.Table], **options: Any
+) -> dict[str, FileEntry]:
+    """Write each table as a row group; nothing, and no file, where there is none."""
+    tables = iter(row_groups)
+    first = next(tables, None)
+    if first is None:
+        return {}
+    n_rows = 0
+    with storage.writing(storage.join(folder, name)) as stream:
+        hashed = _Hashed(stream)
+        with pq.ParquetWriter(hashed, first.schema, **options) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table, row_group_size=len(table))
+                n_rows += len(table)
+    return {name: FileEntry(sha256=hashed.sha256.hexdigest(), bytes=hashed.size, rows=n_rows)}
 
 
-def _store(folder: str, name: str, content: pa.Buffer, rows: int) -> dict[str, Any]:
-    plain = content.to_pybytes()
-    storage.write_bytes(storage.join(folder, name), plain)
-    return {"sha256": storage.sha256(plain), "bytes": len(plain), "rows": rows}
+class _Hashed(io.RawIOBase):
+    """Passes on what is written, and knows its sha256 and size."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self.stream, self.sha256, self.size = stream, hashlib.sha256(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.sha256.update(content)
+        self.stream.write(content)
+        self.size += len(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self.size
 
 
-def is_done(job: Job, name: str, entries: list[Entry], present: set[str]) -> bool:
-    """Whether a part of exactly these entries is finished; ``present``: the files of the job's folder."""
-    if f"parts/{name}.json" not in present:
-        return False
-    part = storage.read_json(job.part_uri(name))
-    same = part["entries"] == storage.sha256(dump(entries).encode())
-    return same and present.issuperset(part["files"])
+def digests(entries: Iterable[Entry]) -> dict[str, str]:
+    """Record id -> what tells whether its entries (one, but for a duplicate id) are the same as before.
+
+    Empty fields are left out, so that a field that is new and empty changes nothing.
+    """
+    texts: dict[str, str] = {}
+    for entry in entries:
+        filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
+        texts[entry.record_id] = texts.get(entry.record_id, "") + json.dumps(filled, sort_keys=True)
+    return {record_id: storage.sha256(text.encode())[:16] for record_id, text in texts.items()}
 
 
 def dump(entries: list[Entry]) -> str:
     """Entries as JSON, in which they travel to the workers."""
-    return json.dumps([asdict(entry) for entry in entries], sort_keys=True, ensure_ascii=False)
+    return json.dumps([vars(entry) for entry in entries], ensure_ascii=False)
 
 
 def _load(text: str) -> list[Entry]:

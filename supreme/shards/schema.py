@@ -1,15 +1,15 @@
-"""What one row of a shard holds, how shards are named, and how signals become bytes.
+"""What one row of a shard holds, and how shards are named.
 
-``signal`` is plain Arrow binary: ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of
-`ecg.LEADS`. List and tensor columns are ten times slower to read, and extension types are not plain data.
+``signal`` is plain Arrow binary, made and read by :mod:`supreme.shards.codec`. List and tensor columns are
+ten times slower to read, and extension types are not plain data.
 """
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pyarrow as pa
-
-from supreme.ecg import N_LEADS
 
 SCHEMA = pa.schema(
     [
@@ -18,6 +18,7 @@ SCHEMA = pa.schema(
         pa.field("patient_id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("signal", pa.binary(), nullable=False),
+        pa.field("signal_sha256", pa.string(), nullable=False),
         pa.field("n_valid", pa.int32(), nullable=False),
         pa.field("rate_hz", pa.int32(), nullable=False),
         pa.field("source_rate_hz", pa.float64(), nullable=False),
@@ -43,7 +44,6 @@ def part_name(split: str, number: int) -> str:
     return f"{split}-{number:05d}"
 
 
-def signal_bytes(signal_uv: np.ndarray) -> bytes:
-    """``(12, T)`` int16 microvolts as the bytes of the `signal` column."""
-    assert signal_uv.shape[0] == N_LEADS
-    return signal_uv.astype("<i2", copy=False).tobytes()
+def signal_sha256(signal_uv: np.ndarray) -> str:
+    """The same for the same int16 microvolts, whatever codec they are held in: half of their sha256."""
+    return hashlib.sha256(np.ascontiguousarray(signal_uv, "<i2").data).hexdigest()[:32]

@@ -45,8 +45,8 @@ def make_shards(folder: Path, reports: list[tuple[str, str]] = REPORTS) -> str:
         rows = [
             {
                 "record_id": f"t/{number}", "dataset": "t", "patient_id": f"t/{number}", "split": split,
-                "signal": b"", "n_valid": 0, "rate_hz": 100, "source_rate_hz": 100.0, "report": report,
-                "codes": [], "age": None, "sex": "", "quality": [], "source_uri": "",
+                "signal": b"", "signal_sha256": "", "n_valid": 0, "rate_hz": 100, "source_rate_hz": 100.0,
+                "report": report, "codes": [], "age": None, "sex": "", "quality": [], "source_uri": "",
             }
             for number, (own, report) in enumerate(reports)
             if own == split

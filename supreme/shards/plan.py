@@ -1,0 +1,242 @@
+"""What a shard build has to do: the index of the source against the parts that exist.
+
+Entries that are in no part yet become new parts, numbered on. What a manifest describes is never rewritten:
+the old manifest holds until the new one replaces it, and a reader sees the data set before or after, never
+between. Built from scratch, the parts follow from the index and the configuration alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Any, TypeVar
+
+import pyarrow.parquet as pq
+
+from supreme import config, manifest, storage
+from supreme.config import ConfigError
+from supreme.ecg import N_LEADS
+from supreme.manifest import Manifest, Request
+from supreme.records import SPLITS, Entry, split_of
+from supreme.shards import part
+from supreme.shards.part import Job, Part
+from supreme.shards.schema import SCHEMA, part_name
+
+#: For the plan: what share of its int16 size a real 12-lead ECG takes in each codec, how long on one core.
+_FRACTION = {"none": 1.0, "zstd": 0.4, "delta": 0.2}
+_SECONDS_PER_RECORD = 0.001
+_EXAMPLES = 5
+_REQUESTS = 16
+_OURS = re.compile(r"(rejected/)?(train|validation|test)-\d{5,}\.parquet|.*\.partial")
+_T = TypeVar("_T")
+
+
+class TooManyRejected(RuntimeError):
+    """More records were refused than `shards.max_rejected_fraction` allows."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A build of one source: what is there and what is to do."""
+
+    job: Job
+    request: Request
+    new: bool
+    """Everything that is there is deleted first."""
+    published: Manifest | None
+    done: dict[str, Part]
+    """Finished parts by name."""
+    todo: dict[str, list[Entry]]
+    """Parts to make, by name."""
+    stale: tuple[str, ...]
+    """Unpublished parts of an index that has changed since."""
+
+    @property
+    def dataset(self) -> str:
+        return self.job.source.dataset
+
+    @property
+    def finished(self) -> Manifest | None:
+        """The manifest, where nothing is left to do."""
+        if self.todo or self.published is None:
+            return None
+        described = self.published.files.keys()
+        return self.published if all(made.files.keys() <= described for made in self.done.values()) else None
+
+    def records(self) -> tuple[int, int]:
+        """Entries in finished parts, and in those to make."""
+        return sum(len(made.entries) for made in self.done.values()), sum(map(len, self.todo.values()))
+
+    def summary(self) -> dict[str, Any]:
+        """Records, shards, and the bytes and seconds that the rest takes, estimated without a signal."""
+        done, to_do = self.records()
+        return {
+            "dataset": self.dataset,
+            "folder": self.job.folder,
+            "finished": self.finished is not None,
+            "records": done + to_do,
+            "records_to_do": to_do,
+            "shards": len(self.done) + len(self.todo),
+            "shards_to_do": len(self.todo),
+            "bytes": round(to_do * self._bytes_per_record()),
+            "seconds": round(to_do * _SECONDS_PER_RECORD / (os.cpu_count() or 1), 1),
+        }
+
+    def _bytes_per_record(self) -> float:
+        """Of the finished parts, or of real ECGs elsewhere."""
+        if records := sum(made.records for made in self.done.values()):
+            return sum(file.bytes for made in self.done.values() for file in made.files.values()) / records
+        shards = self.job.shards
+        return N_LEADS * shards.samples * 2 * _FRACTION[shards.compression]
+
+
+def folder_of(recipe: config.Recipe, source: config.Source) -> str:
+    return recipe.folder(f"shards/{source.dataset}")
+
+
+def survey(recipe: config.Recipe, source: config.Source, *, new: bool = False) -> Plan:
+    """Compare the index of a source with what is built of it; writes nothing.
+
+    Raises:
+        ConfigError: no such data set, nothing in it, a folder made with another configuration, or published
+            records that have changed or vanished.
+    """
+    folder = folder_of(recipe, source)
+    job, request = Job(source, recipe.shards, recipe.seed, folder), _request(recipe, source)
+    index = job.open_source().index()
+    if not index:
+        raise ConfigError(f"source {source.dataset!r}: {source.uri} holds no records")
+    if new or not manifest.begun(folder, request):
+        return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
+    published, present = manifest.read(folder), set(storage.list_files(folder))
+    names = [name[6:-5] for name in sorted(present) if name.startswith("parts/") and name.endswith(".json")]
+    known = dict(zip(names, _each(lambda name: part.read(folder, name), names), strict=True))
+    stale = _stale(known, part.digests(index), published, folder)
+    known = {name: made for name, made in known.items() if name not in stale}
+    part_of = {record_id: name for name, made in known.items() for record_id in made.entries}
+    todo: dict[str, list[Entry]] = {}
+    for entry in index:
+        name = part_of.get(entry.record_id)
+        if name and not present.issuperset(known[name].files):
+            todo.setdefault(name, []).append(entry)
+    rest = [entry for entry in index if entry.record_id not in part_of]
+    done = {name: made for name, made in known.items() if name not in todo}
+    return Plan(job, request, new, published, done, todo | _new_parts(rest, job, taken=known), tuple(stale))
+
+
+def begin(plan: Plan) -> None:
+    """Open the folder for the parts to come."""
+    manifest.begin(plan.job.folder, plan.request, new=plan.new)
+    for name in plan.stale:
+        storage.delete_file(part.part_uri(plan.job.folder, name))
+
+
+def publish(plan: Plan) -> Manifest:
+    """Describe all parts in the manifest, once those to make are made.
+
+    Raises:
+        TooManyRejected: the parts stay.
+    """
+    folder = plan.job.folder
+    made = plan.done | dict(
+        zip(plan.todo, _each(lambda name: part.read(folder, name), plan.todo), strict=True)
+    )
+    for name, entries in plan.todo.items():
+        if made[name].entries != part.digests(entries):
+            raise RuntimeError(f"{folder}: another build has written {name}: let it end, then run this again")
+    files = {name: entry for one in made.values() for name, entry in one.files.items()}
+    counts = _counts(folder, list(made.values()))
+    _refuse_if_too_many(counts, plan.job.shards.max_rejected_fraction, folder)
+    published = manifest.publish(folder, plan.request, counts, files)
+    for name in storage.list_files(folder):
+        if name not in files and _OURS.fullmatch(name):
+            storage.delete_file(storage.join(folder, name))  # of a part that was never finished
+    return published
+
+
+def _request(recipe: config.Recipe, source: config.Source) -> Request:
+    # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
+    shards = recipe.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
+    sections = {"source": source.model_dump(mode="json"), "shards": shards, "seed": recipe.seed}
+    return Request(stage="shards", config=sections | {"columns": SCHEMA.names})
+
+
+def _stale(
+    known: dict[str, Part], digests: dict[str, str], published: Manifest | None, folder: str
+) -> list[str]:
+    """The parts that the index contradicts. Raises ConfigError when one is published."""
+    differing = {name: made.differing(digests) for name, made in known.items()}
+    described = published.files.keys() if published else set()
+    fixed = [ids for name, ids in differing.items() if known[name].files.keys() <= described]
+    if any(fixed):
+        vanished = sorted(record_id for ids in fixed for record_id in ids if record_id not in digests)
+        changed = sorted(record_id for ids in fixed for record_id in ids if record_id in digests)
+        found = {"have vanished from the source": vanished, "have changed in its index": changed}
+        raise ConfigError(
+            f"{folder}: of the records in its shards, "
+            + " and ".join(f"{len(ids):,} {what} ({_examples(ids)})" for what, ids in found.items() if ids)
+            + ". Finished shards are not rewritten: restore the source, give another name=... to keep these "
+            "shards, or --new to replace them"
+        )
+    return [name for name, ids in differing.items() if ids]
+
+
+def _examples(ids: list[str]) -> str:
+    return ", ".join(ids[:_EXAMPLES]) + (", ..." if len(ids) > _EXAMPLES else "")
+
+
+def _new_parts(entries: Iterable[Entry], job: Job, taken: Iterable[str]) -> dict[str, list[Entry]]:
+    """Part name -> its entries, by split and in the order of the index; entries of one id stay together."""
+    by_id: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_id.setdefault(entry.record_id, []).append(entry)
+    parts, names, size = {}, set(taken), job.shards.records_per_shard
+    for split in SPLITS:
+        chosen = [same_id for same_id in by_id.values() if split_of(same_id[0]) == split]
+        free = (name for number in count() if (name := part_name(split, number)) not in names)
+        for start in range(0, len(chosen), size):
+            parts[next(free)] = list(chain.from_iterable(chosen[start : start + size]))
+    return parts
+
+
+def _counts(folder: str, parts: list[Part]) -> dict[str, Any]:
+    by_split, refused = Counter[str](), Counter[str]()
+    for made in parts:
+        by_split[made.split] += made.records
+        refused.update(made.rejected)
+    shards = [storage.join(folder, name) for made in parts for name in made.files if "/" not in name]
+    return {
+        "records": sum(by_split.values()),
+        **{f"records_{split}": by_split[split] for split in SPLITS},
+        "patients": len(set[str]().union(*_each(_patients, shards))),
+        "rejected": sum(refused.values()),
+        "rejected_by_reason": dict(sorted(refused.items())),
+    }
+
+
+def _patients(shard: str) -> set[str]:
+    system, path = storage.filesystem(shard)
+    return set(pq.read_table(path, columns=["patient_id"], filesystem=system)["patient_id"].to_pylist())
+
+
+def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:
+    """Of every name, several at a time: on object storage each is a round trip or two."""
+    with ThreadPoolExecutor(_REQUESTS) as threads:
+        return list(threads.map(function, names))
+
+
+def _refuse_if_too_many(counts: dict[str, Any], limit: float, folder: str) -> None:
+    seen = counts["records"] + counts["rejected"]
+    if counts["rejected"] <= limit * seen + 1e-9 and counts["records"]:
+        return
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by_reason"].items())
+    raise TooManyRejected(
+        f"{counts['rejected']:,} of {seen:,} records were refused ({reasons}), more than "
+        f"shards.max_rejected_fraction={limit:g} allows; each is listed in {folder}/rejected. Repair "
+        "the source and run again with --new, or accept it with a larger shards.max_rejected_fraction"
+    )
