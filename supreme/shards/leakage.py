@@ -1,0 +1,112 @@
+"""Leakage audit: patients, signals and reports that stand on both sides of a border they must not cross.
+
+Signals are compared exactly, by `signal_sha256`: the same recording at another rate, scale or filter is
+another signal here. Patient ids belong to a data set, so that patients are compared inside one only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+COLUMNS = ("record_id", "patient_id", "split", "signal_sha256", "report")
+#: Groups that are named; all are counted.
+MOST_EXAMPLES = 5
+
+
+def within(records: pa.Table) -> dict[str, Any]:
+    """The audit of one data set.
+
+    Args:
+        records: :data:`COLUMNS` of every record.
+
+    Returns:
+        ``patients_across_splits``; ``identical_signals``: records whose signal another one has as well, of
+        these those with it in another split or of another patient, examples (lists of record ids);
+        ``reports``: records with one, distinct ones, records that share theirs, and share it across splits.
+    """
+    patients = _groups(records, "patient_id", "split")
+    signals = _groups(records, "signal_sha256", "split", "patient_id")
+    repeated = signals.filter(pc.greater(signals["records"], 1))
+    written = records.filter(pc.not_equal(records["report"], ""))
+    reports = _groups(written, "report", "split")
+    shared = reports.filter(pc.greater(reports["records"], 1))
+    return {
+        "patients_across_splits": len(patients.filter(pc.greater(patients["split"], 1))),
+        "identical_signals": {
+            "records": _sum(repeated),
+            "records_across_splits": _sum(repeated.filter(pc.greater(repeated["split"], 1))),
+            "records_of_several_patients": _sum(repeated.filter(pc.greater(repeated["patient_id"], 1))),
+            "examples": _examples(records, repeated),
+        },
+        "reports": {
+            "records": len(written),
+            "distinct": len(reports),
+            "records_sharing": _sum(shared),
+            "records_sharing_across_splits": _sum(shared.filter(pc.greater(shared["split"], 1))),
+        },
+    }
+
+
+def across(datasets: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
+    """Signals that two data sets both hold, one row a pair that shares any.
+
+    Args:
+        datasets: name -> `record_id`, `split` and `signal_sha256` of every record.
+
+    Returns:
+        The two names, the number of signals in common, of these those that one has in its training and the
+        other in its test split, and examples (pairs of record ids).
+    """
+    found = []
+    columns = ["record_id", "split", "signal_sha256"]
+    for (name, one), (other_name, other) in combinations(datasets.items(), 2):
+        both = one.select(columns).join(
+            other.select(columns), "signal_sha256", join_type="inner", right_suffix="_other"
+        )
+        if not len(both):
+            continue
+        splits = pc.binary_join_element_wise(both["split"], both["split_other"], "-")
+        crossing = pc.is_in(splits, value_set=pa.array(["train-test", "test-train"]))
+        named = both.sort_by("record_id").slice(0, MOST_EXAMPLES)
+        found.append(
+            {
+                "datasets": [name, other_name],
+                "signals": pc.count_distinct(both["signal_sha256"]).as_py(),
+                "train_and_test": pc.count_distinct(both["signal_sha256"].filter(crossing)).as_py(),
+                "examples": [list(pair) for pair in zip(*_ids(named), strict=True)],
+            }
+        )
+    return found
+
+
+def _groups(records: pa.Table, key: str, *distinct: str) -> pa.Table:
+    """Each value of ``key``: its number of `records`, and of different values in other columns."""
+    counted = records.group_by(key).aggregate(
+        [([], "count_all"), *((name, "count_distinct") for name in distinct)]
+    )
+    names = {f"{name}_count_distinct": name for name in distinct} | {"count_all": "records"}
+    return counted.rename_columns([names.get(name, name) for name in counted.column_names])
+
+
+def _sum(groups: pa.Table) -> int:
+    return pc.sum(groups["records"]).as_py() or 0
+
+
+def _examples(records: pa.Table, repeated: pa.Table) -> list[list[str]]:
+    chosen = repeated.sort_by([("records", "descending"), ("signal_sha256", "ascending")])
+    hashes = chosen["signal_sha256"].slice(0, MOST_EXAMPLES).to_pylist()
+    return [
+        sorted(
+            records.filter(pc.equal(records["signal_sha256"], one))["record_id"].to_pylist()[:MOST_EXAMPLES]
+        )
+        for one in hashes
+    ]
+
+
+def _ids(table: pa.Table) -> tuple[list[str], list[str]]:
+    return table["record_id"].to_pylist(), table["record_id_other"].to_pylist()
