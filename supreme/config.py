@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 
@@ -23,16 +23,36 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+#: Each is a module of `supreme.records`; a folder of unknown layout is shown to them in this order.
+SourceKind = Literal[
+    "simulated", "ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg", "code15", "wfdb_folder"
+]
+
+
 class Source(Section):
     """One raw data set."""
 
-    kind: Literal["simulated", "mimic_iv_ecg", "ptbxl", "cpsc2018", "csn", "cinc2021"]
+    kind: SourceKind
     name: str = ""
     """Data set name in record ids and folders; the kind when empty."""
     uri: str = ""
     """Folder or s3:// prefix of the data set in its own layout (not used by `simulated`)."""
     records: int | None = Field(default=None, gt=0)
     """How many records: the number to draw for `simulated`, a limit (first by id) for the others."""
+    rate_hz: Literal[100, 500] | None = None
+    """Which of PTB-XL's signals; the highest rate that is there when not set (`ptbxl` only)."""
+    report_filter: Literal["none", "merl"] = "none"
+    """`merl`: refuse records whose report has fewer than four words, as MERL counts (`mimic_iv_ecg` only)."""
+    table: str = ""
+    """CSV or Parquet file of the records; the only one in the folder when empty (`wfdb_folder` only)."""
+
+    @model_validator(mode="after")
+    def _only_where_it_is_read(self) -> Source:
+        readers = {"rate_hz": "ptbxl", "report_filter": "mimic_iv_ecg", "table": "wfdb_folder"}
+        for field, kind in readers.items():
+            if getattr(self, field) != type(self).model_fields[field].default and self.kind != kind:
+                raise ValueError(f"{field} is read by kind {kind!r} only, not by {self.kind!r}")
+        return self
 
     @property
     def dataset(self) -> str:
@@ -64,6 +84,49 @@ class Labels(Section):
     """Entities rarer than this among the pre-training records do not become queries."""
     held_out: tuple[str, ...] = ()
     """Entity ids kept out of pre-training, to be asked as unseen queries."""
+
+
+class LLM(Section):
+    """The language model that reads statements where `labels.extractor` is "llm"."""
+
+    engine: Literal["http", "vllm"] = "http"
+    """`http`: any OpenAI-compatible endpoint. `vllm`: vLLM on the Ray cluster itself (its image needs vllm)."""
+    url: str = "http://127.0.0.1:8000/v1"
+    """Base address; calls go to `<url>/chat/completions`."""
+    model: str = ""
+    """The endpoint's name of the model; for `vllm` a Hugging Face id or a folder that every node sees."""
+    key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the API key; it may be unset where the endpoint asks for none."""
+    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
+    """How the endpoint is held to JSON; a weaker one is taken by itself where the endpoint refuses this one."""
+    temperature: float = Field(default=0.0, ge=0)
+    max_tokens: int = Field(default=1024, gt=0)
+    """Tokens a reply may have; a longer one is cut off, and refused."""
+    extra: dict[str, Any] = {}
+    """More parameters of a call, such as `{chat_template_kwargs = {enable_thinking = false}}`."""
+    engine_options: dict[str, Any] = {}
+    """Options of the vLLM engine, such as `{tensor_parallel_size = 4}` (`vllm` only)."""
+    engines: int = Field(default=1, gt=0)
+    """Copies of the model on the cluster (`vllm` only)."""
+    concurrency: int = Field(default=32, gt=0)
+    """Calls in flight (`http` only, like the limits below)."""
+    requests_per_minute: int = Field(default=0, ge=0)
+    """0: no limit."""
+    tokens_per_minute: int = Field(default=0, ge=0)
+    """Of prompts and replies together; 0: no limit."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """For one call as a whole."""
+    retries: int = Field(default=6, ge=0)
+    """More tries after 429, 5xx, time-out or a lost connection, with waits of about 1, 2, 4 ... 60 s."""
+    asks: int = Field(default=2, ge=1)
+    """How often a statement is asked, over all runs, as long as its replies are refused."""
+    max_failed_fraction: float = Field(default=0.05, ge=0, le=1)
+    """More statements than this without a usable reply fail the stage."""
+    cache: str = ""
+    """Folder of all replies ever got; `<root>/llm` when empty."""
+    price_per_million_input: float = Field(default=0.0, ge=0)
+    """Price of a million prompt tokens, for the plan."""
+    price_per_million_output: float = Field(default=0.0, ge=0)
 
 
 class Text(Section):
@@ -172,6 +235,7 @@ class Recipe(Section):
     """What to pre-train on."""
     shards: Shards = Shards()
     labels: Labels = Labels()
+    llm: LLM = LLM()
     text: Text = Text()
     model: Model = Model()
     training: Training = Training()

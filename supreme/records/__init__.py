@@ -7,9 +7,11 @@ record at a time. Nothing is resampled, reordered or judged here: that is done b
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Literal, Protocol
+from itertools import pairwise
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -19,8 +21,6 @@ from supreme.config import ConfigError
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-#: Modules that recognise a data set's own layout, in the order in which a folder is shown to them.
-_LAYOUTS = ("ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg")
 _DISCOVERY_DEPTH = 3
 
 
@@ -96,7 +96,7 @@ def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
     Raises:
         ConfigError: no ``uri`` or a missing folder, naming it.
     """
-    module = import_module(f"supreme.records.{source.kind}")
+    module = _module(source.kind)
     if source.kind == "simulated":
         if source.records is None:
             raise ConfigError(f"source {source.dataset!r}: say how many ECGs to draw with records=...")
@@ -105,7 +105,7 @@ def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
         raise ConfigError(f"source {source.dataset!r}: say where the data set is with uri=FOLDER")
     if not storage.is_folder(source.uri):
         raise ConfigError(f"source {source.dataset!r}: {source.uri} is not a folder")
-    opened: Source = module.open_folder(source.dataset, source.uri)
+    opened: Source = module.open_folder(source)
     return opened if source.records is None else _First(opened, source.records)
 
 
@@ -117,7 +117,8 @@ def discover(folder: str) -> list[config.Source]:
     """
     if not storage.is_folder(folder):
         raise ConfigError(f"{folder} is not a folder: real=... takes the folder that holds the data sets")
-    layouts = [import_module(f"supreme.records.{name}") for name in _LAYOUTS]
+    modules = map(_module, get_args(config.SourceKind))
+    layouts = [module for module in modules if hasattr(module, "recognise")]
     found: dict[str, config.Source] = {}
     level: list[str] = [folder]
     for _ in range(_DISCOVERY_DEPTH + 1):
@@ -164,6 +165,19 @@ def check(recipe: config.Recipe) -> None:
         open_source(source, recipe.seed, recipe.shards.rate_hz)
 
 
+def in_order(entries: Iterable[Entry], where: str) -> list[Entry]:
+    """Entries sorted by id.
+
+    Raises:
+        ConfigError: two have one id; ``where`` is the file or folder that names them.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.record_id)
+    for one, other in pairwise(ordered):
+        if one.record_id == other.record_id:
+            raise ConfigError(f"{where}: {one.record_id} is there twice: keep or rename one")
+    return ordered
+
+
 def split_of(entry: Entry) -> Split:
     """The data set's own split, or 80/10/10 by patient: all records of one patient share a split."""
     if entry.split is not None:
@@ -175,6 +189,11 @@ def split_of(entry: Entry) -> Split:
 def patient_tenth(patient_id: str) -> int:
     """0 to 9, from the sha256 of the patient id: the same on every machine and in every version."""
     return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:8], "big") % 10
+
+
+def _module(kind: str) -> Any:
+    """The file of a kind: `open_folder(source)`; `recognise(folder)` and `LAYOUT` if it can be discovered."""
+    return import_module(f"supreme.records.{kind}")
 
 
 def _place(source: config.Source) -> tuple[str, str]:

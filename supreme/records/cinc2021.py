@@ -33,9 +33,9 @@ def recognise(folder: str) -> list[config.Source]:
     return [config.Source(kind="cinc2021", name=_name(place), uri=place) for place in found]
 
 
-def open_folder(dataset: str, uri: str) -> LabelledFolder:
+def open_folder(source: config.Source) -> LabelledFolder:
     """The records of one member set."""
-    return LabelledFolder(dataset, uri)
+    return LabelledFolder(source.dataset, source.uri)
 
 
 def _name(folder: str) -> str:

@@ -15,8 +15,8 @@ def recognise(folder: str) -> list[config.Source]:
     return []
 
 
-def open_folder(dataset: str, uri: str) -> LabelledFolder:
+def open_folder(source: config.Source) -> LabelledFolder:
     """The records below `WFDBRecords/`. Raises ConfigError for another layout."""
-    if not storage.is_folder(storage.join(uri, "WFDBRecords")):
-        raise config.ConfigError(f"{uri} is not a CSN folder: no WFDBRecords/ in it")
-    return LabelledFolder(dataset, uri, below="WFDBRecords")
+    if not storage.is_folder(storage.join(source.uri, "WFDBRecords")):
+        raise config.ConfigError(f"{source.uri} is not a CSN folder: no WFDBRecords/ in it")
+    return LabelledFolder(source.dataset, source.uri, below="WFDBRecords")

@@ -2,25 +2,30 @@
 
 Signals are 200 adu/mV with aVF before aVL. The statements report_0 .. report_17 are joined by line breaks;
 one that starts with "- " qualifies the one before.
+
+``report_filter="merl"`` refuses records whose cleaned report has fewer than four words, as MERL does (Liu et
+al. 2024, its `pretrain/preprocess.ipynb`, which keeps 771,693). It decides only what is kept: `report` stays
+the text of the table, where MERL goes on with lower case and full stops.
 """
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from supreme import config, storage
+from supreme import config, log, storage
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
-from supreme.records import Entry, Record
+from supreme.records import Entry, Record, tables
 from supreme.records.wfdb_files import inside, read_record
 
 LAYOUT = "MIMIC-IV-ECG: record_list.csv, machine_measurements.csv and files/"
 RECORDS = "record_list.csv"
 MEASUREMENTS = "machine_measurements.csv"
 REPORT_COLUMNS = tuple(f"report_{number}" for number in range(18))
+MERL_WORDS = 4
 
 
 def recognise(folder: str) -> list[config.Source]:
@@ -28,12 +33,12 @@ def recognise(folder: str) -> list[config.Source]:
     return [config.Source(kind="mimic_iv_ecg", uri=folder)] if found else []
 
 
-def open_folder(dataset: str, uri: str) -> MimicIvEcg:
+def open_folder(source: config.Source) -> MimicIvEcg:
     """Raises ConfigError when a table is absent."""
     for name in (RECORDS, MEASUREMENTS):
-        if not storage.exists(storage.join(uri, name)):
-            raise ConfigError(f"{uri} is not a MIMIC-IV-ECG folder: no {name} in it")
-    return MimicIvEcg(dataset, uri)
+        if not storage.exists(storage.join(source.uri, name)):
+            raise ConfigError(f"{source.uri} is not a MIMIC-IV-ECG folder: no {name} in it")
+    return MimicIvEcg(source.dataset, source.uri, merl_words=source.report_filter == "merl")
 
 
 @dataclass(frozen=True)
@@ -42,35 +47,52 @@ class MimicIvEcg:
 
     dataset: str
     uri: str
+    merl_words: bool = False
 
     def index(self) -> list[Entry]:
-        reports = self._reports()
-        entries = []
-        for row in self._table(RECORDS, ("subject_id", "study_id", "path")).itertuples(index=False):
-            record_id = f"{self.dataset}/{row.study_id}"
-            try:
-                uri = inside(self.uri, str(row.path))
-            except BadRecord as error:
-                where = f"{self.uri}/{RECORDS}: study {row.study_id}"
-                raise ConfigError(f"{where}: {error}: repair or remove the row") from error
-            report = reports.get(row.study_id, "")
-            patient_id = f"{self.dataset}/{row.subject_id}"
-            entries.append(Entry(record_id, self.dataset, patient_id, report=report, source_uri=uri))
-        return sorted(entries, key=lambda entry: entry.record_id)
+        where = storage.join(self.uri, RECORDS)
+        table = tables.read(where, ("subject_id", "study_id", "path"))
+        tables.check(where, table, "study_id", ("subject_id", "path"))
+        table = table.sort_by("study_id")
+        reports = self._reports(table["study_id"])
+        rows = zip(*(table[name].to_pylist() for name in table.column_names), reports, strict=True)
+        try:
+            return [
+                Entry(
+                    record_id=f"{self.dataset}/{study}",
+                    dataset=self.dataset,
+                    patient_id=f"{self.dataset}/{subject}",
+                    report=report,
+                    source_uri=inside(self.uri, path),
+                )
+                for subject, study, path, report in rows
+            ]
+        except BadRecord as error:
+            raise ConfigError(f"{where}: {error}: repair or remove the row") from error
 
     def read(self, entry: Entry) -> Record:
-        """One record. Raises BadRecord as `wfdb_files.read_record`."""
+        """One record.
+
+        Raises:
+            BadRecord: `report_filter`, and as `wfdb_files.read_record`.
+        """
+        if self.merl_words and (words := count_words(entry.report)) < MERL_WORDS:
+            raise BadRecord("report_filter", f"{words} of the {MERL_WORDS} words that MERL asks for")
         return read_record(entry)[0]
 
-    def _reports(self) -> dict[str, str]:
-        table = self._table(MEASUREMENTS, ("study_id", *REPORT_COLUMNS))
-        lines = zip(*(table[name].str.strip() for name in REPORT_COLUMNS), strict=True)
-        joined = ("\n".join(line for line in statements if line) for statements in lines)
-        return dict(zip(table["study_id"], joined, strict=True))
+    def _reports(self, studies: pa.ChunkedArray) -> list[str]:
+        """The report of each study, empty for a study without a row."""
+        where = storage.join(self.uri, MEASUREMENTS)
+        table = tables.read(where, ("study_id", *REPORT_COLUMNS))
+        tables.check(where, table, "study_id")
+        statements = [table[name] for name in REPORT_COLUMNS]
+        joined = pc.binary_join_element_wise(*statements, "\n", null_handling="skip")
+        rows = pc.index_in(studies, table["study_id"])
+        if rows.null_count:
+            log.get(__name__).info(f"{where}: no row for {rows.null_count:,} of {len(studies):,} records")
+        return pc.fill_null(joined.take(rows), "").to_pylist()
 
-    def _table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-        content = io.BytesIO(storage.read_bytes(storage.join(self.uri, name)))
-        try:
-            return pd.read_csv(content, usecols=list(columns), dtype=str, keep_default_na=False)
-        except ValueError as error:
-            raise ConfigError(f"{self.uri}/{name}: {error}") from error
+
+def count_words(report: str) -> int:
+    """Words of a report as MERL counts them: statements joined by ". ", without `*`, `=`, `-` at the ends."""
+    return len(". ".join(report.split("\n")).strip(" *").strip("=-").split())

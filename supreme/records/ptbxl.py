@@ -1,24 +1,29 @@
 """PTB-XL 1.0.1 to 1.0.3 (Wagner et al. 2020): reports, mostly German, SCP codes, folds by patient.
 
 Folds 9 and 10 are the test split. Of folds 1 to 8, a tenth of the patients (by hash) is held out for
-selection during pre-training, the others are trained on. Some reports quote the codes ("Edit: NORM 100,
+selection during pre-training, the others are trained on. 1.0.3 is without 38 duplicates that 1.0.1 has, and
+gives the recordings that stayed in their place other codes where the two disagreed.
+
+Some reports quote the codes ("Edit: NORM 100, ...", in 1.0.3 also "consensus label derived from: {'SR': 0.0,
 ..."): `report` is the raw text, and it is for the label stage to strip that leak.
 """
 
 from __future__ import annotations
 
 import ast
-import csv
-import io
 from dataclasses import dataclass
 
 from supreme import config, storage
 from supreme.config import ConfigError
-from supreme.records import Entry, Record, Split, patient_tenth
+from supreme.ecg import BadRecord
+from supreme.records import Entry, Record, Split, in_order, patient_tenth, tables
 from supreme.records.wfdb_files import inside, parse_age, read_record
 
 LAYOUT = "PTB-XL: ptbxl_database.csv with records500/ or records100/"
 TABLE = "ptbxl_database.csv"
+_FILE_COLUMNS = {500: "filename_hr", 100: "filename_lr"}
+_COLUMNS = ("ecg_id", "patient_id", "scp_codes", "strat_fold")
+_MAY_BE_EMPTY = ("report", "age", "sex")
 
 
 def recognise(folder: str) -> list[config.Source]:
@@ -26,47 +31,56 @@ def recognise(folder: str) -> list[config.Source]:
     return [config.Source(kind="ptbxl", uri=folder)] if found else []
 
 
-def open_folder(dataset: str, uri: str) -> PtbXl:
-    """Raises ConfigError when the table is absent."""
-    if not storage.exists(storage.join(uri, TABLE)):
-        raise ConfigError(f"{uri} is not a PTB-XL folder: no {TABLE} in it")
-    return PtbXl(dataset, uri)
+def open_folder(source: config.Source) -> PtbXl:
+    """Raises ConfigError when the table, or the folder of the wanted rate, is absent."""
+    if not storage.exists(storage.join(source.uri, TABLE)):
+        raise ConfigError(f"{source.uri} is not a PTB-XL folder: no {TABLE} in it")
+    wanted = (source.rate_hz,) if source.rate_hz else tuple(_FILE_COLUMNS)
+    for rate_hz in wanted:
+        if storage.is_folder(storage.join(source.uri, f"records{rate_hz}")):
+            return PtbXl(source.dataset, source.uri, rate_hz)
+    folders = " or ".join(f"records{rate_hz}/" for rate_hz in wanted)
+    raise ConfigError(
+        f"{source.uri} has no {folders}: copy it there or choose the other rate with rate_hz=..."
+    )
 
 
 @dataclass(frozen=True)
 class PtbXl:
-    """The rows of `ptbxl_database.csv`; signals at 500 Hz where that folder is present, else at 100 Hz."""
+    """The rows of `ptbxl_database.csv`, with their signals at 500 or 100 Hz."""
 
     dataset: str
     uri: str
+    rate_hz: int
 
     def index(self) -> list[Entry]:
-        high = storage.is_folder(storage.join(self.uri, "records500"))
-        table = storage.read_bytes(storage.join(self.uri, TABLE)).decode("utf-8-sig")
+        where, file = storage.join(self.uri, TABLE), _FILE_COLUMNS[self.rate_hz]
+        table = tables.read(where, (*_COLUMNS, file, *_MAY_BE_EMPTY))
+        tables.check(where, table, "ecg_id", (*_COLUMNS, file))
         entries = []
-        for row in csv.DictReader(io.StringIO(table)):
+        for row in table.to_pylist():
             try:
-                entries.append(self._entry(row, row["filename_hr" if high else "filename_lr"]))
-            except (KeyError, ValueError, SyntaxError, TypeError, AttributeError) as error:
-                where = f"{self.uri}/{TABLE}: row ecg_id {row.get('ecg_id')}"
-                raise ConfigError(f"{where}: {type(error).__name__} {error}: repair or remove it") from error
-        return sorted(entries, key=lambda entry: entry.record_id)
+                entries.append(self._entry(row, row[file]))
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, BadRecord) as error:
+                problem = f"row ecg_id {row['ecg_id'][:40]}: {type(error).__name__} {error}"
+                raise ConfigError(f"{where}: {problem}: repair or remove it") from error
+        return in_order(entries, where)
 
     def read(self, entry: Entry) -> Record:
         """One record. Raises BadRecord as `wfdb_files.read_record`, `missing_file` in a partial copy."""
         return read_record(entry)[0]
 
-    def _entry(self, row: dict[str, str], file: str) -> Entry:
-        patient_id = f"{self.dataset}/{int(float(row['patient_id']))}"
+    def _entry(self, row: dict[str, str | None], file: str) -> Entry:
+        patient_id = f"{self.dataset}/{int(float(row['patient_id'] or ''))}"
         return Entry(
-            record_id=f"{self.dataset}/{int(row['ecg_id']):05d}",
+            record_id=f"{self.dataset}/{int(row['ecg_id'] or ''):05d}",
             dataset=self.dataset,
             patient_id=patient_id,
-            split=_split(int(float(row["strat_fold"])), patient_id),
-            report=row["report"],
-            codes=tuple(map(str, dict(ast.literal_eval(row["scp_codes"])))),
-            age=parse_age(row["age"]),
-            sex={"0": "M", "1": "F"}.get(row["sex"].removesuffix(".0"), ""),
+            split=_split(int(float(row["strat_fold"] or "")), patient_id),
+            report=row["report"] or "",
+            codes=tuple(map(str, dict(ast.literal_eval(row["scp_codes"] or "")))),
+            age=parse_age(row["age"] or ""),
+            sex={"0": "M", "1": "F"}.get((row["sex"] or "").removesuffix(".0"), ""),
             source_uri=inside(self.uri, file),
         )
 
