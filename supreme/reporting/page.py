@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import jinja2
 import pyarrow as pa
 
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import metrics, stage, zeroshot
 from supreme.evaluation.results import display_name
-from supreme.reporting import examples, figures, plates
+from supreme.reporting import examples, figures, html, plates
 
 PAGE = "report.html"
 _TITLES = {
@@ -60,20 +58,20 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
         found = storage.read_json(storage.join(evaluated, stage.RESULTS))
         scored = _scored(evaluated, found)
         points = [json.loads(line) for line in lines.splitlines()]
-        html = render(
+        text = render(
             found,
             curves=_curves(found, scored),
             course=points,
             shown=_plates(recipe, found, scored),
             origin={"evaluated": made.created, "code_version": made.code_version},
         )
-        storage.write_bytes(uri, html.encode())
+        storage.write_bytes(uri, text.encode())
         if model.run_id and model.store:
             run = tracking.Run.attach(model.store, model.run_id)
             run.log_file(uri, "report")
             if points:
                 run.log_text(figures.training(points), "figures/training.svg")
-        finished = manifest.publish(folder, request, {"bytes": len(html.encode())})
+        finished = manifest.publish(folder, request, {"bytes": len(text.encode())})
     return uri, finished
 
 
@@ -99,7 +97,7 @@ def render(
     rows = [row for part in parts.values() for row in part["conditions"].values() if row["headline"]]
     lowest = min((row["low"] for row in rows if row["low"] is not None), default=1.0)
     calibrated = [name for name in ("simulated", stage.POOLED) if name in parts] or order[:1]
-    return _template().render(
+    return html.template("page.html").render(
         found=found,
         model=found["model"],
         datasets=[_dataset(name, parts[name], found) for name in order],
@@ -109,8 +107,6 @@ def render(
         training=figures.training(course) if course else "",
         plates=shown,
         origin=origin,
-        seen_color=figures.SEEN,
-        unseen_color=figures.UNSEEN,
     )
 
 
@@ -204,14 +200,3 @@ def _plates(
             }
         )
     return shown
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("supreme.reporting", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
