@@ -55,7 +55,7 @@ def _make_parts(planned: Plan) -> None:
     # Each task is sent its own slice of the index: reading all of it would cost more than the work.
     items = [{"part": name, "entries": part.dump(entries)} for name, entries in planned.todo.items()]
     tasks = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        partial(part.write, job=job), num_cpus=_logical_cpus_per_core()
+        partial(part.write, job=job), num_cpus=logical_cpus_per_core()
     )
     refused = 0
     try:
@@ -66,7 +66,7 @@ def _make_parts(planned: Plan) -> None:
         raise error.cause or error from None
 
 
-def _logical_cpus_per_core() -> float:
+def logical_cpus_per_core() -> float:
     """What a task asks for, where Ray was told of more CPUs than the machine has cores."""
     here = ray.get_runtime_context().get_node_id()
     logical = sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == here)
