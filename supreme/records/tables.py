@@ -31,7 +31,7 @@ def read(uri: str, required: Sequence[str], optional: Sequence[str] = ()) -> pa.
     parse = _parquet if storage.filesystem(uri)[1].endswith(".parquet") else _csv
     try:
         return parse(uri, content, required, optional)
-    except (pa.ArrowException, UnicodeError, csv.Error) as error:
+    except (pa.ArrowException, csv.Error) as error:
         raise ConfigError(f"{uri}: {error}: repair it or copy it again") from error
 
 
@@ -74,6 +74,11 @@ def _present(uri: str, names: list[str], required: Sequence[str], optional: Sequ
 
 
 def _csv(uri: str, content: bytes, required: Sequence[str], optional: Sequence[str]) -> pa.Table:
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{uri}: line {line} is not UTF-8: save the file as UTF-8") from error
     header, _, rows = content.partition(b"\n")
     names = [name.strip() for name in next(csv.reader(io.StringIO(header.decode("utf-8-sig"))), [])]
     wanted = _present(uri, names, required, optional)

@@ -1,0 +1,112 @@
+"""Tables of data sets: whatever file it is, the wanted columns as text, or an error that names the place."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from supreme.config import ConfigError
+from supreme.records import tables
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: bytes | pa.Table) -> str:
+        path = tmp_path / ("t.csv" if isinstance(content, bytes) else "t.parquet")
+        path.write_bytes(content) if isinstance(content, bytes) else pq.write_table(content, path)
+        return str(path)
+
+    return write
+
+
+def test_byte_order_mark_line_ends_quotes_and_blank_lines(write):
+    text = '\ufeffid, report ,sex\r\n01,"a, ""b""\r\nc",F\r\n\r\n2,"",\r\n'
+    table = tables.read(write(text.encode()), ("id",), ("report", "age"))
+    assert table.to_pylist() == [{"id": "01", "report": 'a, "b"\r\nc'}, {"id": "2", "report": None}]
+
+
+@pytest.mark.parametrize("content", [b"id,report", b"id,report\n", b"\xef\xbb\xbfid,report\r\n\r\n"])
+def test_a_table_without_rows(write, content):
+    table = tables.read(write(content), ("id",), ("report",))
+    assert (table.num_rows, table.column_names) == (0, ["id", "report"])
+
+
+def test_parquet_numbers_become_text_and_lists_are_joined(write):
+    columns = {"id": [1, 2], "labels": [["a", "b"], None], "age": [56.0, None], "report": ["", "x"]}
+    table = tables.read(write(pa.table(columns)), ("id",), ("labels", "age", "report"))
+    assert table.to_pylist() == [
+        {"id": "1", "labels": "a;b", "age": "56", "report": None},
+        {"id": "2", "labels": None, "age": None, "report": "x"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"t\.csv is empty"),
+        (b"\n", "no column 'id'; there is no other"),
+        (b"ident,report\n1,x\n", "no column 'id'; nearest: 'ident'"),
+        (b"ID;REPORT\n1;x\n", "no column 'id'; nearest: 'ID;REPORT'"),
+        (b"id,id\n1,2\n", "two columns are called 'id'"),
+        (b"id,reports\n1,2\n", "column 'reports' is not read: rename it to 'report'"),
+        (b"id,report\n1,2\n3\n", "row 2 has not 2 cells"),
+        (b"id,report\n1,2\n3,4\n5,6,7\n", "row 3 has not 2 cells"),
+        (b"id,report\n1,x\n2,\xff\xfe\n3\n", "line 3 is not UTF-8"),
+        (b"\xff\xfei\0d\0,\0", "line 1 is not UTF-8"),
+        (b"id,report\r1,2\r", "t.csv: "),
+        (pa.table({"report": ["x"]}), "no column 'id'"),
+        (pa.table({"id": [[[1]]]}), "t.parquet: "),
+    ],
+)
+def test_what_is_wrong_is_named(write, content, message):
+    with pytest.raises(ConfigError, match=message):
+        tables.read(write(content), ("id",), ("report",))
+
+
+def test_what_calls_itself_parquet_and_is_not(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and then nothing of the kind")
+    with pytest.raises(ConfigError, match=r"t\.parquet"):
+        tables.read(str(tmp_path / "t.parquet"), ("id",))
+
+
+_CELL = st.text('",;\r\n\t ab#ä', max_size=6)
+_BYTES = st.binary(max_size=60) | st.text('",;\r\n\0aä', max_size=60).map(str.encode)
+_SETTINGS = settings(
+    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+
+
+@given(st.lists(st.tuples(_CELL.filter(bool), _CELL)), st.sampled_from(["\n", "\r\n"]))
+@_SETTINGS
+def test_what_was_written_is_read(write, rows, line_end):
+    text = io.StringIO()
+    csv.writer(text, lineterminator=line_end, quoting=csv.QUOTE_ALL).writerows([("id", "report"), *rows])
+    table = tables.read(write(text.getvalue().encode()), ("id",), ("report",))
+    assert [tuple(row.values()) for row in table.to_pylist()] == [(key, cell or None) for key, cell in rows]
+
+
+@given(_BYTES)
+@_SETTINGS
+def test_no_csv_crashes_the_reader(write, rows):
+    with contextlib.suppress(ConfigError):
+        found = tables.read(write(b"id,report\n" + rows), ("id",), ("report",))
+        assert found.column_names == ["id", "report"]
+
+
+def test_keys_are_there_and_unique():
+    table = pa.table({"id": ["a", "b", "b", "c", "c"], "path": ["x", "x", None, "x", "x"]})
+    with pytest.raises(ConfigError, match="t: row 3 has no path: "):
+        tables.check("t", table, "id", ("path",))
+    with pytest.raises(ConfigError, match="t: id b, c in more than one row"):
+        tables.check("t", table, "id")
+    tables.check("t", table.slice(0, 2), "id", ("path",))
+    tables.check("t", table.slice(0, 0), "id", ("path",))
