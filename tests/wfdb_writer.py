@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
+from scipy.io import savemat
 
 from supreme.ecg import LEADS
 
@@ -57,6 +58,20 @@ def write_record(
     return folder / f"{name}.hea"
 
 
+def write_mat_record(folder: Path, name: str, signal_mv: np.ndarray, leads: Sequence[str] = LEADS) -> Path:
+    """Write `<name>.hea` and `<name>.mat` (MATLAB 4) as the Challenges do; returns the header's path."""
+    steps = np.rint(signal_mv.astype(np.float64) * 1000).astype(np.int16)
+    folder.mkdir(parents=True, exist_ok=True)
+    savemat(folder / f"{name}.mat", {"val": steps}, format="4")
+    lines = [f"{name} {len(leads)} 500 {steps.shape[1]}"]
+    for lead, row in zip(leads, steps, strict=True):
+        checksum = int(row.sum(dtype=np.int16))
+        lines.append(f"{name}.mat 16+24 1000/mV 16 0 {row[0]} {checksum} 0 {lead}")
+    header = folder / f"{name}.hea"
+    header.write_text("\n".join([*lines, "#Age: 73", "#Sex: Female", "#Dx: 59118001"]) + "\n")
+    return header
+
+
 def write_csn(folder: Path, records: int, seconds: float = 10.0) -> list[Path]:
     """A CSN folder of so many records; returns the headers' paths."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +83,16 @@ def write_csn(folder: Path, records: int, seconds: float = 10.0) -> list[Path]:
         write_record(place, name, ecg_mv(seconds, seed=seed), comments=comments)
         for seed, name in enumerate(names)
     ]
+
+
+def write_cpsc2018(folder: Path, names: Sequence[str]) -> None:
+    """A CPSC2018 folder with a struct for each name; A0001 has the classes 5 and 8, A0002 1, others none."""
+    (folder / "TrainingSet1").mkdir(parents=True)
+    rows = ["Recording,First_label,Second_label,Third_label", "A0001,5,8,", "A0002,1,,"]
+    (folder / "REFERENCE.csv").write_text("\n".join(rows) + "\n")
+    for seed, name in enumerate(names):
+        ecg = {"sex": "Male", "age": 52, "data": ecg_mv(6, seed=seed)}
+        savemat(folder / "TrainingSet1" / f"{name}.mat", {"ECG": ecg}, do_compression=True)
 
 
 def write_ptbxl(folder: Path, rows: Sequence[dict[str, str]], seconds: float = 10.0) -> None:

@@ -95,7 +95,20 @@ def test_amplitudes_beyond_int16_are_clipped_not_wrapped():
     )
 
 
-def test_canonical_lead_names_what_is_allowed():
-    assert canonical_lead("AVR") == "aVR"
-    with pytest.raises(BadRecord, match="'Vx' is none of I, II"):
-        canonical_lead("Vx")
+@given(order=st.permutations(range(15)))
+def test_other_channels_are_left_out_where_all_twelve_are_there(order):
+    names = (*LEADS, "vx", "vy", "Resp")
+    signal_mv = np.vstack([SIGNAL_MV, np.full((3, 5), 99)])
+    ordered, derived = order_leads(signal_mv[order], [names[i] for i in order])
+    np.testing.assert_array_equal(ordered, SIGNAL_MV)
+    assert not derived
+
+
+def test_a_lead_under_an_unknown_name_is_not_taken_for_another_channel():
+    with pytest.raises(BadRecord, match=r"unknown_lead: 'MCL1', 'vx' is none of the twelve; V1 not found"):
+        order_leads(np.vstack([SIGNAL_MV, SIGNAL_MV[:1]]), [*LEADS[:6], "MCL1", *LEADS[7:], "vx"])
+
+
+def test_spelling_of_lead_names():
+    names = ("AVR", "lead_v1", " ii ", "vx", "")
+    assert [canonical_lead(name) for name in names] == ["aVR", "V1", "II", None, None]

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.io import savemat
-from wfdb_writer import ecg_mv, write_csn, write_ptbxl, write_record
+from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_ptbxl, write_record
 
 from supreme import config, records, storage
 from supreme.config import ConfigError
-from supreme.ecg import LEADS, MIMIC_LEADS, BadRecord, order_leads
+from supreme.ecg import MIMIC_LEADS, BadRecord, order_leads
 from supreme.records import Entry, discover, open_source, patient_tenth, split_of
 from supreme.records.simulated import write_mimic_folder
 
@@ -89,7 +88,7 @@ def test_ptbxl_names_the_broken_row_of_its_table(tmp_path):
         _open("ptbxl", tmp_path).index()
 
 
-# --- CSN, CPSC2018, CinC 2021, MIMIC-IV-ECG
+# --- CSN, CinC 2021, MIMIC-IV-ECG
 
 
 def test_csn_codes_age_and_sex_come_with_the_record(tmp_path):
@@ -115,55 +114,6 @@ def test_records_of_one_name_in_two_folders_keep_apart(tmp_path):
         write_record(tmp_path / group, "x", ecg_mv(0.1))
     ids = [entry.record_id for entry in _open("cinc2021", tmp_path, name="georgia").index()]
     assert ids == ["georgia/g1/x", "georgia/g2/x"]
-
-
-def _write_cpsc(folder: Path, names: list[str]) -> None:
-    (folder / "TrainingSet1").mkdir(parents=True)
-    (folder / "REFERENCE.csv").write_text(
-        "Recording,First_label,Second_label,Third_label\nA0001,5,8,\nA0002,1,,\n"
-    )
-    for seed, name in enumerate(names):
-        ecg = {"sex": "Male", "age": 52, "data": ecg_mv(6, seed=seed)}
-        savemat(folder / "TrainingSet1" / f"{name}.mat", {"ECG": ecg})
-
-
-def test_cpsc2018_reads_its_structs_and_only_files_that_are_there(tmp_path):
-    _write_cpsc(tmp_path, ["A0001", "A0009"])
-    source = _open("cpsc2018", tmp_path)
-    first, unknown = source.index()
-    record = source.read(first)
-    assert (record.entry.codes, record.entry.sex, record.entry.age) == (("5", "8"), "M", 52.0)
-    assert (record.leads, record.rate_hz) == (LEADS, 500.0)
-    np.testing.assert_array_equal(record.signal_mv, ecg_mv(6, seed=0))
-    with pytest.raises(BadRecord, match="unlabelled"):
-        source.read(unknown)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "empty_file"),
-        (b"garbage" * 99, "unreadable"),
-        ({"x": 1}, "unreadable"),
-        ({"ECG": 3}, "unreadable"),
-        ({"ECG": {"sex": "Male", "age": 5, "data": "text"}}, "unreadable"),
-        ({"ECG": {"sex": "Male", "age": 5, "data": np.zeros((8, 9))}}, "missing_leads"),
-        (None, "missing_file"),
-    ],
-)
-def test_cpsc2018_refuses_broken_files_with_a_reason(tmp_path, content, reason):
-    _write_cpsc(tmp_path, ["A0001"])
-    source = _open("cpsc2018", tmp_path)
-    (entry,) = source.index()
-    path = Path(entry.source_uri)
-    path.unlink()
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
-        savemat(path, content)
-    with pytest.raises(BadRecord) as caught:
-        source.read(entry)
-    assert caught.value.reason == reason
 
 
 def test_mimic_folder_gives_back_what_was_simulated(tmp_path):
@@ -209,7 +159,7 @@ def test_wrong_folders_are_named(tmp_path, kind):
 def _write_all(folder: Path) -> None:
     write_ptbxl(folder / "physionet" / "ptb-xl" / "1.0.3", [{}], seconds=0.1)
     write_csn(folder / "csn-here", 1, seconds=0.1)
-    _write_cpsc(folder / "cpsc", ["A0001"])
+    write_cpsc2018(folder / "cpsc", ["A0001"])
     for member in ("georgia", "ptb", "unknown_member"):
         write_record(folder / "cinc" / "training" / member / "g1", "x", ecg_mv(0.1))
     (folder / "cinc" / "training" / "ningbo").mkdir()
@@ -309,17 +259,3 @@ def test_real_data_sets_are_found_and_every_record_reads(realdata):
             # Millivolts: III = II - I holds only where all leads share one scale, and a QRS has this size.
             assert np.median(np.abs(ordered[2] - (ordered[1] - ordered[0]))) < 0.01, entry.record_id
             assert 0.2 < np.ptp(ordered[1]) < 30, entry.record_id
-
-
-@pytest.mark.real
-def test_the_same_recording_in_two_data_sets_is_the_same_signal(realdata):
-    opened = {source.dataset: open_source(source, 0, 100) for source in discover(str(realdata))}
-    pairs = 0
-    for entry in opened["cpsc2018"].index():
-        local = entry.record_id.rpartition("/")[2]
-        for twin in opened["cpsc_2018"].index():
-            if twin.record_id.rpartition("/")[2] == local:
-                first, second = opened["cpsc2018"].read(entry), opened["cpsc_2018"].read(twin)
-                np.testing.assert_allclose(first.signal_mv, second.signal_mv, atol=0.0011)
-                pairs += 1
-    assert pairs

@@ -1,0 +1,182 @@
+"""WFDB headers, read strictly: input from strangers that names files and announces sizes.
+
+A header may not name a file outside its own folder nor ask for absurd sizes, and what it leaves open (rate,
+gain) is refused instead of guessed. Fields that may be left out are told apart as wfdb 4.3 does.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from supreme.ecg import BadRecord
+
+MAX_BYTES = 1_000_000
+MAX_SIGNALS = 64
+#: Samples of all signals together: twelve leads at 500 Hz for 55 minutes.
+MAX_VALUES = 20_000_000
+_MAX_SKEW = 10_000
+_MAX_FIELD = 40
+#: Steps of the converter in a millivolt; beyond, a header is wrong about its unit or gain.
+_MIN_STEPS, _MAX_STEPS = 1e-6, 1e12
+_MILLIVOLTS_PER_UNIT = {"mv": 1.0, "uv": 1e-3, "μv": 1e-3, "v": 1e3, "nv": 1e-6}
+
+_FILE_NAME = re.compile(r"[\w-]+(\.[\w-]+)?", re.ASCII)
+_ENCODING = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?", re.ASCII)
+_GAIN = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\((-?\d{1,10})\))?(?:/(\S+))?", re.ASCII)
+#: File, encoding, scale; then, if they are there: resolution, zero, first value, checksum, block size, name.
+_SIGNAL = re.compile(
+    r"(\S+)[ \t]+(\S+)[ \t]+(\S+)"
+    r"[ \t]*\d*[ \t]*(-?\d{1,18})?[ \t]*(-?\d{1,18})?[ \t]*(-?\d{1,18})?[ \t]*\d*[ \t]*(\S?[^\t\n\r\f\v]*)",
+    re.ASCII,
+)
+
+
+class Encoding(NamedTuple):
+    """How the samples of a signal lie in its file."""
+
+    format: str
+    """WFDB's number of the format; 16: little-endian int16."""
+    samples_per_frame: int
+    skew: int
+    offset: int
+    """Bytes before the first sample; 24 in MATLAB 4 files."""
+
+
+class Scale(NamedTuple):
+    """From the converter's steps to millivolts: ``(step - baseline) / gain * millivolts``."""
+
+    gain: float
+    baseline: int
+    millivolts: float
+    """In one unit of the header."""
+
+
+class Signal(NamedTuple):
+    """One line of a header; ``first_value`` and ``checksum`` are None where it leaves them out."""
+
+    file: str
+    encoding: Encoding
+    scale: Scale
+    first_value: int | None
+    checksum: int | None
+    name: str
+
+
+class Header(NamedTuple):
+    """A header that passed the checks; ``samples`` is 0 where the length is that of the file."""
+
+    rate_hz: float
+    samples: int
+    signals: tuple[Signal, ...]
+    comments: dict[str, str]
+    """Lines `#Key: value`, keys in lower case."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(signal.file for signal in self.signals))
+
+
+def parse(content: bytes) -> Header:
+    """Judge and take apart a header.
+
+    Raises:
+        BadRecord: `empty_file`, `unsafe_header`, `unknown_rate`, `unknown_gain`, `unknown_unit` or
+            `unreadable`.
+    """
+    if not content:
+        raise BadRecord("empty_file", "the header is empty")
+    if len(content) > MAX_BYTES:
+        raise BadRecord("unsafe_header", f"the header is larger than {MAX_BYTES:,} bytes")
+    lines, comments = [], {}
+    for line in content.decode("utf-8", "replace").splitlines():
+        line = line.strip()
+        if line.startswith("#"):
+            key, colon, value = line.lstrip("# \t").partition(":")
+            if colon:
+                comments[key.strip().casefold()] = value.strip()
+        elif line:
+            lines.append(line)
+    if not lines:
+        raise BadRecord("unreadable", "the header has no record line")
+    rate_hz, samples = _record_line(lines[0], len(lines) - 1)
+    signals = tuple(map(_signal_line, lines[1:]))
+    values = max(samples, 1) * sum(signal.encoding.samples_per_frame for signal in signals)
+    if values > MAX_VALUES:
+        raise BadRecord("unsafe_header", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
+    return Header(rate_hz, samples, signals, comments)
+
+
+def _record_line(line: str, described: int) -> tuple[float, int]:
+    """Rate and length. The record's name is of no use: some Georgia headers say "E00271.mat"."""
+    name, n_signals, rate, samples = [*line.split(None, 4), "", "", ""][:4]
+    announced = _integer(n_signals, "number of signals")
+    if not 0 < announced <= MAX_SIGNALS:
+        raise BadRecord("unsafe_header", f"{announced} signals; 1 to {MAX_SIGNALS} are allowed")
+    if "/" in name:
+        raise BadRecord("unreadable", "records of several segments are not supported")
+    if described != announced:
+        raise BadRecord("unreadable", f"{announced} signals announced, {described} described")
+    # A counter's frequency and start may follow the rate: "500/250(1)".
+    rate_hz = _number(re.split(r"[/(]", rate, maxsplit=1)[0])
+    if not 0 < rate_hz < float("inf"):
+        raise BadRecord("unknown_rate", f"sampling rate {rate[:_MAX_FIELD]!r} in the header")
+    return rate_hz, _integer(samples, "number of samples") if samples else 0
+
+
+def _signal_line(line: str) -> Signal:
+    found = _SIGNAL.match(line)
+    if found is None:
+        raise BadRecord("unreadable", f"signal line {line[:_MAX_FIELD]!r} in the header")
+    file, encoding_text, scale_text, zero, first_value, checksum, name = found.groups()
+    encoding, scale = _layout(file, encoding_text, scale_text, zero)
+    first, total = int(first_value) if first_value else None, int(checksum) if checksum else None
+    return Signal(file, encoding, scale, first, total, name)
+
+
+@lru_cache(maxsize=256)
+def _layout(file: str, encoding: str, scale: str, zero: str | None) -> tuple[Encoding, Scale]:
+    """What most signals of a record have in common."""
+    if max(len(file), len(encoding), len(scale)) > _MAX_FIELD:
+        raise BadRecord("unsafe_header", f"a signal line with a field of more than {_MAX_FIELD} letters")
+    if not _FILE_NAME.fullmatch(file):
+        raise BadRecord("unsafe_header", f"signal file {file!r}: only a plain name beside the header is read")
+    return _encoding(encoding), _scale(scale, zero)
+
+
+def _encoding(text: str) -> Encoding:
+    found = _ENCODING.fullmatch(text)
+    if found is None:
+        raise BadRecord("unreadable", f"signal format {text!r} in the header")
+    frame, skew, offset = int(found[2] or 1), int(found[3] or 0), int(found[4] or 0)
+    if frame == 0 or skew > _MAX_SKEW:
+        raise BadRecord("unsafe_header", f"signal format {text!r}: frame or skew is absurd")
+    return Encoding(found[1], frame, skew, offset)
+
+
+def _scale(text: str, zero: str | None) -> Scale:
+    """Gain, baseline (the converter's zero where none is given) and unit."""
+    found = _GAIN.fullmatch(text)
+    if found is None or _number(found[1]) == 0:
+        raise BadRecord("unknown_gain", f"gain {text!r}: without one there are no millivolts")
+    unit = (found[3] or "mV").casefold()
+    if unit not in _MILLIVOLTS_PER_UNIT:
+        raise BadRecord("unknown_unit", f"{found[3]!r} is not a voltage")
+    gain, millivolts = float(found[1]), _MILLIVOLTS_PER_UNIT[unit]
+    if not _MIN_STEPS <= abs(gain) / millivolts <= _MAX_STEPS:
+        raise BadRecord("unknown_gain", f"gain {text!r} is absurd")
+    return Scale(gain, int(found[2] or zero or 0), millivolts)
+
+
+def _integer(text: str, what: str) -> int:
+    if not text.isdecimal() or len(text) > 18:
+        raise BadRecord("unsafe_header" if text.isdecimal() else "unreadable", f"{what} {text[:40]!r}")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
