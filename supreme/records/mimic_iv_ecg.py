@@ -86,11 +86,12 @@ class MimicIvEcg:
         table = tables.read(where, ("study_id", *REPORT_COLUMNS))
         tables.check(where, table, "study_id")
         statements = [table[name] for name in REPORT_COLUMNS]
-        joined = pc.binary_join_element_wise(*statements, "\n", null_handling="skip")
+        # The empty first part keeps rows without a statement: Arrow drops rows of nulls, and others move up.
+        joined = pc.binary_join_element_wise("", *statements, "\n", null_handling="skip")
         rows = pc.index_in(studies, table["study_id"])
         if rows.null_count:
             log.get(__name__).info(f"{where}: no row for {rows.null_count:,} of {len(studies):,} records")
-        return pc.fill_null(joined.take(rows), "").to_pylist()
+        return pc.fill_null(pc.utf8_slice_codeunits(joined.take(rows), 1), "").to_pylist()
 
 
 def count_words(report: str) -> int:
