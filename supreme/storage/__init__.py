@@ -1,0 +1,222 @@
+"""The only door to files and object storage: local folders and ``s3://``.
+
+A URI is a local path, ``file:///...`` or ``s3://bucket/prefix``. For other endpoints than AWS set
+``AWS_ENDPOINT_URL``, or write ``s3://bucket/prefix?endpoint_override=host:port&scheme=http``. Public buckets
+need ``?anonymous=true``. Credentials come from the environment only (variables, profile, role). A request is
+tried ``AWS_MAX_ATTEMPTS`` (8) times with growing delays, about half a minute in all.
+
+Whatever fails is a :class:`StorageError` that names file or bucket and key, and the remedy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import NativeFile, fs
+
+from supreme.storage import errors, s3
+from supreme.storage.errors import NotFound, StorageError, TooLarge, Unavailable
+
+__all__ = ["NotFound", "StorageError", "TooLarge", "Unavailable"]
+
+
+def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
+    """The pyarrow file system of a URI and the path in it, for libraries that want one.
+
+    Its errors are pyarrow's own; :func:`open_file` and :func:`writing` translate them.
+
+    Raises:
+        StorageError: for any scheme but ``file`` and ``s3``, and without credentials for a private bucket.
+    """
+    if place := _object(uri):
+        return s3.filesystem(place.store), place.path
+    return fs.LocalFileSystem(), _local(uri)
+
+
+def _object(uri: str) -> s3.Place | None:
+    return s3.parse(uri) if uri.startswith("s3://") else None
+
+
+def _local(uri: str) -> str:
+    scheme, separator, path = uri.partition("://")
+    if not separator:
+        return str(Path(uri).expanduser().absolute())
+    if scheme != "file" or not path.startswith("/"):
+        raise StorageError(f"{uri}: only local paths, file:// and s3:// are allowed, not {scheme}://")
+    return path
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Errors of the file system of ``uri`` leave the block as ours."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        place = _object(uri)
+        if place:
+            raise errors.of_arrow(str(place), str(place.store), error) from error
+        raise errors.of_file(_local(uri), error) from error
+
+
+def join(uri: str, *names: str) -> str:
+    """A URI below another one; the query part stays at the end."""
+    base, separator, query = uri.partition("?") if uri.startswith("s3://") else (uri, "", "")
+    return "/".join([base.rstrip("/"), *names]) + separator + query
+
+
+def exists(uri: str) -> bool:
+    return _type(uri) != fs.FileType.NotFound
+
+
+def is_folder(uri: str) -> bool:
+    return _type(uri) == fs.FileType.Directory
+
+
+def _type(uri: str) -> fs.FileType:
+    system, path = filesystem(uri)
+    with _translated(uri):
+        return system.get_file_info(path).type
+
+
+def list_files(uri: str, suffix: str = "", *, recursive: bool = True) -> list[str]:
+    """Names relative to the folder, sorted; an absent folder has none."""
+    found, start = _list(uri, recursive), len(filesystem(uri)[1])
+    names = [info.path[start:].lstrip("/") for info in found if info.type == fs.FileType.File]
+    return sorted(name for name in names if name.endswith(suffix))
+
+
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders directly below, sorted."""
+    found = _list(uri, recursive=False)
+    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+
+def _list(uri: str, recursive: bool) -> list[fs.FileInfo]:
+    system, path = filesystem(uri)
+    with _translated(uri):
+        found: list[fs.FileInfo] = system.get_file_info(
+            fs.FileSelector(path, allow_not_found=True, recursive=recursive)
+        )
+    return found
+
+
+def read_bytes(uri: str, limit: int | None = None) -> bytes:
+    """A whole file or object, which is one request.
+
+    Raises:
+        NotFound: no such file, object or bucket.
+        TooLarge: it has more than ``limit`` bytes, which were not read.
+        Unavailable: the storage did not answer, or not in full, however often it was asked.
+        StorageError: not permitted, or not a file.
+    """
+    if place := _object(uri):
+        return s3.read(place, limit)
+    path = _local(uri)
+    try:
+        with open(path, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if limit is not None and size > limit:
+                raise TooLarge(f"{path}: {size:,} bytes; at most {limit:,} are read")
+            return stream.read()
+    except StorageError:
+        raise
+    except OSError as error:
+        raise errors.of_file(path, error) from error
+
+
+@contextmanager
+def open_file(uri: str) -> Iterator[NativeFile]:
+    """A file or object for reading at random, as Parquet is; errors are as of :func:`read_bytes`."""
+    system, path = filesystem(uri)
+    with _translated(uri), system.open_input_file(path) as stream:
+        yield stream
+
+
+@contextmanager
+def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
+    """A stream to a file of any size, which gets its name only when the block has ended well.
+
+    ``size``, where it is known, is told when the disk is full. A process that is killed leaves a ``.partial``
+    file, or parts of an upload that no listing shows (a bucket's lifecycle rule removes such).
+
+    Raises:
+        Unavailable: the disk or the store is full, or does not answer.
+    """
+    if place := _object(uri):
+        upload = s3.Upload(place)
+        try:
+            with pa.PythonFile(upload, mode="w") as stream:
+                yield stream
+            upload.finish()
+        except BaseException:
+            upload.abandon()
+            raise
+        return
+    path = _local(uri)
+    partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with fs.LocalFileSystem().open_output_stream(partial, compression=None) as stream:
+            yield stream
+        _to_disk(partial)
+        os.replace(partial, path)
+    except StorageError:
+        raise
+    except OSError as error:
+        Path(partial).unlink(missing_ok=True)
+        raise errors.of_file(path, error, size) from error
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def _to_disk(path: str) -> None:
+    """A power failure must not leave a name without content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Write whole or not at all."""
+    with writing(uri, len(content)) as stream:
+        stream.write(content)
+
+
+def read_json(uri: str) -> Any:
+    return json.loads(read_bytes(uri))
+
+
+def write_json(uri: str, value: Any) -> None:
+    write_bytes(uri, (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def delete_file(uri: str) -> None:
+    """Delete a file, if it is there."""
+    system, path = filesystem(uri)
+    with _translated(uri):
+        if system.get_file_info(path).type == fs.FileType.File:
+            system.delete_file(path)
+
+
+def delete_folder(uri: str) -> None:
+    """Delete a folder with all that is in it, if it is there."""
+    system, path = filesystem(uri)
+    with _translated(uri):
+        if system.get_file_info(path).type == fs.FileType.Directory:
+            system.delete_dir(path)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

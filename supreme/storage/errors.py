@@ -1,0 +1,113 @@
+"""What can go wrong with files and objects, in three kinds, each message with the name and the remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+
+AGAIN = "run the same command again: finished parts are kept"
+
+
+class StorageError(OSError):
+    """A file or object could not be read or written; the message names it."""
+
+
+class NotFound(StorageError):
+    """There is no such file, object or bucket."""
+
+
+class TooLarge(StorageError):
+    """A file or object is larger than the caller allows; it was not read."""
+
+
+class Unavailable(StorageError):
+    """The storage does not answer, sends half a body, is full or takes none of the credentials any more.
+
+    Nothing is wrong with the file itself. It outlived the retries; the same command, run again, goes on from
+    what is finished.
+    """
+
+
+#: Of local and network file systems: trouble that the file itself has no part in.
+_PASSING = (
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+# S3 codes without underscores and in small letters: pyarrow writes SLOW_DOWN, the protocol SlowDown.
+_LOST_CREDENTIALS = {
+    *("expiredtoken", "invalidtoken", "tokenrefreshrequired", "invalidaccesskeyid", "signaturedoesnotmatch"),
+    *("requesttimetooskewed", "invalidclienttokenid", "unrecognizedclient", "credentialretrieval"),
+}
+_TRANSIENT = {
+    *("slowdown", "slowdownread", "slowdownwrite", "serviceunavailable", "internalfailure", "internalerror"),
+    *("requesttimeout", "throttling", "throttlingexception", "toomanyrequests", "networkconnection"),
+    *("incompletebody", "baddigest", "operationaborted", "conditionalrequestconflict"),
+}
+_ARROW = re.compile(r"AWS Error (?P<code>[A-Z0-9_]+)(?: \(HTTP status (?P<status>\d+)\))?")
+_UNKNOWN_CODE = re.compile(r"ExceptionName: (\w+)")
+
+
+def of_file(path: str, error: OSError, needed: int = 0) -> StorageError:
+    """An error of the local file system; ``needed``: bytes that were to be written, where known."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFound(f"{path}: not found")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in _FULL:
+        return Unavailable(f"{path}: {reason}: {_room(path, needed)}; make room, then {AGAIN}")
+    if error.errno in _PASSING:
+        return Unavailable(f"{path}: {reason}; {AGAIN}")
+    if isinstance(error, PermissionError):
+        return StorageError(f"{path}: permission denied for user {os.geteuid()}")
+    return StorageError(f"{path}: {reason}")
+
+
+def _room(path: str, needed: int) -> str:
+    folder = os.path.dirname(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return f"{needed:,} bytes to write, {shutil.disk_usage(folder).free:,} free in {folder}"
+
+
+def of_arrow(uri: str, store: str, error: OSError) -> StorageError:
+    """An error of pyarrow's S3 client, which tells its kind in the message alone."""
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"{uri}: not found at {store}")
+    text = str(error)
+    found = _ARROW.search(text)
+    if found is None:
+        return StorageError(f"{uri}: {text}")
+    unknown = _UNKNOWN_CODE.search(text)
+    code = unknown[1] if unknown else found["code"]
+    return of_s3(uri, store, code, int(found["status"] or 0), text)
+
+
+def of_s3(uri: str, store: str, code: str, status: int, detail: str) -> StorageError:
+    """An S3 server's answer, or (status 0) why there was none.
+
+    Credentials that are no longer taken are a trouble of the whole run: a record that could not be read for
+    it is not a forbidden one.
+    """
+    plain, where = code.replace("_", "").lower(), f"{uri} at {store}"
+    said = " ".join(part for part in (str(status or ""), code if not code.isdecimal() else "") if part)
+    if plain in _LOST_CREDENTIALS:
+        return Unavailable(f"{where}: the credentials were refused ({said}); renew them, then {AGAIN}")
+    if "quota" in plain or "storagefull" in plain:
+        return Unavailable(f"{where}: the store is full ({said}); make room, then {AGAIN}")
+    if plain in _TRANSIENT or status in (408, 429) or status >= 500:
+        return Unavailable(f"{where}: the store did not serve it ({said}: {detail}); {AGAIN}")
+    if plain == "nosuchbucket":
+        return NotFound(f"{where}: there is no such bucket; create it, or correct the name")
+    if status == 404 or plain in ("nosuchkey", "resourcenotfound"):
+        return NotFound(f"{uri}: not found at {store}")
+    if status == 403 or plain == "accessdenied":
+        return StorageError(
+            f"{where}: permission denied ({said}): the credentials in the environment, or the bucket's "
+            "policy, do not allow it (some stores also answer so for what is not there)"
+        )
+    if status in (301, 307, 400) and plain in ("permanentredirect", "301", "authorizationheadermalformed"):
+        return StorageError(f"{where}: the bucket is in another region: set AWS_REGION or add ?region=...")
+    return StorageError(f"{where}: {detail}")
