@@ -1,10 +1,11 @@
-"""Loaders: each data set's own layout, and files that mean harm."""
+"""Sources: splits, opening, finding; what holds for every kind of data set, on disk and in object storage."""
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -15,7 +16,7 @@ from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_ptbxl, write_re
 
 from supreme import config, records, storage
 from supreme.config import ConfigError
-from supreme.ecg import MIMIC_LEADS, BadRecord, order_leads
+from supreme.ecg import BadRecord, order_leads
 from supreme.records import Entry, discover, open_source, patient_tenth, split_of
 from supreme.records.simulated import write_mimic_folder
 
@@ -46,49 +47,7 @@ def test_a_data_sets_own_split_wins():
     assert {split_of(Entry("d/1", "d", f"d/{number}", split="test")) for number in range(50)} == {"test"}
 
 
-# --- PTB-XL
-
-
-def test_ptbxl_folds_patients_and_codes(tmp_path):
-    rows = [{"patient_id": f"{number}.0", "strat_fold": str(1 + number % 10)} for number in range(60)]
-    rows[0] |= {"age": "300.0", "sex": "0", "report": "af. Edit: AFIB 100", "scp_codes": "{'AFIB': 100.0}"}
-    write_ptbxl(tmp_path, rows, seconds=0.1)
-    entries = _open("ptbxl", tmp_path).index()
-    folds = {entry.record_id: int(row["strat_fold"]) for entry, row in zip(entries, rows, strict=True)}
-    for entry in entries:
-        assert (entry.split == "test") == (folds[entry.record_id] >= 9)
-        held_out = patient_tenth(entry.patient_id) == 8
-        assert (entry.split == "validation") == (held_out and folds[entry.record_id] <= 8)
-    assert {entry.split for entry in entries} == {"train", "validation", "test"}
-    first = entries[0]
-    assert (first.record_id, first.patient_id) == ("ptbxl/00001", "ptbxl/0")
-    assert (first.age, first.sex, first.codes, first.report) == (90.0, "M", ("AFIB",), "af. Edit: AFIB 100")
-    assert entries[1].codes == ("NORM", "SR")
-
-
-def test_ptbxl_codes_stand_in_no_other_field(tmp_path):
-    write_ptbxl(tmp_path, [{"scp_codes": "{'PLANTED': 80.0}"}], seconds=0.1)
-    source = _open("ptbxl", tmp_path)
-    (entry,) = source.index()
-    fields = source.read(entry).entry.__dict__
-    assert [name for name, value in fields.items() if "PLANTED" in str(value)] == ["codes"]
-
-
-def test_ptbxl_reads_100_hz_where_500_hz_is_absent(tmp_path):
-    write_ptbxl(tmp_path, [{}], seconds=0.1)
-    shutil.rmtree(tmp_path / "records500")
-    write_record(tmp_path / "records100" / "00000", "00001_lr", ecg_mv(2, rate_hz=100), rate_hz=100)
-    source = _open("ptbxl", tmp_path)
-    assert source.read(source.index()[0]).rate_hz == 100
-
-
-def test_ptbxl_names_the_broken_row_of_its_table(tmp_path):
-    write_ptbxl(tmp_path, [{}, {"strat_fold": "11"}], seconds=0.1)
-    with pytest.raises(ConfigError, match=r"ecg_id 2.*strat_fold 11"):
-        _open("ptbxl", tmp_path).index()
-
-
-# --- CSN, CinC 2021, MIMIC-IV-ECG
+# --- CSN
 
 
 def test_csn_codes_age_and_sex_come_with_the_record(tmp_path):
@@ -107,32 +66,6 @@ def test_a_record_without_codes_is_not_taken_for_a_healthy_one(tmp_path):
     source = _open("csn", tmp_path)
     with pytest.raises(BadRecord, match="unlabelled"):
         source.read(source.index()[0])
-
-
-def test_records_of_one_name_in_two_folders_keep_apart(tmp_path):
-    for group in ("g1", "g2"):
-        write_record(tmp_path / group, "x", ecg_mv(0.1))
-    ids = [entry.record_id for entry in _open("cinc2021", tmp_path, name="georgia").index()]
-    assert ids == ["georgia/g1/x", "georgia/g2/x"]
-
-
-def test_mimic_folder_gives_back_what_was_simulated(tmp_path):
-    write_mimic_folder(str(tmp_path), 3, seed=4)
-    drawn = open_source(config.Source(kind="simulated", records=3), seed=4, rate_hz=500)
-    source = _open("mimic_iv_ecg", tmp_path)
-    for entry, original in zip(source.index(), drawn.index(), strict=True):
-        record, truth = source.read(entry), drawn.read(original)
-        assert record.leads == MIMIC_LEADS
-        ordered, _ = order_leads(record.signal_mv, record.leads)
-        np.testing.assert_allclose(ordered, truth.signal_mv, atol=0.5 / 200 + 1e-4)
-        assert record.entry.report.split("\n") == [line for line in truth.entry.report.split("\n") if line]
-
-
-def test_mimic_without_its_statements_says_what_is_missing(tmp_path):
-    write_mimic_folder(str(tmp_path), 1, seed=4)
-    (tmp_path / "machine_measurements.csv").unlink()
-    with pytest.raises(ConfigError, match=r"machine_measurements\.csv"):
-        _open("mimic_iv_ecg", tmp_path)
 
 
 # --- opening and finding
@@ -156,31 +89,77 @@ def test_wrong_folders_are_named(tmp_path, kind):
         open_source(config.Source(kind=kind), seed=0, rate_hz=100)
 
 
-def _write_all(folder: Path) -> None:
-    write_ptbxl(folder / "physionet" / "ptb-xl" / "1.0.3", [{}], seconds=0.1)
-    write_csn(folder / "csn-here", 1, seconds=0.1)
-    write_cpsc2018(folder / "cpsc", ["A0001"])
-    for member in ("georgia", "ptb", "unknown_member"):
-        write_record(folder / "cinc" / "training" / member / "g1", "x", ecg_mv(0.1))
+def _write_all(folder: Path, records: int = 1) -> None:
+    """Every layout that can be found, each with so many records."""
+    names = [f"A{number:04d}" for number in range(1, 1 + records)]
+    write_ptbxl(folder / "physionet" / "ptb-xl" / "1.0.3", [{}] * records, seconds=0.1)
+    write_csn(folder / "csn-here", records, seconds=0.1)
+    write_cpsc2018(folder / "cpsc", names)
+    for name in names:
+        write_record(folder / "CODE-15", name, ecg_mv(0.1))
+        for member in ("georgia", "ptb", "unknown_member"):
+            place = folder / "cinc" / "training" / member / "g1"
+            write_record(place, name, ecg_mv(0.1), comments=["Dx: 426783006"])
     (folder / "cinc" / "training" / "ningbo").mkdir()
-    write_mimic_folder(str(folder / "mimic"), 1, seed=0)
+    write_mimic_folder(str(folder / "mimic"), records, seed=0)
+
+
+FOUND = [
+    ("code15", "code15"),
+    ("cpsc2018", "cpsc2018"),
+    ("csn", "csn"),
+    ("cinc2021", "georgia"),
+    ("mimic_iv_ecg", "mimic_iv_ecg"),
+    ("cinc2021", "ptb"),
+    ("ptbxl", "ptbxl"),
+]
+
+
+def _write_own(folder: Path, records: int = 1) -> config.Source:
+    names = [f"r{number}" for number in range(records)]
+    for name in names:
+        write_record(folder, name, ecg_mv(0.1))
+    (folder / "own.csv").write_text("\n".join(["id", *names]))
+    return config.Source(kind="wfdb_folder", uri=str(folder))
 
 
 def test_discovery_finds_every_layout_and_only_those(tmp_path):
     _write_all(tmp_path)
     found = discover(str(tmp_path))
-    assert [(source.kind, source.dataset) for source in found] == [
-        ("cpsc2018", "cpsc2018"),
-        ("csn", "csn"),
-        ("cinc2021", "georgia"),
-        ("mimic_iv_ecg", "mimic_iv_ecg"),
-        ("cinc2021", "ptb"),
-        ("ptbxl", "ptbxl"),
-    ]
+    assert [(source.kind, source.dataset) for source in found] == FOUND
+    assert {kind for kind, _ in FOUND} == set(get_args(config.SourceKind)) - {"simulated", "wfdb_folder"}
     assert all(len(open_source(source, 0, 100).index()) == 1 for source in found)
     assert [source.dataset for source in discover(str(tmp_path / "cinc" / "training" / "georgia"))] == [
         "georgia"
     ]
+
+
+def test_an_index_asks_the_storage_no_more_for_more_records(tmp_path, monkeypatch):
+    asked: list[str] = []
+
+    def watch(name: str) -> None:
+        door = getattr(storage, name)
+        monkeypatch.setattr(storage, name, lambda *args, **how: asked.append(name) or door(*args, **how))
+
+    for name in ("read_bytes", "list_files", "list_folders", "exists", "is_folder"):
+        watch(name)
+    counts = []
+    for number in (1, 3):
+        folder = tmp_path / str(number)
+        _write_all(folder, number)
+        own = _write_own(tmp_path / f"own-{number}", number)
+        opened = [open_source(source, 0, 100) for source in [*discover(str(folder)), own]]
+        asked.clear()
+        assert {len(source.index()) for source in opened} == {number}
+        counts.append(Counter(asked))
+    assert counts[0] == counts[1]
+    assert 0 < counts[0]["list_files"] <= len(FOUND)
+
+
+def test_options_are_refused_where_they_are_not_read():
+    for field, value in (("rate_hz", 100), ("report_filter", "merl"), ("table", "t.csv")):
+        with pytest.raises(ConfigError, match=f"{field} is read by kind '[a-z_0-9]+' only, not by 'csn'"):
+            config.parse({"sources": [{"kind": "csn", "uri": "x", field: value}]})
 
 
 def test_discovery_says_what_it_looked_for(tmp_path):
@@ -229,15 +208,22 @@ def bucket(monkeypatch):
     server.stop()
 
 
-def test_a_data_set_in_object_storage_reads_like_a_local_one(tmp_path, bucket):
-    write_csn(tmp_path, 2, seconds=0.5)
+def test_data_sets_in_object_storage_read_like_local_ones(tmp_path, bucket):
+    _write_all(tmp_path / "all")
+    own = _write_own(tmp_path / "own")
     for name in storage.list_files(str(tmp_path)):
         storage.write_bytes(storage.join(bucket, name), (tmp_path / name).read_bytes())
-    (found,) = discover(bucket)
-    remote, local = open_source(found, 0, 100), _open("csn", tmp_path)
-    for there, here in zip(remote.index(), local.index(), strict=True):
-        assert there.record_id == here.record_id
-        np.testing.assert_array_equal(remote.read(there).signal_mv, local.read(here).signal_mv)
+    here = [*discover(str(tmp_path / "all")), own]
+    there = discover(storage.join(bucket, "all"))
+    there.append(own.model_copy(update={"uri": storage.join(bucket, "own")}))
+    assert [source.dataset for source in here] == [source.dataset for source in there]
+    for local, remote in zip(here, there, strict=True):
+        near, far = open_source(local, 0, 100), open_source(remote, 0, 100)
+        (one,), (other,) = near.index(), far.index()
+        assert replace(one, source_uri="") == replace(other, source_uri="")
+        first, second = near.read(one), far.read(other)
+        assert replace(first.entry, source_uri="") == replace(second.entry, source_uri="")
+        np.testing.assert_array_equal(first.signal_mv, second.signal_mv)
 
 
 # --- real records
@@ -245,17 +231,19 @@ def test_a_data_set_in_object_storage_reads_like_a_local_one(tmp_path, bucket):
 
 @pytest.mark.real
 def test_real_data_sets_are_found_and_every_record_reads(realdata):
-    expected = {"ptbxl": 485, "csn": 46, "cpsc2018": 11, "cpsc_2018": 15, "cpsc_2018_extra": 29}
+    expected = {"ptbxl": 485, "csn": 46, "cpsc2018": 11, "cpsc_2018": 15, "cpsc_2018_extra": 29, "code15": 46}
     found = discover(str(realdata))
     assert {source.dataset: len(open_source(source, 0, 100).index()) for source in found} == expected
     for source in found:
-        opened = open_source(source, 0, 100)
+        opened, sizes_mv = open_source(source, 0, 100), []
         for entry in opened.index()[:: 1 if source.kind != "ptbxl" else 20]:
             record = opened.read(entry)
             ordered, derived = order_leads(record.signal_mv, record.leads)
-            assert record.rate_hz == 500
+            assert record.rate_hz == (400 if source.kind == "code15" else 500)
             assert not derived
-            assert record.entry.codes
+            assert record.entry.codes or source.kind == "code15"
             # Millivolts: III = II - I holds only where all leads share one scale, and a QRS has this size.
             assert np.median(np.abs(ordered[2] - (ordered[1] - ordered[0]))) < 0.01, entry.record_id
-            assert 0.2 < np.ptp(ordered[1]) < 30, entry.record_id
+            sizes_mv.append(np.ptp(ordered[1]))
+        assert min(sizes_mv) > 0.2
+        assert 0.8 < np.median(sizes_mv) < 3, source.dataset

@@ -1,0 +1,164 @@
+"""Anyone's own folder: a table and WFDB records find each other, or the error says what to do."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from wfdb_writer import ecg_mv, write_record
+
+from supreme import config, records
+from supreme.config import ConfigError
+from supreme.ecg import BadRecord
+from supreme.records import open_source, split_of
+from supreme.records.wfdb_folder import COLUMNS
+
+pytestmark = pytest.mark.unit
+
+
+def _open(folder: Path, **fields: object) -> records.Source:
+    return open_source(config.Source(kind="wfdb_folder", name="mine", uri=str(folder), **fields), 0, 100)
+
+
+def _touch(folder: Path, *stems: str) -> None:
+    """Headers without content: enough to be listed."""
+    for stem in stems:
+        path = folder / f"{stem}.hea"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def _table(folder: Path, *rows: dict[str, str], name: str = "table.csv") -> None:
+    with open(folder / name, "w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(dict.fromkeys(key for row in rows for key in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_every_column_reaches_the_record(tmp_path):
+    signal_mv = ecg_mv(0.2)
+    write_record(tmp_path / "2024" / "ward", "r1", signal_mv, gain=1000)
+    row = {"id": "r1", "patient_id": "p7", "report": "Sinus rhythm\nNormal", "labels": "AF; 426783006 ;"}
+    row |= {"age": "61", "sex": "female", "split": "test", "ward": "ignored"}
+    _table(tmp_path, row)
+    source = _open(tmp_path)
+    (entry,) = source.index()
+    record = source.read(entry)
+    assert (
+        record.entry
+        == entry
+        == records.Entry(
+            record_id="mine/r1",
+            dataset="mine",
+            patient_id="mine/p7",
+            split="test",
+            report="Sinus rhythm\nNormal",
+            codes=("AF", "426783006"),
+            age=61.0,
+            sex="F",
+            source_uri=f"{tmp_path}/2024/ward/r1",
+        )
+    )
+    np.testing.assert_allclose(record.signal_mv, signal_mv, atol=6e-4)
+
+
+def test_only_the_id_is_needed(tmp_path):
+    _touch(tmp_path, "b", "a")
+    _table(tmp_path, {"id": "b"}, {"id": "a"})
+    a, b = _open(tmp_path).index()
+    assert (a.record_id, a.patient_id, a.split, a.report, a.codes) == ("mine/a", "mine/a", None, "", ())
+    assert (a.age, a.sex, b.record_id) == (None, "", "mine/b")
+
+
+def test_a_parquet_table_gives_the_same_entries(tmp_path):
+    rows = [
+        {"id": "1", "patient_id": "7", "report": "x", "labels": "a;b", "age": "50", "split": ""},
+        {"id": "2", "patient_id": "", "report": "", "labels": "", "age": "", "split": "train"},
+    ]
+    _touch(tmp_path, "1", "2")
+    _table(tmp_path, *rows)
+    columns = {"id": [1, 2], "patient_id": [7, None], "report": ["x", ""], "labels": [["a", "b"], []]}
+    pq.write_table(pa.table(columns | {"age": [50.0, None], "split": ["", "train"]}), tmp_path / "t.parquet")
+    assert _open(tmp_path, table="t.parquet").index() == _open(tmp_path, table="table.csv").index()
+
+
+def test_an_id_is_a_name_or_a_path_and_a_name_of_two_files_is_neither(tmp_path):
+    _touch(tmp_path, "x", "a/y", "a/z", "b/z", "b/x")
+    _table(tmp_path, *({"id": name} for name in ("x", "y", "z", "b/z", "../x", "/etc/passwd")))
+    found = {entry.record_id: entry.source_uri for entry in _open(tmp_path).index()}
+    assert found == {
+        "mine/x": f"{tmp_path}/x",
+        "mine/y": f"{tmp_path}/a/y",
+        "mine/z": "",
+        "mine/b/z": f"{tmp_path}/b/z",
+        "mine/../x": "",
+        "mine//etc/passwd": "",
+    }
+
+
+def test_a_row_without_a_file_is_refused_and_files_without_a_row_are_counted(tmp_path, caplog):
+    _touch(tmp_path, "a", "b", "sub/c")
+    _table(tmp_path, {"id": "a"}, {"id": "missing"})
+    source = _open(tmp_path)
+    with caplog.at_level("WARNING", "supreme"):
+        _, missing = source.index()
+    assert "2 records have no row in" in caplog.text
+    with pytest.raises(BadRecord, match="missing_file"):
+        source.read(missing)
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_patients_do_not_cross_splits(tmp_path, patients):
+    _table(tmp_path, *({"id": str(n), "patient_id": name} for n, name in enumerate(patients)))
+    splits = {(entry.patient_id, split_of(entry)) for entry in _open(tmp_path).index()}
+    assert len(splits) == len(set(patients))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"ecg_id": "a"}], "no column 'id'; nearest: 'ecg_id'"),
+        ([{"id": "a", "patient": "p"}], "column 'patient' is not read: rename it to 'patient_id'"),
+        ([{"id": "a", "label": "p"}], "'label' is not read: rename it to 'labels'"),
+        ([{"id": "a"}, {"id": "b"}, {"id": "a"}], "id a in more than one row"),
+        ([{"id": "a", "age": "1"}, {"id": "", "age": "1"}], "row 2 has no id"),
+        ([{"id": "a", "split": "dev"}], "id a: split 'dev' is none of train, validation, test"),
+        ([{"id": "c"}, {"id": "sub/c"}], "record sub/c has two rows"),
+    ],
+)
+def test_what_is_wrong_with_the_table_is_named(tmp_path, rows, message):
+    _touch(tmp_path, "a", "b", "sub/c")
+    _table(tmp_path, *rows)
+    with pytest.raises(ConfigError, match=rf"table\.csv.*{message}"):
+        _open(tmp_path).index()
+
+
+def test_the_table_is_the_only_one_or_the_one_that_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"no \.csv or \.parquet file in .*table=FILE"):
+        _open(tmp_path).index()
+    _table(tmp_path, {"id": "a"}, name="one.csv")
+    (tmp_path / "sub").mkdir()
+    _table(tmp_path / "sub", {"id": "c"}, name="below.csv")
+    assert len(_open(tmp_path).index()) == 1
+    _table(tmp_path, {"id": "b"}, name="two.csv")
+    with pytest.raises(ConfigError, match=r"several tables \(one\.csv, two\.csv\)"):
+        _open(tmp_path).index()
+    assert [entry.record_id for entry in _open(tmp_path, table="two.csv").index()] == ["mine/b"]
+    elsewhere = _open(tmp_path / "sub", table=f"{tmp_path}/one.csv")
+    assert [entry.record_id for entry in elsewhere.index()] == ["mine/a"]
+    with pytest.raises(ConfigError, match=r"no file .*three\.csv"):
+        _open(tmp_path, table="three.csv").index()
+
+
+def test_the_columns_are_documented():
+    documentation = records.wfdb_folder.__doc__ or ""
+    assert [line.split()[0] for line in documentation.splitlines() if line.startswith("    ")] == list(
+        COLUMNS
+    )
