@@ -26,8 +26,9 @@ ALONE = {
     "mlflow": ("tracking.py", "registry.py"),
     "ray": (
         *("shards/build.py", "training/driver.py", "training/sweep.py", "training/loop.py"),
-        *("evaluation/predict.py", "job.py"),
+        *("reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
     ),
+    "aiohttp": ("reports/llm/endpoint.py",),
     "transformers": ("text.py",),
     "matplotlib": ("reporting",),
 }

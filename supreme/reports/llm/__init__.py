@@ -1,0 +1,1 @@
+"""Statements to entities by a language model: prompt, calls, checked replies and their cache."""
