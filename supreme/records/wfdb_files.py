@@ -22,37 +22,39 @@ def read_record(entry: Entry) -> tuple[Record, dict[str, str]]:
             :func:`wfdb_signal.signal_mv`.
         storage.Unavailable: the storage does not answer.
     """
-    stem, query_mark, query = entry.source_uri.partition("?")
-    folder, query = stem.rpartition("/")[0], query_mark + query
-    header = wfdb_header.parse(file_bytes(f"{stem}.hea{query}", wfdb_header.MAX_BYTES))
+    # The options of an object's URI come last: s3://bucket/folder/record?region=...
+    is_object = entry.source_uri.startswith("s3://")
+    stem, mark, options = entry.source_uri.partition("?") if is_object else (entry.source_uri, "", "")
+    folder = stem.rpartition("/")[0]
+    header = wfdb_header.parse(file_bytes(f"{stem}.hea{mark}{options}", wfdb_header.MAX_BYTES))
     contents: dict[str, bytes] = {}
     for file in header.files:
         allowed = _MAX_SIGNAL_BYTES - sum(map(len, contents.values()))
-        contents[file] = file_bytes(f"{folder}/{file}{query}", allowed)
+        contents[file] = file_bytes(f"{folder}/{file}{mark}{options}", allowed)
     signal_mv, rate_hz = wfdb_signal.signal_mv(header, contents)
     leads = tuple(signal.name for signal in header.signals)
     return Record(entry, signal_mv, leads, rate_hz), header.comments
 
 
 def file_bytes(uri: str, max_bytes: int) -> bytes:
-    """All of a file that belongs to a record.
+    """A file that belongs to a record.
 
     Raises:
         BadRecord: `missing_file`, `empty_file`, `too_large` or `unreadable`.
         storage.Unavailable: the storage does not answer.
     """
     try:
-        content = storage.read_bytes(uri)
+        content = storage.read_bytes(uri, max_bytes)
     except storage.Unavailable:
         raise
     except storage.NotFound as error:
         raise BadRecord("missing_file", str(error)) from error
+    except storage.TooLarge as error:
+        raise BadRecord("too_large", f"{error} for one ECG") from error
     except storage.StorageError as error:
         raise BadRecord("unreadable", str(error)) from error
     if not content:
         raise BadRecord("empty_file", uri)
-    if len(content) > max_bytes:
-        raise BadRecord("too_large", f"{uri}: {len(content):,} bytes are too many for one ECG")
     return content
 
 

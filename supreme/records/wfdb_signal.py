@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 
@@ -52,8 +53,10 @@ def signal_mv(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray
         samples = header.samples or _samples_in(files[0], contents)
         parts = [_samples(group, contents[group[0].file], samples) for group in files]
         steps = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        _verify(signals, steps)
-        physical = _to_millivolts([signal.scale for signal in signals], steps)
+        sums = np.add.reduce(steps, axis=1, dtype=np.int16)
+        _verify("first_value", signals, [signal.first_value for signal in signals], steps[:, 0].tolist())
+        _verify("checksum", signals, [signal.checksum for signal in signals], sums.tolist())
+        physical = _to_millivolts(tuple(signal.scale for signal in signals), steps)
     else:
         units = np.array([signal.scale.millivolts for signal in signals])
         physical = (_with_wfdb(header, contents) * units[:, None]).astype(np.float32)
@@ -80,36 +83,36 @@ def _samples(signals: Sequence[Signal], content: bytes, samples: int) -> np.ndar
     return np.ascontiguousarray(frames.reshape(samples, n_signals).T)
 
 
-def _verify(signals: Sequence[Signal], steps: np.ndarray) -> None:
-    """Hold first values and checksums (sums modulo 65,536) against the header.
+def _verify(reason: str, signals: Sequence[Signal], announced: list[int | None], found: list[int]) -> None:
+    """Hold numbers that a header announces against those of the samples, signal by signal.
 
     Zeros throughout are what converters write that do not compute them.
     """
-    firsts = [signal.first_value for signal in signals]
-    if any(firsts):
-        for signal, first, found in zip(signals, firsts, steps[:, 0].tolist(), strict=True):
-            if first is not None and first != found:
-                raise BadRecord("first_value", f"{signal.name!r} begins with {found}, announced is {first}")
-    sums = [signal.checksum for signal in signals]
-    if any(sums):
-        totals = np.add.reduce(steps, axis=1, dtype=np.int16).tolist()
-        for signal, announced, found in zip(signals, sums, totals, strict=True):
-            if announced is not None and (announced - found) % 65_536:
-                raise BadRecord("checksum", f"{signal.name!r} sums up to {found}, announced is {announced}")
+    if announced == found or not any(announced):
+        return
+    for signal, expected, number in zip(signals, announced, found, strict=True):
+        if expected not in (None, number):
+            raise BadRecord(reason, f"{number} in signal {signal.name!r}, announced is {expected}")
 
 
-def _to_millivolts(scales: Sequence[Scale], steps: np.ndarray) -> np.ndarray:
-    exact = all(map(_is_exact_in_float32, set(scales)))
-    gains, baselines, units = np.array(scales, np.float32 if exact else np.float64).T[:, :, None]
+def _to_millivolts(scales: tuple[Scale, ...], steps: np.ndarray) -> np.ndarray:
+    gains, baselines, units = _columns(scales)
     physical: np.ndarray = steps.astype(gains.dtype)
     if baselines.any():
         physical -= baselines
     physical /= gains
-    if not exact:
+    if (units != 1).any():
         physical *= units
     if steps.min() == _INVALID:
         physical[steps == _INVALID] = np.nan
     return physical.astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=256)
+def _columns(scales: tuple[Scale, ...]) -> np.ndarray:
+    """Gains, baselines and units ``(3, n_signals, 1)``, float32 where that is as good as float64."""
+    dtype = np.float32 if all(map(_is_exact_in_float32, scales)) else np.float64
+    return np.array(scales, dtype).T[:, :, None]
 
 
 def _is_exact_in_float32(scale: Scale) -> bool:
