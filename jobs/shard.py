@@ -14,6 +14,7 @@ TOTALS = ("records", "records_to_do", "shards", "shards_to_do", "bytes", "second
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    from supreme.reporting import data_card
     from supreme.shards import plan
 
     plans = [plan.survey(recipe, source, new=options.new) for source in all_sources(recipe)]
@@ -29,7 +30,12 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             records, rejected = counts["records"], counts["rejected"]
             made[one.dataset] = {"folder": one.job.folder, "records": records, "rejected": rejected}
             log.get("shard").info(f"{one.dataset}: {records:,} records, {rejected:,} refused")
-    return {"shards": made}
+    card, described = data_card.write(recipe, new=options.new)
+    for row in described.counts["leakage_across_datasets"]:
+        log.get("shard").warning(
+            f"{row['recordings']:,} recordings stand in both {' and '.join(row['datasets'])}: see {card}"
+        )
+    return {"shards": made, "data_card": card}
 
 
 def _carry_out(plan: Any) -> Any:

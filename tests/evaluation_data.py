@@ -75,7 +75,7 @@ def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list
         "patient_id": f"{dataset}/{name}",
         "split": split,
         "signal": codec.encode(signal_uv, "zstd"),
-        "signal_sha256": schema.signal_sha256(signal_uv),
+        "fingerprint": "00" * 16,
         "n_valid": signal_uv.shape[1],
         "rate_hz": RATE_HZ,
         "source_rate_hz": float(RATE_HZ),

@@ -1,4 +1,4 @@
-"""Figures of the report as inline SVG: ROC curves, calibration, the course of pre-training."""
+"""Figures as inline SVG: ROC curves, calibration, the course of pre-training, a data set's population."""
 
 from __future__ import annotations
 
@@ -113,6 +113,27 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
         grid = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
         for axes, (title, series) in zip(grid, shown, strict=False):
             _course(axes, title, series)
+        figure.tight_layout(w_pad=1.6)
+        return svg(figure)
+
+
+def population(ages: np.ndarray, durations_s: np.ndarray, words: np.ndarray) -> str:
+    """How old the patients are, how long the ECGs and their reports: a histogram each, where there is any."""
+    panels = [
+        ("age, years", ages, np.arange(0, 126, 5)),
+        ("valid signal, seconds", durations_s, np.linspace(0, max(durations_s.max(initial=0.0), 1.0), 26)),
+        ("words in a report", words, np.linspace(0, max(words.max(initial=0), 10), 26)),
+    ]
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(2.9 * len(panels), 2.1))
+        for axes, (title, values, edges) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            if len(values):
+                axes.hist(values, edges, color=SEEN, alpha=0.75)
+            else:
+                axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=MUTED)
+                axes.set(xticks=(), yticks=())
+            axes.set_title(title, fontsize=9, color=INK, loc="left")
+            axes.locator_params(axis="y", nbins=4)
         figure.tight_layout(w_pad=1.6)
         return svg(figure)
 

@@ -1,7 +1,7 @@
 """Leakage audit: patients, signals and reports that stand on both sides of a border they must not cross.
 
-Signals are compared exactly, by `signal_sha256`: the same recording at another rate, scale or filter is
-another signal here. Patient ids belong to a data set, so that patients are compared inside one only.
+Signals are compared by their fingerprints, which find the same recording at another rate, scale or rounding.
+Patient ids belong to a data set, so that patients are compared inside one only.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-COLUMNS = ("record_id", "patient_id", "split", "signal_sha256", "report")
+from supreme.shards.fingerprint import BITS, same_recording
+
+COLUMNS = ("record_id", "patient_id", "split", "fingerprint", "report")
 #: Groups that are named; all are counted.
 MOST_EXAMPLES = 5
 
@@ -25,19 +28,20 @@ def within(records: pa.Table) -> dict[str, Any]:
         records: :data:`COLUMNS` of every record.
 
     Returns:
-        ``patients_across_splits``; ``identical_signals``: records whose signal another one has as well, of
-        these those with it in another split or of another patient, examples (lists of record ids);
-        ``reports``: records with one, distinct ones, records that share theirs, and share it across splits.
+        ``patients_across_splits``; ``same_recording``: records whose signal another one has as well, of these
+        those with it in another split or of another patient, examples (lists of record ids); ``reports``:
+        records with one, distinct ones, records that share theirs, and share it across splits.
     """
+    records = _with_recordings(records)
     patients = _groups(records, "patient_id", "split")
-    signals = _groups(records, "signal_sha256", "split", "patient_id")
+    signals = _groups(records, "recording", "split", "patient_id")
     repeated = signals.filter(pc.greater(signals["records"], 1))
     written = records.filter(pc.not_equal(records["report"], ""))
     reports = _groups(written, "report", "split")
     shared = reports.filter(pc.greater(reports["records"], 1))
     return {
         "patients_across_splits": len(patients.filter(pc.greater(patients["split"], 1))),
-        "identical_signals": {
+        "same_recording": {
             "records": _sum(repeated),
             "records_across_splits": _sum(repeated.filter(pc.greater(repeated["split"], 1))),
             "records_of_several_patients": _sum(repeated.filter(pc.greater(repeated["patient_id"], 1))),
@@ -53,35 +57,48 @@ def within(records: pa.Table) -> dict[str, Any]:
 
 
 def across(datasets: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
-    """Signals that two data sets both hold, one row a pair that shares any.
+    """Recordings that two data sets both hold, one row a pair that shares any.
 
     Args:
-        datasets: name -> `record_id`, `split` and `signal_sha256` of every record.
+        datasets: name -> `record_id`, `split` and `fingerprint` of every record.
 
     Returns:
-        The two names, the number of signals in common, of these those that one has in its training and the
+        The two names, the number of recordings in common, of these those that one has in its training and the
         other in its test split, and examples (pairs of record ids).
     """
+    columns = ["record_id", "split", "fingerprint"]
+    together = _with_recordings(pa.concat_tables([table.select(columns) for table in datasets.values()]))
+    starts = np.cumsum([0, *(len(table) for table in datasets.values())])
+    parts = {
+        name: together.slice(start, len(table))
+        for (name, table), start in zip(datasets.items(), starts[:-1], strict=True)
+    }
     found = []
-    columns = ["record_id", "split", "signal_sha256"]
-    for (name, one), (other_name, other) in combinations(datasets.items(), 2):
-        both = one.select(columns).join(
-            other.select(columns), "signal_sha256", join_type="inner", right_suffix="_other"
-        )
+    for (name, one), (other_name, other) in combinations(parts.items(), 2):
+        both = one.join(other, "recording", join_type="inner", right_suffix="_other")
         if not len(both):
             continue
         splits = pc.binary_join_element_wise(both["split"], both["split_other"], "-")
         crossing = pc.is_in(splits, value_set=pa.array(["train-test", "test-train"]))
-        named = both.sort_by("record_id").slice(0, MOST_EXAMPLES)
+        named = both.sort_by([("record_id", "ascending"), ("record_id_other", "ascending")])
+        ids = (
+            named[column].slice(0, MOST_EXAMPLES).to_pylist() for column in ("record_id", "record_id_other")
+        )
         found.append(
             {
                 "datasets": [name, other_name],
-                "signals": pc.count_distinct(both["signal_sha256"]).as_py(),
-                "train_and_test": pc.count_distinct(both["signal_sha256"].filter(crossing)).as_py(),
-                "examples": [list(pair) for pair in zip(*_ids(named), strict=True)],
+                "recordings": pc.count_distinct(both["recording"]).as_py(),
+                "train_and_test": pc.count_distinct(both["recording"].filter(crossing)).as_py(),
+                "examples": [list(pair) for pair in zip(*ids, strict=True)],
             }
         )
     return found
+
+
+def _with_recordings(records: pa.Table) -> pa.Table:
+    """With a column `recording`: the same number where the fingerprints are of one recording."""
+    prints = np.frombuffer(bytes.fromhex("".join(records["fingerprint"].to_pylist())), np.uint8)
+    return records.append_column("recording", pa.array(same_recording(prints.reshape(-1, BITS // 8))))
 
 
 def _groups(records: pa.Table, key: str, *distinct: str) -> pa.Table:
@@ -98,15 +115,7 @@ def _sum(groups: pa.Table) -> int:
 
 
 def _examples(records: pa.Table, repeated: pa.Table) -> list[list[str]]:
-    chosen = repeated.sort_by([("records", "descending"), ("signal_sha256", "ascending")])
-    hashes = chosen["signal_sha256"].slice(0, MOST_EXAMPLES).to_pylist()
-    return [
-        sorted(
-            records.filter(pc.equal(records["signal_sha256"], one))["record_id"].to_pylist()[:MOST_EXAMPLES]
-        )
-        for one in hashes
-    ]
-
-
-def _ids(table: pa.Table) -> tuple[list[str], list[str]]:
-    return table["record_id"].to_pylist(), table["record_id_other"].to_pylist()
+    chosen = repeated.sort_by([("records", "descending"), ("recording", "ascending")])
+    groups = chosen["recording"].slice(0, MOST_EXAMPLES).to_pylist()
+    ids = [records.filter(pc.equal(records["recording"], group))["record_id"].to_pylist() for group in groups]
+    return [sorted(one)[:MOST_EXAMPLES] for one in ids]

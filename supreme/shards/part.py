@@ -28,7 +28,8 @@ from supreme.ecg import BadRecord, order_leads, to_microvolts
 from supreme.manifest import FileEntry
 from supreme.records import Entry, Record, Source
 from supreme.shards import codec
-from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA, signal_sha256
+from supreme.shards.fingerprint import fingerprint
+from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA
 
 #: From object storage so many records are fetched at a time: each takes two or three round trips.
 READ_AHEAD = 16
@@ -160,7 +161,7 @@ def _shard_row(record: Record, split: str, job: Job) -> dict[str, Any]:
         "patient_id": known.patient_id,
         "split": split,
         "signal": codec.encode(signal_uv, shards.compression),
-        "signal_sha256": signal_sha256(signal_uv),
+        "fingerprint": fingerprint(signal_uv, shards.rate_hz),
         "n_valid": n_valid,
         "rate_hz": shards.rate_hz,
         "source_rate_hz": record.rate_hz,

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from supreme import config, manifest, storage
@@ -23,7 +25,7 @@ from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.manifest import Manifest, Request
 from supreme.records import SPLITS, Entry, split_of
-from supreme.shards import part
+from supreme.shards import leakage, part
 from supreme.shards.part import Job, Part
 from supreme.shards.schema import SCHEMA, part_name
 
@@ -31,6 +33,7 @@ from supreme.shards.schema import SCHEMA, part_name
 _FRACTION = {"none": 1.0, "zstd": 0.4, "delta": 0.2}
 _SECONDS_PER_RECORD = 0.001
 _EXAMPLES = 5
+_NO_RECORDS = pa.schema([SCHEMA.field(name) for name in leakage.COLUMNS]).empty_table()
 _REQUESTS = 16
 _OURS = re.compile(r"(rejected/)?(train|validation|test)-\d{5,}\.parquet|.*\.partial")
 _T = TypeVar("_T")
@@ -210,18 +213,20 @@ def _counts(folder: str, parts: list[Part]) -> dict[str, Any]:
         by_split[made.split] += made.records
         refused.update(made.rejected)
     shards = [storage.join(folder, name) for made in parts for name in made.files if "/" not in name]
+    records = pa.concat_tables([_NO_RECORDS, *_each(_metadata, shards)])
     return {
         "records": sum(by_split.values()),
         **{f"records_{split}": by_split[split] for split in SPLITS},
-        "patients": len(set[str]().union(*_each(_patients, shards))),
+        "patients": pc.count_distinct(records["patient_id"]).as_py(),
         "rejected": sum(refused.values()),
         "rejected_by_reason": dict(sorted(refused.items())),
+        "leakage": leakage.within(records),
     }
 
 
-def _patients(shard: str) -> set[str]:
+def _metadata(shard: str) -> pa.Table:
     system, path = storage.filesystem(shard)
-    return set(pq.read_table(path, columns=["patient_id"], filesystem=system)["patient_id"].to_pylist())
+    return pq.read_table(path, columns=list(leakage.COLUMNS), filesystem=system)
 
 
 def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:

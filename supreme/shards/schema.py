@@ -6,9 +6,6 @@ ten times slower to read, and extension types are not plain data.
 
 from __future__ import annotations
 
-import hashlib
-
-import numpy as np
 import pyarrow as pa
 
 SCHEMA = pa.schema(
@@ -18,7 +15,7 @@ SCHEMA = pa.schema(
         pa.field("patient_id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("signal", pa.binary(), nullable=False),
-        pa.field("signal_sha256", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
         pa.field("n_valid", pa.int32(), nullable=False),
         pa.field("rate_hz", pa.int32(), nullable=False),
         pa.field("source_rate_hz", pa.float64(), nullable=False),
@@ -42,8 +39,3 @@ METADATA_COLUMNS = tuple(name for name in SCHEMA.names if name != "signal")
 def part_name(split: str, number: int) -> str:
     """`train-00000`: the stem of a shard, of its rejected rows and of its part file."""
     return f"{split}-{number:05d}"
-
-
-def signal_sha256(signal_uv: np.ndarray) -> str:
-    """The same for the same int16 microvolts, whatever codec they are held in: half of their sha256."""
-    return hashlib.sha256(np.ascontiguousarray(signal_uv, "<i2").data).hexdigest()[:32]

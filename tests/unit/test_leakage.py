@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from itertools import combinations
 
@@ -28,6 +29,7 @@ _ROWS = st.lists(
 def _table(rows: list[tuple[str, str, str, str]], dataset: str = "set") -> pa.Table:
     columns = list(zip(*rows, strict=True)) or [()] * 4
     ids = [f"{dataset}/{number:03d}" for number in range(len(rows))]
+    columns[2] = [hashlib.sha256(name.encode()).hexdigest()[:32] for name in columns[2]]
     arrays = [pa.array(values, pa.string()) for values in (ids, *columns)]
     return pa.table(dict(zip(leakage.COLUMNS, arrays, strict=True)))
 
@@ -50,7 +52,7 @@ def test_within_counts_like_a_plain_loop(rows: list[tuple[str, str, str, str]]) 
         splits[patient].add(split)
     written = [row for row in rows if row[3]]
     assert found["patients_across_splits"] == sum(len(seen) > 1 for seen in splits.values())
-    signals = found["identical_signals"]
+    signals = found["same_recording"]
     assert signals["records"] == _sharing(rows, 2)
     assert signals["records_across_splits"] == _sharing(rows, 2, differing=1)
     assert signals["records_of_several_patients"] == _sharing(rows, 2, differing=0)
@@ -64,7 +66,7 @@ def test_within_counts_like_a_plain_loop(rows: list[tuple[str, str, str, str]]) 
 
 def test_examples_name_the_records() -> None:
     rows = [("p1", "train", "aa", ""), ("p2", "test", "aa", ""), ("p3", "train", "bb", "")]
-    assert leakage.within(_table(rows))["identical_signals"]["examples"] == [["set/000", "set/001"]]
+    assert leakage.within(_table(rows))["same_recording"]["examples"] == [["set/000", "set/001"]]
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,7 +86,7 @@ def test_across_counts_like_a_plain_loop(
             assert (name, other_name) not in found
             continue
         row = found[name, other_name]
-        assert (row["signals"], row["train_and_test"]) == (len(common), len(crossing))
+        assert (row["recordings"], row["train_and_test"]) == (len(common), len(crossing))
         for here, there in row["examples"]:
             assert here.startswith(f"{name}/")
             assert there.startswith(f"{other_name}/")
