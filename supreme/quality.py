@@ -30,9 +30,14 @@ LIMB_LEAD_MV = 0.1
 MIRRORED = -0.5
 _SLOPE_S, _BASELINE_S = 0.08, 0.6
 
-_I, _II, _III, _AVR, _AVL, _AVF, _V6 = (
-    LEADS.index(lead) for lead in ("I", "II", "III", "aVR", "aVL", "aVF", "V6")
+_I, _II, _V6 = LEADS.index("I"), LEADS.index("II"), LEADS.index("V6")
+#: What is zero of I, II, III, aVR, aVL, aVF, and the flag when it is not (Einthoven 1913, Goldberger 1942):
+#: III - (II - I), aVR + (I + II) / 2, aVL - (I - II / 2), aVF - (II - I / 2).
+_LIMB = LEADS[:6]
+_IDENTITIES = np.array(
+    [[1, -1, 1, 0, 0, 0], [0.5, 0.5, 0, 1, 0, 0], [-1, 0.5, 0, 0, 1, 0], [0.5, -1, 0, 0, 0, 1]], np.float32
 )
+_CONTRADICTIONS = ("einthoven", "goldberger:aVR", "goldberger:aVL", "goldberger:aVF")
 
 
 def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
@@ -49,31 +54,42 @@ def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
     if duration_s < MIN_DURATION_S:
         raise BadRecord("too_short", f"{duration_s:.2f} s; at least {MIN_DURATION_S:g} s are needed")
     low, high = signal_mv.min(axis=1), signal_mv.max(axis=1)
+    range_mv = high - low
     # One NaN or infinity is enough to show in an extreme.
-    if not np.isfinite([low, high]).all():
+    if not np.isfinite(range_mv).all():
         finite = np.isfinite(signal_mv)
         bad = int(signal_mv.size - finite.sum())
         raise BadRecord("nan", f"{bad} samples without a value in {_names(~finite.all(axis=1))}")
-    flat = _still(signal_mv) | (high - low < FLAT_MV)
+    flat = _still(signal_mv) | (range_mv < FLAT_MV)
     if flat.sum() > MAX_BAD_LEADS:
-        _refuse_other_unit(signal_mv, high - low)
+        _refuse_other_unit(signal_mv, range_mv)
         raise BadRecord("flat_leads", f"{flat.sum()} flat leads: {_names(flat)}")
-    peak = np.maximum(high, -low)
-    beyond = peak > MAX_MILLIVOLTS
+    peak_mv = np.maximum(high, -low)
+    beyond = peak_mv > MAX_MILLIVOLTS
     if beyond.sum() > MAX_BAD_LEADS:
-        raise BadRecord("absurd_amplitude", f"{peak.max():.0f} mV: is the gain or unit of the source right?")
-    clipped = beyond | _saturated(signal_mv, rate_hz, low, high)
-    flags = _flags("flat", flat) + _flags("clipped", clipped)
-    flags += _flags("copied", _copied(signal_mv, low, high) & ~flat)
-    flags += _limb_leads(signal_mv, flat)
+        raise BadRecord(
+            "absurd_amplitude", f"{peak_mv.max():.0f} mV: is the gain or unit of the source right?"
+        )
+    saturated = _saturated(signal_mv, rate_hz, low, high)
+    copied = _copied(signal_mv, low, high)
+    flags = _flags("flat", flat) + _flags("clipped", beyond | saturated) + _flags("copied", copied & ~flat)
+    flags += _contradictions(signal_mv, flat)
     swapped = "einthoven" not in flags and not flat[[_I, _V6]].any() and _mirrored(signal_mv, rate_hz)
     return [*flags, "arm_leads_swapped"] if swapped else flags
 
 
 def _still(signal_mv: np.ndarray) -> np.ndarray:
-    same = signal_mv[:, 1:] == signal_mv[:, :-1]
-    # Row by row: three times as fast as counting along an axis.
-    return np.array([np.count_nonzero(lead) for lead in same]) / same.shape[1] > STILL_FRACTION
+    steps = signal_mv.shape[1] - 1
+    # What moves in a quarter of the time already more often than it may is not still.
+    if _moves(signal_mv[:, : signal_mv.shape[1] // 4]).min() > (1 - STILL_FRACTION) * steps + 1:
+        return np.zeros(len(signal_mv), bool)
+    return (steps - _moves(signal_mv)) / steps > STILL_FRACTION
+
+
+def _moves(signal_mv: np.ndarray) -> np.ndarray:
+    """How often each lead changes from one sample to the next."""
+    # int32 sums of bool are five times as fast as those of numpy's choice.
+    return (signal_mv[:, 1:] != signal_mv[:, :-1]).sum(axis=1, dtype=np.int32)
 
 
 def _refuse_other_unit(signal_mv: np.ndarray, range_mv: np.ndarray) -> None:
@@ -92,19 +108,22 @@ def _saturated(signal_mv: np.ndarray, rate_hz: float, low: np.ndarray, high: np.
     """Leads that stay at their largest or smallest value, far from zero, for a while."""
     held = max(3, round(SATURATION_S * rate_hz))
     found = np.zeros(len(signal_mv), bool)
-    # So long a run cannot hide between samples that lie so far apart.
-    some = signal_mv[:, ::held]
+    # So long a run has two neighbours among samples half as far apart.
+    some = np.ascontiguousarray(signal_mv[:, :: held // 2])
     for extreme in (low, high):
-        for lead in np.flatnonzero((some == extreme[:, None]).any(axis=1)):
-            at_limit = signal_mv[lead] == extreme[lead]
-            if np.count_nonzero(at_limit) >= held and _longest_run(at_limit) >= held:
+        at_limit = some == extreme[:, None]
+        for lead in np.flatnonzero((at_limit[:, 1:] & at_limit[:, :-1]).any(axis=1)):
+            whole = signal_mv[lead] == extreme[lead]
+            if np.count_nonzero(whole) >= held and _longest_run(whole) >= held:
                 found[lead] |= abs(extreme[lead] - np.median(signal_mv[lead])) >= SATURATION_MV
     return found
 
 
 def _longest_run(mask: np.ndarray) -> int:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
-    return int((edges[1::2] - edges[::2]).max(initial=0))
+    """The most neighbours that are all set, where some are."""
+    where = np.flatnonzero(mask)
+    ends = np.flatnonzero(np.diff(where, append=len(mask) + 1) > 1)
+    return int(np.diff(ends, prepend=-1).max())
 
 
 def _copied(signal_mv: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -117,31 +136,18 @@ def _copied(signal_mv: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndar
     return found
 
 
-def _limb_leads(signal_mv: np.ndarray, flat: np.ndarray) -> list[str]:
-    """Flags of the limb leads that contradict I and II (Einthoven 1913, Goldberger 1942)."""
+def _contradictions(signal_mv: np.ndarray, flat: np.ndarray) -> list[str]:
+    """Flags of the limb leads that are not what I and II make of them, but for a constant."""
     if flat[_I] or flat[_II]:
         return []
-    one, two = signal_mv[_I], signal_mv[_II]
-    half_one, half_two = one / 2, two / 2
-    expected = {
-        _III: ("einthoven", two - one),
-        _AVR: ("goldberger:aVR", -half_one - half_two),
-        _AVL: ("goldberger:aVL", one - half_two),
-        _AVF: ("goldberger:aVF", two - half_one),
-    }
+    rests_mv = _IDENTITIES @ signal_mv[: len(_LIMB)]
+    # Nothing is further from the median than the extremes are from each other.
+    suspect = (rests_mv.max(axis=1) - rests_mv.min(axis=1) > LIMB_LEAD_MV) & ~flat[2 : len(_LIMB)]
     return [
         flag
-        for lead, (flag, wanted) in expected.items()
-        if not flat[lead] and _differs(signal_mv[lead] - wanted)
+        for flag, rest_mv, ask in zip(_CONTRADICTIONS, rests_mv, suspect, strict=True)
+        if ask and np.percentile(np.abs(rest_mv - np.median(rest_mv)), 99) > LIMB_LEAD_MV
     ]
-
-
-def _differs(rest_mv: np.ndarray) -> bool:
-    """Whether a difference that should be a constant is not."""
-    # Nothing is further from the median than the extremes are from each other.
-    if rest_mv.max() - rest_mv.min() <= LIMB_LEAD_MV:
-        return False
-    return bool(np.percentile(np.abs(rest_mv - np.median(rest_mv)), 99) > LIMB_LEAD_MV)
 
 
 def _mirrored(signal_mv: np.ndarray, rate_hz: float) -> bool:
@@ -158,8 +164,8 @@ def _mirrored(signal_mv: np.ndarray, rate_hz: float) -> bool:
 
 
 def _flags(kind: str, which: np.ndarray) -> list[str]:
-    return [f"{kind}:{lead}" for lead, found in zip(LEADS, which, strict=True) if found]
+    return [f"{kind}:{LEADS[lead]}" for lead in np.flatnonzero(which)]
 
 
 def _names(which: np.ndarray) -> str:
-    return ", ".join(lead for lead, chosen in zip(LEADS, which, strict=True) if chosen)
+    return ", ".join(LEADS[lead] for lead in np.flatnonzero(which))

@@ -28,6 +28,8 @@ def first_seconds(signal_mv: np.ndarray, rate_hz: float, duration_s: float) -> n
 def crop_or_pad(signal_mv: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
     """The first ``samples`` of ``(n_leads, T)``, zero-padded at the end, and how many of them are signal."""
     n_valid = min(signal_mv.shape[-1], samples)
+    if n_valid == samples:
+        return signal_mv[..., :samples], n_valid
     fixed = np.zeros((*signal_mv.shape[:-1], samples), signal_mv.dtype)
     fixed[..., :n_valid] = signal_mv[..., :n_valid]
     return fixed, n_valid
