@@ -6,22 +6,36 @@ from typing import Any
 
 from supreme import manifest
 from supreme.config import Recipe
-from supreme.job import Options, main
+from supreme.job import Options, main, ray_session
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
-    from supreme.reports import label_table
+    from supreme.reporting import audit_page
+    from supreme.reports import spread, stage
 
     shards = [recipe.folder(f"shards/{source.dataset}") for source in recipe.sources]
     folder = recipe.folder("labels")
     if options.dry_run:
-        inputs = {uri: manifest.read(uri) for uri in shards}
-        known = {uri: made.counts["records"] for uri, made in inputs.items() if made}
-        missing = [uri for uri, made in inputs.items() if made is None]
-        return {"stage": "labels", "folder": folder, "records": known, "unfinished": missing}
-    made = label_table.build(recipe, shards, folder, new=options.new)
+        return {"stage": "labels", "folder": folder} | _plan(recipe, shards)
+    with ray_session():
+        made = stage.build(recipe, shards, folder, new=options.new, spread=spread.on_ray)
+        audit = audit_page.write(recipe, shards, spread.on_ray)
     counts = {key: value for key, value in made.counts.items() if key != "entities"}
-    return {"labels": folder, **counts}
+    return {"labels": folder, "audit": audit, **counts}
+
+
+def _plan(recipe: Recipe, shards: list[str]) -> dict[str, Any]:
+    from supreme.reports import stage
+    from supreme.reports.llm import estimate, extractor
+
+    inputs = {uri: manifest.read(uri) for uri in shards}
+    known = {uri: made.counts["records"] for uri, made in inputs.items() if made}
+    missing = [uri for uri, made in inputs.items() if made is None]
+    planned: dict[str, Any] = {"records": known, "unfinished": missing}
+    if recipe.labels.extractor == "llm" and not missing:
+        texts = [statement.text for statement in stage.collect(shards).values()]
+        planned["llm"] = estimate.plan(texts, recipe.llm, extractor.cache_folder(recipe))
+    return planned
 
 
 if __name__ == "__main__":

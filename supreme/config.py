@@ -84,6 +84,20 @@ class Labels(Section):
     """Entities rarer than this among the pre-training records do not become queries."""
     held_out: tuple[str, ...] = ()
     """Entity ids kept out of pre-training, to be asked as unseen queries."""
+    extractor: Literal["rules", "llm"] = "rules"
+    """`llm`: the language model of the section `llm`; the rules stand in where it gives no usable reply."""
+    corrections: str = ""
+    """CSV with the columns statement, entity, assertion (present, absent, uncertain, none): overrides both."""
+    propagate: bool = True
+    """What is present or uncertain makes its parents so."""
+    link_threshold: float = Field(default=0.85, ge=0.8, le=1)
+    """`llm`: least cosine at which a name is taken for a known one (what is said of sides, walls ... is equal)."""
+    umls: str = ""
+    """Your MRCONSO.RRF: CUIs in the vocabulary and, for `llm`, more synonyms to link names by."""
+    compare_with: str = ""
+    """An earlier label folder; the audit shows what has changed since."""
+    audit_samples: int = Field(default=40, ge=0)
+    """Reports that the audit shows with highlighted findings, drawn by the seed."""
 
 
 class LLM(Section):

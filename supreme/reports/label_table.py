@@ -1,4 +1,4 @@
-"""The label stage: shards' reports to the statement table, the vocabulary and the label table.
+"""The label table: what the report of each record says, from the statement table.
 
 For one report, present beats uncertain beats absent. What is present implies its parents; what is uncertain
 makes its parents uncertain, so that neither is trained on as a negative.
@@ -6,27 +6,23 @@ makes its parents uncertain, so that neither is trained on as a negative.
 
 from __future__ import annotations
 
-import difflib
 import io
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from supreme import log, manifest, storage
+from supreme import storage
 from supreme.config import ConfigError, Recipe
-from supreme.manifest import Manifest, Request
-from supreme.reports import statements
-from supreme.reports.extract import Extractor, Mention, RuleExtractor
+from supreme.reports import statement_table
+from supreme.reports.extract import Mention
+from supreme.reports.statement_table import Part
 from supreme.reports.vocabulary import Vocabulary, load_base
-from supreme.shards.read import Shards
 
-STATEMENTS, LABELS = "statements.parquet", "labels.parquet"
-VOCABULARY, UNMATCHED = "vocabulary.json", "unmatched.json"
-MAX_UNMATCHED = 1000
+LABELS, VOCABULARY, ENTITIES = "labels.parquet", "vocabulary.json", "entities.json"
 
 _IDS = pa.list_(pa.string())
 LABEL_SCHEMA = pa.schema(
@@ -36,26 +32,6 @@ LABEL_SCHEMA = pa.schema(
         ("present", _IDS),
         ("uncertain", _IDS),
         ("absent", _IDS),
-    ]
-)
-_MENTION = pa.struct(
-    [
-        ("entity", pa.string()),
-        ("assertion", pa.string()),
-        ("grade", pa.string()),
-        ("cue", pa.string()),
-        ("start", pa.int32()),
-        ("end", pa.int32()),
-    ]
-)
-STATEMENT_SCHEMA = pa.schema(
-    [
-        ("statement_id", pa.string()),
-        ("text", pa.string()),
-        ("reports", pa.int64()),
-        ("mentions", pa.list_(_MENTION)),
-        ("extractor", pa.string()),
-        ("extractor_version", pa.string()),
     ]
 )
 
@@ -68,134 +44,141 @@ class Labels(NamedTuple):
     absent: tuple[str, ...]
 
 
-class Statements:
-    """Unique statements, each extracted once, with the number of records that hold it."""
+class Bits(NamedTuple):
+    """What one statement says: entities as bits, so that a report's are an ``or`` over its statements."""
 
-    def __init__(self, extractor: Extractor) -> None:
-        self.extractor = extractor
-        self.texts: dict[str, str] = {}
-        self.mentions: dict[str, list[Mention]] = {}
-        self.count: Counter[str] = Counter()
-
-    def add(self, report: str, records: int) -> list[Mention]:
-        """The mentions of all statements of a report that ``records`` records share."""
-        found: list[Mention] = []
-        for statement in statements.split(report):
-            key = statements.fold(statement)
-            if key not in self.mentions:
-                self.texts[key] = statement
-                self.mentions[key] = self.extractor.extract(statement)
-            self.count[key] += records
-            found += self.mentions[key]
-        return found
-
-    def unmatched(self) -> list[tuple[str, int]]:
-        """Statements without an entity and their counts, most frequent first."""
-        empty = {self.texts[key]: self.count[key] for key, found in self.mentions.items() if not found}
-        return sorted(empty.items(), key=lambda item: (-item[1], item[0]))
-
-    def table(self) -> pa.Table:
-        keys = sorted(self.texts)
-        mentions = [
-            [{name: getattr(m, name) for name in _MENTION.names} for m in self.mentions[k]] for k in keys
-        ]
-        return pa.table(
-            {
-                "statement_id": [statements.digest(self.texts[key]) for key in keys],
-                "text": [self.texts[key] for key in keys],
-                "reports": [self.count[key] for key in keys],
-                "mentions": mentions,
-                "extractor": [self.extractor.id] * len(keys),
-                "extractor_version": [self.extractor.version] * len(keys),
-            },
-            schema=STATEMENT_SCHEMA,
-        )
+    present: int = 0
+    uncertain: int = 0
+    absent: int = 0
 
 
-def combine(mentions: Iterable[Mention], vocabulary: Vocabulary) -> Labels:
+class Counts(NamedTuple):
+    """Records by entity, split and assertion, and those with at least one present entity."""
+
+    labels: Counter[tuple[str, str, str]]
+    covered: int
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """Everything that turns a report into labels."""
+
+    ids: tuple[str, ...]
+    """Entities, sorted; number i has bit i."""
+    said: dict[str, Bits]
+    """Folded statement -> what it says, with parents; a statement without mentions is not in it."""
+
+    @classmethod
+    def of(
+        cls, mentions: Mapping[str, Iterable[Mention]], vocabulary: Vocabulary, *, propagate: bool = True
+    ) -> Labeller:
+        """From the mentions of each folded statement; ``propagate`` adds parents."""
+        ids = tuple(sorted(vocabulary.ids))
+        number = {entity_id: at for at, entity_id in enumerate(ids)}
+        up = {i: _bits(number[p] for p in ({i, *vocabulary.ancestors(i)} if propagate else {i})) for i in ids}
+        said = {}
+        for key, found in mentions.items():
+            bits = {"present": 0, "uncertain": 0, "absent": 0}
+            for mention in found:
+                own = 1 << number[mention.entity]
+                bits[mention.assertion] |= own if mention.assertion == "absent" else up[mention.entity]
+            if any(bits.values()):
+                said[key] = Bits(**bits)
+        return cls(ids, said)
+
+    def labels(self, keys: Iterable[str]) -> Bits:
+        """The labels of a report with these folded statements; no bit is in two of them."""
+        present = uncertain = absent = 0
+        for key in keys:
+            bits = self.said.get(key)
+            if bits:
+                present |= bits.present
+                uncertain |= bits.uncertain
+                absent |= bits.absent
+        uncertain &= ~present
+        return Bits(present, uncertain, absent & ~(present | uncertain))
+
+    def names(self, bits: int) -> tuple[str, ...]:
+        """The entities of a set of bits, sorted."""
+        found = []
+        while bits:
+            lowest = bits & -bits
+            found.append(self.ids[lowest.bit_length() - 1])
+            bits ^= lowest
+        return tuple(found)
+
+
+def combine(mentions: Iterable[Mention], vocabulary: Vocabulary, *, propagate: bool = True) -> Labels:
     """One report's labels: present with parents, then uncertain with parents, then absent."""
-    by_status: dict[str, set[str]] = {"present": set(), "uncertain": set(), "absent": set()}
-    for mention in mentions:
-        by_status[mention.assertion].add(mention.entity)
-    present = vocabulary.propagate(by_status["present"])
-    uncertain = vocabulary.propagate(by_status["uncertain"]) - present
-    absent = by_status["absent"] - present - uncertain
-    return Labels(tuple(sorted(present)), tuple(sorted(uncertain)), tuple(sorted(absent)))
+    labeller = Labeller.of({"": mentions}, vocabulary, propagate=propagate)
+    return Labels(*(labeller.names(bits) for bits in labeller.labels([""])))
 
 
-def build(
-    recipe: Recipe,
-    shard_folders: list[str],
-    folder: str,
-    *,
-    new: bool = False,
-    extractor: Extractor | None = None,
-) -> Manifest:
-    """Label every record of finished shard folders and publish the label stage.
+def label(part: Part, labeller: Labeller) -> tuple[pa.Table, Counts]:
+    """The rows of the label table for a part's records, in their order, and their counts."""
+    tables = []
+    counts = Counts(Counter(), 0)
+    for shard in statement_table.read_columns(part, ["record_id", "report", "split"]):
+        reports, indices = statement_table.unique_reports(shard)
+        found = [labeller.labels(statement_table.keys_of(report)) for report in reports]
+        columns = {
+            name: pa.array([labeller.names(bits[at]) for bits in found], _IDS).take(indices)
+            for at, name in enumerate(Labels._fields)
+        }
+        table = pa.table({"record_id": shard["record_id"], "split": shard["split"], **columns}, LABEL_SCHEMA)
+        tables.append(table)
+        counts = _count(table, counts)
+    return pa.concat_tables(tables), counts
+
+
+def _count(table: pa.Table, counts: Counts) -> Counts:
+    covered = counts.covered
+    splits = table["split"].combine_chunks()
+    for name in Labels._fields:
+        lists = table[name].combine_chunks()
+        own = splits.take(lists.value_parent_indices())
+        pairs = pa.table({"entity": lists.flatten(), "split": own}).group_by(["entity", "split"])
+        for row in pairs.aggregate([([], "count_all")]).to_pylist():
+            counts.labels[row["entity"], row["split"], name] += row["count_all"]
+        if name == "present":
+            covered += len(lists.value_parent_indices().unique())
+    return Counts(counts.labels, covered)
+
+
+def nested(
+    counts: Counter[tuple[str, str, str]], vocabulary: Vocabulary
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Entity -> split -> "present", "uncertain" or "absent" -> records; only what was mentioned."""
+    by_entity: dict[str, dict[str, dict[str, int]]] = {}
+    for (entity_id, split, status), records in sorted(counts.items()):
+        by_entity.setdefault(entity_id, {}).setdefault(split, {})[status] = records
+    return {entity_id: by_entity[entity_id] for entity_id in vocabulary.ids if entity_id in by_entity}
+
+
+def held_out(recipe: Recipe, vocabulary: Vocabulary | None = None) -> set[str]:
+    """The entities kept out of pre-training, with everything that implies one of them.
 
     Raises:
-        ConfigError: a shard folder is unfinished, a held-out entity is unknown, or the folder belongs to
-            another configuration.
+        ConfigError: one is unknown; the message has the nearest.
     """
-    base = load_base()
-    rules = extractor or RuleExtractor()
-    kept_out = held_out(recipe)
-    request = Request(
-        stage="labels",
-        config={
-            "labels": recipe.labels.model_dump(mode="json"),
-            "extractor": {"id": rules.id, "version": rules.version},
-        },
-        inputs={recipe.stage_of(uri): manifest.require(uri, "shard").digest() for uri in shard_folders},
-    )
-    finished = manifest.begin(folder, request, new=new)
-    if finished is not None:
-        return finished
-    records = pa.concat_tables(
-        [Shards.open(source).table(columns=["record_id", "report", "split"]) for source in shard_folders]
-    )
-    seen = Statements(rules)
-    labels, indices = _label_reports(records, seen, base)
-    table = _label_table(records, labels, indices)
-    counts = _count(table, base)
-    kept = [
-        entity.id
-        for entity in base
-        if _present_in_train(counts, entity.id) >= recipe.labels.min_count and entity.id not in kept_out
-    ]
-    if not kept:
-        raise ConfigError(
-            f"no entity is present in {recipe.labels.min_count} training reports: "
-            "lower labels.min_count or give more records"
-        )
-    unmatched = seen.unmatched()
-    _write_parquet(storage.join(folder, STATEMENTS), seen.table())
-    _write_parquet(storage.join(folder, LABELS), table)
-    storage.write_json(storage.join(folder, VOCABULARY), base.subset(kept).to_json())
-    storage.write_json(storage.join(folder, UNMATCHED), dict(unmatched[:MAX_UNMATCHED]))
-    covered = sum(bool(labels[index].present) for index in indices)
-    log.get("labels").info(
-        f"{len(records):,} records, {len(seen.texts):,} unique statements, {len(kept)} entities; "
-        f"{len(unmatched):,} statements gave nothing"
-    )
-    return manifest.publish(
-        folder,
-        request,
-        {
-            "records": len(records),
-            "statements": len(seen.texts),
-            "statements_without_entity": len(unmatched),
-            "coverage": covered / max(len(records), 1),
-            "vocabulary": len(kept),
-            "held_out": sorted(kept_out),
-            "entities": counts,
-        },
-    )
+    known = vocabulary or load_base()
+    for entity_id in recipe.labels.held_out:
+        if entity_id not in known:
+            raise ConfigError(
+                f"labels.held_out: no entity {entity_id!r}; nearest: {known.nearest(entity_id)!r}"
+            )
+    wanted = set(recipe.labels.held_out)
+    return wanted | {entity.id for entity in known if known.ancestors(entity.id) & wanted}
 
 
 def read_vocabulary(folder: str) -> Vocabulary:
-    """The vocabulary that a finished label stage wrote."""
+    """The vocabulary of queries that a finished label stage wrote: frequent enough, and not held out."""
     return Vocabulary.from_json(storage.read_json(storage.join(folder, VOCABULARY)))
+
+
+def read_entities(folder: str) -> Vocabulary:
+    """Every entity that a finished label stage could find."""
+    return Vocabulary.from_json(storage.read_json(storage.join(folder, ENTITIES)))
 
 
 def read_labels(folder: str) -> pa.Table:
@@ -203,62 +186,5 @@ def read_labels(folder: str) -> pa.Table:
     return pq.read_table(io.BytesIO(storage.read_bytes(storage.join(folder, LABELS))))
 
 
-def _label_reports(records: pa.Table, seen: Statements, base: Vocabulary) -> tuple[list[Labels], list[int]]:
-    encoded = records.column("report").combine_chunks().fill_null("").dictionary_encode()
-    indices = encoded.indices.to_pylist()
-    share = Counter(indices)
-    progress = log.Progress(log.get("labels"), "reports", len(encoded.dictionary))
-    labels = []
-    for number, report in enumerate(encoded.dictionary.to_pylist()):
-        labels.append(combine(seen.add(report, share[number]), base))
-        if number % 4096 == 4095:
-            progress.update(number + 1)
-    return labels, indices
-
-
-def _label_table(records: pa.Table, labels: list[Labels], indices: list[int]) -> pa.Table:
-    take = pa.array(indices, pa.int32())
-    columns = {
-        name: pa.array([list(getattr(label, name)) for label in labels], _IDS).take(take)
-        for name in Labels._fields
-    }
-    return pa.table(
-        {"record_id": records["record_id"], "split": records["split"], **columns}, schema=LABEL_SCHEMA
-    )
-
-
-def _count(table: pa.Table, base: Vocabulary) -> dict[str, dict[str, dict[str, int]]]:
-    """Entity -> split -> "present", "uncertain" or "absent" -> records; only what was mentioned."""
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for split in sorted(set(table["split"].to_pylist())):
-        rows = table.filter(pc.equal(table["split"], split))
-        for status in Labels._fields:
-            found = rows[status].combine_chunks().flatten().value_counts()
-            for item in found.to_pylist():
-                counts.setdefault(item["values"], {}).setdefault(split, {})[status] = item["counts"]
-    return {entity.id: counts[entity.id] for entity in base if entity.id in counts}
-
-
-def _present_in_train(counts: dict[str, dict[str, dict[str, int]]], entity_id: str) -> int:
-    return counts.get(entity_id, {}).get("train", {}).get("present", 0)
-
-
-def held_out(recipe: Recipe) -> set[str]:
-    """The entities kept out of pre-training, with everything that implies one of them.
-
-    Raises:
-        ConfigError: one is unknown; the message has the nearest.
-    """
-    base = load_base()
-    for entity_id in recipe.labels.held_out:
-        if entity_id not in base:
-            near = difflib.get_close_matches(entity_id, base.ids, n=1, cutoff=0)[0]
-            raise ConfigError(f"labels.held_out: no entity {entity_id!r}; nearest: {near!r}")
-    wanted = set(recipe.labels.held_out)
-    return wanted | {entity.id for entity in base if base.ancestors(entity.id) & wanted}
-
-
-def _write_parquet(uri: str, table: pa.Table) -> None:
-    sink: Any = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    storage.write_bytes(uri, sink.getvalue())
+def _bits(numbers: Iterable[int]) -> int:
+    return sum(1 << number for number in set(numbers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -62,6 +63,10 @@ class Vocabulary:
         """The entity with this id or name (upper or lower case), or None."""
         entity_id = self._by_name.get(query.strip().casefold())
         return self._by_id[entity_id] if entity_id else None
+
+    def nearest(self, entity_id: str) -> str:
+        """The id that is spelled most like an unknown one, for messages."""
+        return difflib.get_close_matches(entity_id, self.ids, n=1, cutoff=0)[0]
 
     def subset(self, ids: Iterable[str]) -> Vocabulary:
         """The named entities in this vocabulary's order.

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ORDER = (
     *("ecg", "config", "storage", "manifest", "log", "records", "signal", "quality", "shards", "text"),
     *("reports", "models", "losses", "augment", "training", "bundle", "tracking", "registry"),
-    *("evaluation", "reporting", "job"),
+    *("evaluation", "reporting", "bench", "job"),
 )
 #: Package -> files and folders that may import it.
 ALONE = {
@@ -26,7 +26,7 @@ ALONE = {
     "mlflow": ("tracking.py", "registry.py"),
     "ray": (
         *("shards/build.py", "training/driver.py", "training/sweep.py", "training/loop.py"),
-        *("reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
+        *("reports/spread.py", "reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
     "transformers": ("text.py",),

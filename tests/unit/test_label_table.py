@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from supreme import config, manifest, storage
-from supreme.reports import label_table
+from supreme.reports import label_table, stage, statement_table
 from supreme.reports.extract import Mention, RuleExtractor
 from supreme.reports.vocabulary import load_base
 from supreme.shards.schema import SCHEMA
@@ -45,7 +45,7 @@ def make_shards(folder: Path, reports: list[tuple[str, str]] = REPORTS) -> str:
         rows = [
             {
                 "record_id": f"t/{number}", "dataset": "t", "patient_id": f"t/{number}", "split": split,
-                "signal": b"", "signal_sha256": "", "n_valid": 0, "rate_hz": 100, "source_rate_hz": 100.0,
+                "signal": b"", "fingerprint": "", "n_valid": 0, "rate_hz": 100, "source_rate_hz": 100.0,
                 "report": report, "codes": [], "age": None, "sex": "", "quality": [], "source_uri": "",
             }
             for number, (own, report) in enumerate(reports)
@@ -72,7 +72,7 @@ def rows_of(folder: str) -> dict[str, dict]:
 
 def test_labels_of_reports(tmp_path: Path) -> None:
     out = str(tmp_path / "labels")
-    made = label_table.build(make_recipe(), [make_shards(tmp_path / "shards")], out)
+    made = stage.build(make_recipe(), [make_shards(tmp_path / "shards")], out)
     rows = rows_of(out)
     assert set(rows) == {f"t/{n}" for n in range(len(REPORTS))}
     assert rows["t/0"]["present"] == [
@@ -93,13 +93,14 @@ def test_labels_of_reports(tmp_path: Path) -> None:
     assert made.counts["coverage"] == pytest.approx(6 / 7)
     assert made.counts["entities"]["sinus_rhythm"] == {"train": {"present": 3}, "validation": {"present": 1}}
     assert made.counts["statements_without_entity"] == 1
-    assert storage.read_json(f"{out}/unmatched.json") == {"Written by the machine": 1}
+    unmatched = [row.text for row in statement_table.read(out).values() if not row.mentions]
+    assert unmatched == ["Written by the machine"]
 
 
 def test_a_statement_is_extracted_once(tmp_path: Path) -> None:
     extractor = Counting()
     shards = make_shards(tmp_path / "shards")
-    label_table.build(make_recipe(), [shards], str(tmp_path / "labels"), extractor=extractor)
+    stage.build(make_recipe(), [shards], str(tmp_path / "labels"), extractor=extractor)
     folded = [text.casefold() for text in extractor.asked]
     assert len(folded) == len(set(folded))
     table = pq.read_table(tmp_path / "labels" / "statements.parquet").to_pylist()
@@ -114,50 +115,50 @@ def test_a_statement_is_extracted_once(tmp_path: Path) -> None:
 
 def test_the_vocabulary_counts_training_reports_only(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards")
-    label_table.build(make_recipe(min_count=1), [shards], str(tmp_path / "a"))
+    stage.build(make_recipe(min_count=1), [shards], str(tmp_path / "a"))
     assert "incomplete_right_bundle_branch_block" not in label_table.read_vocabulary(str(tmp_path / "a"))
-    label_table.build(make_recipe(min_count=3), [shards], str(tmp_path / "b"))
+    stage.build(make_recipe(min_count=3), [shards], str(tmp_path / "b"))
     assert label_table.read_vocabulary(str(tmp_path / "b")).ids == ("sinus_rhythm",)
 
 
 def test_held_out_entities_and_what_implies_them_are_no_queries(tmp_path: Path) -> None:
     shards = make_shards(tmp_path / "shards")
     recipe = make_recipe(held_out=["atrial_fibrillation", "inferior_infarction"])
-    made = label_table.build(recipe, [shards], str(tmp_path / "labels"))
+    made = stage.build(recipe, [shards], str(tmp_path / "labels"))
     ids = set(label_table.read_vocabulary(str(tmp_path / "labels")).ids)
     assert not ids & {"atrial_fibrillation", "rapid_atrial_fibrillation", "inferior_infarction"}
     assert {"myocardial_infarction", "tachycardia"} <= ids
     assert "slow_atrial_fibrillation" in made.counts["held_out"]
     with pytest.raises(config.ConfigError, match="nearest: 'atrial_fibrillation'"):
-        label_table.build(make_recipe(held_out=["atrial_fibrilation"]), [shards], str(tmp_path / "x"))
+        stage.build(make_recipe(held_out=["atrial_fibrilation"]), [shards], str(tmp_path / "x"))
 
 
 def test_a_finished_stage_is_not_made_again_and_another_configuration_is_refused(tmp_path: Path) -> None:
     shards, out = make_shards(tmp_path / "shards"), str(tmp_path / "labels")
-    first = label_table.build(make_recipe(), [shards], out)
+    first = stage.build(make_recipe(), [shards], out)
     extractor = Counting()
-    assert label_table.build(make_recipe(), [shards], out, extractor=extractor) == first
+    assert stage.build(make_recipe(), [shards], out, extractor=extractor) == first
     assert extractor.asked == []
     with pytest.raises(config.ConfigError, match="min_count"):
-        label_table.build(make_recipe(min_count=2), [shards], out)
-    again = label_table.build(make_recipe(min_count=2), [shards], out, new=True)
+        stage.build(make_recipe(min_count=2), [shards], out)
+    again = stage.build(make_recipe(min_count=2), [shards], out, new=True)
     assert again.digest() != first.digest()
 
 
 def test_an_interrupted_stage_is_finished_with_the_same_bytes(tmp_path: Path) -> None:
     shards, out = make_shards(tmp_path / "shards"), tmp_path / "labels"
-    first = label_table.build(make_recipe(), [shards], str(out))
+    first = stage.build(make_recipe(), [shards], str(out))
     (out / manifest.MANIFEST).unlink()
     (out / label_table.LABELS).write_bytes(b"half")
-    assert label_table.build(make_recipe(), [shards], str(out)).digest() == first.digest()
+    assert stage.build(make_recipe(), [shards], str(out)).digest() == first.digest()
 
 
 def test_unfinished_shards_and_reports_without_entities_are_refused(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"run jobs/shard\.py first"):
-        label_table.build(make_recipe(), [str(tmp_path / "none")], str(tmp_path / "labels"))
+        stage.build(make_recipe(), [str(tmp_path / "none")], str(tmp_path / "labels"))
     shards = make_shards(tmp_path / "shards", [("train", "nothing to see")])
     with pytest.raises(config.ConfigError, match=r"lower labels\.min_count"):
-        label_table.build(make_recipe(), [shards], str(tmp_path / "labels"))
+        stage.build(make_recipe(), [shards], str(tmp_path / "labels"))
 
 
 def test_present_beats_uncertain_beats_absent() -> None:

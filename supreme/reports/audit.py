@@ -1,0 +1,232 @@
+"""The figures of the audit of a finished label stage: what was found, what not, and who agrees with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from supreme import manifest, storage
+from supreme.config import Recipe, Source
+from supreme.reports import comparison, extraction, label_table, stage, statement_table
+from supreme.reports.extract import RuleExtractor
+from supreme.reports.label_table import Labeller
+from supreme.reports.spread import Spread, in_process
+from supreme.reports.statement_table import Part, Statement
+from supreme.reports.vocabulary import Vocabulary
+
+#: Statements without an entity that are listed.
+MAX_UNMATCHED = 200
+#: Kind of source -> the code system of its codes.
+_SYSTEMS = {
+    "ptbxl": "scp",
+    "csn": "snomed_csn",
+    "cinc2021": "snomed_cinc",
+    "cpsc2018": "cpsc2018",
+}
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A data set's codes, those of one meaning together, with their entities as bits of the labeller."""
+
+    labeller: Labeller
+    bits: Mapping[tuple[str, ...], int]
+
+
+def request(recipe: Recipe, made: manifest.Manifest) -> dict[str, Any]:
+    """What decides the audit of a label stage."""
+    earlier = recipe.labels.compare_with
+    return {
+        "labels": made.digest(),
+        "compare_with": manifest.require(earlier, "label").digest() if earlier else "",
+        "samples": recipe.labels.audit_samples,
+        "seed": recipe.seed,
+    }
+
+
+def measure(
+    recipe: Recipe, shard_folders: Sequence[str], folder: str, spread: Spread = in_process
+) -> dict[str, Any]:
+    """All figures of the audit page, ready for JSON.
+
+    Raises:
+        ConfigError: the stage, its shards or `labels.compare_with` is not finished.
+    """
+    made = manifest.require(folder, "label")
+    statements = statement_table.read(folder)
+    vocabulary = label_table.read_entities(folder)
+    labeller = Labeller.of(
+        {key: row.mentions for key, row in statements.items() if row.mentions},
+        vocabulary,
+        propagate=recipe.labels.propagate,
+    )
+    earlier = recipe.labels.compare_with
+    return {
+        "request": request(recipe, made),
+        "recipe": recipe.name,
+        "created": made.created,
+        "config": made.config,
+        "counts": {key: value for key, value in made.counts.items() if key != "entities"},
+        "entities": _entities(made, vocabulary, folder),
+        "unmatched": _unmatched(statements),
+        "links": storage.read_json(storage.join(folder, stage.LINKS)),
+        "rules": _against_rules(statements, spread) if recipe.labels.extractor == "llm" else None,
+        "codes": _codes(recipe, shard_folders, labeller, vocabulary, spread),
+        "samples": _samples(recipe, shard_folders, labeller, statements),
+        "versions": comparison.versions(folder, earlier) if earlier else None,
+    }
+
+
+def _entities(made: manifest.Manifest, vocabulary: Vocabulary, folder: str) -> list[dict[str, Any]]:
+    asked = set(label_table.read_vocabulary(folder).ids)
+    held_out = set(made.counts["held_out"])
+    rows = []
+    for entity in vocabulary:
+        counted = made.counts["entities"].get(entity.id, {})
+        use = "query" if entity.id in asked else "held out" if entity.id in held_out else "rare"
+        rows.append(
+            {
+                "id": entity.id,
+                "name": entity.name,
+                "group": entity.group,
+                "use": use,
+                "train": counted.get("train", {}).get("present", 0),
+                **comparison.total(counted),
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["present"], -row["uncertain"], row["id"]))
+
+
+def _unmatched(statements: Mapping[str, Statement]) -> dict[str, Any]:
+    empty = sorted(
+        (row for row in statements.values() if not row.mentions), key=lambda row: (-row.records, row.text)
+    )
+    return {
+        "statements": len(empty),
+        "occurrences": sum(row.records for row in empty),
+        "of": sum(row.records for row in statements.values()),
+        "most_frequent": [[row.text, row.records] for row in empty[:MAX_UNMATCHED]],
+    }
+
+
+def _against_rules(statements: Mapping[str, Statement], spread: Spread) -> dict[str, Any]:
+    """The language model's readings against the rules', where it gave one."""
+    read = {key: row for key, row in statements.items() if not row.refusal}
+    return comparison.compare(extraction.by_rules(read, RuleExtractor(), spread), read)
+
+
+def _codes(
+    recipe: Recipe,
+    shard_folders: Sequence[str],
+    labeller: Labeller,
+    vocabulary: Vocabulary,
+    spread: Spread,
+) -> dict[str, list[dict[str, Any]]]:
+    """Data set -> code -> records that have it, whose report says it, both, and those left uncertain."""
+    found = {}
+    for source, folder in zip(recipe.sources, shard_folders, strict=True):
+        owners = _owners(source, vocabulary)
+        if not owners:
+            continue
+        number = {entity_id: at for at, entity_id in enumerate(labeller.ids)}
+        codes = Codes(labeller, {same: sum(1 << number[e] for e in ids) for same, ids in owners.items()})
+        total: Counter[tuple[tuple[str, ...], str]] = Counter()
+        for counted in spread(count_codes, statement_table.parts([folder], stage.RECORDS_PER_PART), codes):
+            total.update(counted)
+        rows = [_code_row(same, ids, total) for same, ids in owners.items() if total[same, "coded"]]
+        found[source.dataset] = sorted(rows, key=lambda row: (-row["coded"], row["code"]))
+    return found
+
+
+def _owners(source: Source, vocabulary: Vocabulary) -> dict[tuple[str, ...], list[str]]:
+    """Codes that stand for the same entities -> these entities."""
+    if source.kind == "simulated":
+        return {(entity_id,): [entity_id] for entity_id in vocabulary.ids}
+    codes: dict[tuple[str, ...], list[str]] = {}
+    for code, entities in vocabulary.by_code(_SYSTEMS.get(source.kind, "")).items():
+        codes.setdefault(tuple(entities), []).append(code)
+    return {tuple(together): list(entities) for entities, together in codes.items()}
+
+
+def count_codes(part: Part, codes: Codes) -> Counter[tuple[tuple[str, ...], str]]:
+    """(codes, "coded" | "said" | "both" | "uncertain") -> records of a part."""
+    counts: Counter[tuple[tuple[str, ...], str]] = Counter()
+    together = {code: same for same in codes.bits for code in same}
+    for shard in statement_table.read_columns(part, ["report", "codes"]):
+        reports, indices = statement_table.unique_reports(shard)
+        found = [codes.labeller.labels(statement_table.keys_of(report)) for report in reports]
+        shared = Counter(indices.to_pylist())
+        for at, bits in enumerate(found):
+            said = [same for same, own in codes.bits.items() if bits.present & own]
+            counts.update({(same, "said"): shared[at] for same in said})
+        for at, given in zip(indices.to_pylist(), shard["codes"].to_pylist(), strict=True):
+            for same in {together[code] for code in given if code in together}:
+                own, bits = codes.bits[same], found[at]
+                counts[same, "coded"] += 1
+                counts[same, "both"] += bool(bits.present & own)
+                counts[same, "uncertain"] += bool(not bits.present & own and bits.uncertain & own)
+    return counts
+
+
+def _code_row(
+    same: tuple[str, ...], entities: list[str], total: Counter[tuple[tuple[str, ...], str]]
+) -> dict[str, Any]:
+    coded, stated, both = (total[same, name] for name in ("coded", "said", "both"))
+    return {
+        "code": ", ".join(same),
+        "entities": entities,
+        "coded": coded,
+        "said": stated,
+        "both": both,
+        "uncertain": total[same, "uncertain"],
+        "precision": both / stated if stated else None,
+        "recall": both / coded,
+    }
+
+
+def _samples(
+    recipe: Recipe,
+    shard_folders: Sequence[str],
+    labeller: Labeller,
+    statements: Mapping[str, Statement],
+) -> list[dict[str, Any]]:
+    """Reports drawn at random with their statements, the places of the findings, and the record's labels."""
+    parts = statement_table.parts(shard_folders, 1)
+    starts = np.cumsum([0, *(part.rows for part in parts)])
+    records, wanted = int(starts[-1]), recipe.labels.audit_samples
+    drawn = np.random.default_rng(recipe.seed).choice(records, min(wanted, records), replace=False)
+    chosen = np.sort(drawn)
+    samples = []
+    for part, start in zip(parts, starts, strict=False):
+        here = chosen[(chosen >= start) & (chosen < start + part.rows)] - start
+        if len(here):
+            table = pa.concat_tables(statement_table.read_columns(part, ["record_id", "report", "codes"]))
+            samples += [_sample(row, labeller, statements) for row in table.take(here).to_pylist()]
+    return samples
+
+
+def _sample(
+    row: Mapping[str, Any], labeller: Labeller, statements: Mapping[str, Statement]
+) -> dict[str, Any]:
+    keys = statement_table.keys_of(row["report"])
+    bits = labeller.labels(keys)
+    return {
+        "record_id": row["record_id"],
+        "codes": row["codes"],
+        "labels": {name: labeller.names(own) for name, own in bits._asdict().items()},
+        "statements": [
+            {
+                "text": statements[key].text,
+                "corrected": statements[key].corrected,
+                "mentions": [
+                    [m.start, m.end, m.entity, m.assertion, m.cue] for m in statements[key].mentions
+                ],
+            }
+            for key in keys
+        ],
+    }

@@ -1,0 +1,241 @@
+"""The label stage: shards' reports to the statement table, the vocabulary and the label table.
+
+Reports are read twice, shard by shard: once for their unique statements, of which each is extracted once, and
+once to label every record. Only the unique statements are held in memory.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from supreme import config, log, manifest, storage, text
+from supreme.config import ConfigError, Recipe
+from supreme.manifest import Manifest, Request
+from supreme.reports import corrections, extraction, linking, statement_table, umls
+from supreme.reports.corrections import Corrections
+from supreme.reports.extract import Extractor, RuleExtractor
+from supreme.reports.extraction import Found, Read
+from supreme.reports.label_table import (
+    ENTITIES,
+    LABEL_SCHEMA,
+    LABELS,
+    VOCABULARY,
+    Counts,
+    Labeller,
+    held_out,
+    label,
+    nested,
+)
+from supreme.reports.llm import extractor as llm_extractor
+from supreme.reports.spread import Spread, in_process
+from supreme.reports.statement_table import STATEMENTS, Part, Statement
+from supreme.reports.vocabulary import Vocabulary, load_base
+
+LINKS = "links.json"
+#: What one task reads: enough to be worth the statements that it is sent.
+RECORDS_PER_PART = 16_384
+
+logger = log.get("labels")
+
+
+def build(
+    recipe: Recipe,
+    shard_folders: list[str],
+    folder: str,
+    *,
+    new: bool = False,
+    spread: Spread = in_process,
+    extractor: Extractor | None = None,
+    read: Read | None = None,
+) -> Manifest:
+    """Label every record of finished shard folders and publish the label stage.
+
+    Args:
+        spread: how tasks are spread over cores.
+        extractor: instead of the rules.
+        read: instead of the language model of `labels.extractor="llm"`.
+
+    Raises:
+        ConfigError: a shard folder is unfinished, a held-out entity or a correction is wrong, no entity is
+            frequent enough, or the folder belongs to another configuration.
+    """
+    rules = extractor or RuleExtractor()
+    base = load_base()
+    corrected = corrections.load(recipe.labels.corrections)
+    if recipe.labels.extractor == "rules":  # a model may find entities that these name
+        held_out(recipe, base)
+        corrected.check(base)
+    request = _request(recipe, shard_folders, rules, corrected, base)
+    finished = manifest.begin(folder, request, new=new)
+    if finished is not None:
+        return finished
+    parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
+    unique = _collect(parts, spread)
+    found = _extract(recipe, unique, rules, read, base, spread)
+    corrected.check(found.vocabulary)
+    kept_out = held_out(recipe, found.vocabulary)
+    statements = _correct(found.statements, corrected)
+    labeller = Labeller.of(
+        {key: row.mentions for key, row in statements.items() if row.mentions},
+        found.vocabulary,
+        propagate=recipe.labels.propagate,
+    )
+    storage.write_bytes(storage.join(folder, STATEMENTS), _parquet(statement_table.to_table(statements)))
+    storage.write_json(storage.join(folder, ENTITIES), found.vocabulary.to_json())
+    storage.write_json(storage.join(folder, LINKS), [one._asdict() for one in found.links.values()])
+    counts = _label(storage.join(folder, LABELS), parts, labeller, spread)
+    kept = _frequent(counts, found.vocabulary, kept_out, recipe.labels.min_count)
+    storage.write_json(storage.join(folder, VOCABULARY), kept.to_json())
+    summary = _summary(parts, statements, counts, found, corrected) | {
+        "vocabulary": len(kept),
+        "held_out": sorted(kept_out),
+        "entities": nested(counts.labels, found.vocabulary),
+    }
+    logger.info(
+        f"{summary['records']:,} records, {summary['statements']:,} unique statements, {len(kept)} entities; "
+        f"{summary['statements_without_entity']:,} statements gave nothing"
+    )
+    return manifest.publish(folder, request, summary)
+
+
+def collect(shard_folders: Sequence[str], spread: Spread = in_process) -> dict[str, Statement]:
+    """The unique statements of finished shard folders, for the plan of a language model."""
+    return _collect(statement_table.parts(shard_folders, RECORDS_PER_PART), spread)
+
+
+def _request(
+    recipe: Recipe,
+    shard_folders: Sequence[str],
+    rules: Extractor,
+    corrected: Corrections,
+    base: Vocabulary,
+) -> Request:
+    own = {"corrections", "umls", "compare_with", "audit_samples"}
+    sections: dict[str, Any] = {
+        "labels": recipe.labels.model_dump(mode="json", exclude=own),
+        "extractor": {"id": rules.id, "version": rules.version},
+        "vocabulary": config.digest(base.to_json())[:12],
+        "corrections": corrected.digest,
+        "umls": umls.fingerprint(recipe.labels.umls),
+    }
+    if recipe.labels.extractor == "llm":
+        encoder = recipe.text.model_dump(mode="json", include={"encoder", "revision", "pooling"})
+        sections["llm"] = llm_extractor.version(recipe.llm)
+        sections["linking"] = {"guard": linking.version(), "encoder": encoder}
+    inputs = {recipe.stage_of(uri): manifest.require(uri, "shard").digest() for uri in shard_folders}
+    return Request(stage="labels", config=sections, inputs=inputs)
+
+
+def _collect(parts: Sequence[Part], spread: Spread) -> dict[str, Statement]:
+    unique: dict[str, Statement] = {}
+    progress = log.Progress(logger, "reports read", sum(part.rows for part in parts))
+    done = 0
+    for part, found in zip(parts, spread(statement_table.collect, parts, None), strict=True):
+        statement_table.add(unique, found)
+        done += part.rows
+        progress.update(done, statements=len(unique))
+    return unique
+
+
+def _extract(
+    recipe: Recipe,
+    unique: dict[str, Statement],
+    rules: Extractor,
+    read: Read | None,
+    base: Vocabulary,
+    spread: Spread,
+) -> Found:
+    terms = umls.read(recipe.labels.umls, base) if recipe.labels.umls else {}
+    vocabulary = umls.add_codes(base, terms)
+    if recipe.labels.extractor == "rules":
+        return Found(extraction.by_rules(unique, rules, spread), vocabulary, {})
+    encoder = text.open_encoder(recipe.text)
+    cache = storage.join(recipe.root, "embeddings")
+    link = partial(
+        linking.link,
+        vocabulary=vocabulary,
+        embed=lambda names: text.embed(names, encoder, cache),
+        threshold=recipe.labels.link_threshold,
+        min_count=recipe.labels.min_count,
+        synonyms={entity: term.strings for entity, term in terms.items()},
+    )
+    ask = read or partial(llm_extractor.read_all, llm=recipe.llm, folder=llm_extractor.cache_folder(recipe))
+    return extraction.by_model(unique, ask, recipe.llm, link, rules, spread)
+
+
+def _correct(statements: dict[str, Statement], corrected: Corrections) -> dict[str, Statement]:
+    done = dict(statements)
+    for key in corrected.by_statement:
+        if key in done:
+            mentions = corrected.apply(key, done[key].mentions)
+            done[key] = done[key]._replace(mentions=mentions, corrected=True)
+    unused = sum(key not in done for key in corrected.by_statement)
+    if unused:
+        logger.info(f"{unused:,} of {len(corrected.by_statement):,} corrected statements are in no report")
+    return done
+
+
+def _label(uri: str, parts: Sequence[Part], labeller: Labeller, spread: Spread) -> Counts:
+    """Write the label table part by part, in the order of the shards."""
+    total = Counts(Counter(), 0)
+    progress = log.Progress(logger, "records labelled", sum(part.rows for part in parts))
+    done = 0
+    with (
+        storage.writing(uri) as stream,
+        pq.ParquetWriter(stream, LABEL_SCHEMA, compression="zstd") as writer,
+    ):
+        for table, counts in spread(label, parts, labeller):
+            writer.write_table(table)
+            total.labels.update(counts.labels)
+            total = total._replace(covered=total.covered + counts.covered)
+            done += len(table)
+            progress.update(done)
+    return total
+
+
+def _frequent(counts: Counts, vocabulary: Vocabulary, kept_out: set[str], min_count: int) -> Vocabulary:
+    kept = [
+        entity_id
+        for entity_id in vocabulary.ids
+        if counts.labels[entity_id, "train", "present"] >= min_count and entity_id not in kept_out
+    ]
+    if not kept:
+        raise ConfigError(
+            f"no entity is present in {min_count} training reports: "
+            "lower labels.min_count or give more records"
+        )
+    return vocabulary.subset(kept)
+
+
+def _summary(
+    parts: Sequence[Part],
+    statements: dict[str, Statement],
+    counts: Counts,
+    found: Found,
+    corrected: Corrections,
+) -> dict[str, Any]:
+    records = sum(part.rows for part in parts)
+    refusals = Counter(row.refusal for row in statements.values() if row.refusal)
+    return {
+        "records": records,
+        "statements": len(statements),
+        "statements_without_entity": sum(not row.mentions for row in statements.values()),
+        "statements_corrected": sum(row.corrected for row in statements.values()),
+        "corrections_unused": sum(key not in statements for key in corrected.by_statement),
+        "statements_refused": dict(sorted(refusals.items())),
+        "names_linked": dict(sorted(Counter(link.how for link in found.links.values()).items())),
+        "coverage": counts.covered / max(records, 1),
+    }
+
+
+def _parquet(table: Any) -> bytes:
+    sink: Any = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue()
+    return content

@@ -1,0 +1,152 @@
+"""The statement table: unique statements of all reports, each extracted once, with what was found in it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from supreme import storage
+from supreme.reports import statements
+from supreme.reports.extract import Mention
+from supreme.shards.read import Shards
+
+STATEMENTS = "statements.parquet"
+
+_MENTION = pa.struct(
+    [
+        ("entity", pa.string()),
+        ("assertion", pa.string()),
+        ("grade", pa.string()),
+        ("cue", pa.string()),
+        ("start", pa.int32()),
+        ("end", pa.int32()),
+    ]
+)
+STATEMENT_SCHEMA = pa.schema(
+    [
+        ("statement_id", pa.string()),
+        ("text", pa.string()),
+        ("reports", pa.int64()),
+        ("mentions", pa.list_(_MENTION)),
+        ("extractor", pa.string()),
+        ("extractor_version", pa.string()),
+        ("refusal", pa.string()),
+        ("corrected", pa.bool_()),
+    ]
+)
+
+
+class Part(NamedTuple):
+    """Some shards of one folder, which are read by one task."""
+
+    folder: str
+    files: tuple[str, ...]
+    rows: int
+
+
+class Statement(NamedTuple):
+    """One unique statement and what was found in it."""
+
+    text: str
+    """As it was first written."""
+    records: int
+    """How many records hold it."""
+    mentions: Sequence[Mention] = ()
+    extractor: str = ""
+    extractor_version: str = ""
+    refusal: str = ""
+    """Why a language model gave no usable reply, where the rules stand in for it."""
+    corrected: bool = False
+
+
+def parts(folders: Iterable[str], rows: int) -> list[Part]:
+    """The shards of finished folders in their order, in parts of one folder and at least ``rows`` records."""
+    found = []
+    for folder in folders:
+        held: dict[str, int] = {}
+        files = Shards.open(folder).files
+        for name, size in files.items():
+            held[name] = size
+            if sum(held.values()) >= rows or name == list(files)[-1]:
+                found.append(Part(folder, tuple(held), sum(held.values())))
+                held = {}
+    return found
+
+
+def read_columns(part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The named columns of each shard of a part; signals stay where they are."""
+    for name in part.files:
+        system, path = storage.filesystem(storage.join(part.folder, name))
+        yield pq.read_table(path, columns=list(columns), filesystem=system)
+
+
+def unique_reports(table: pa.Table) -> tuple[list[str], pa.Array]:
+    """The different reports of a table, and for each of its rows which one it has."""
+    encoded = table.column("report").combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices
+
+
+def keys_of(report: str) -> dict[str, str]:
+    """The statements of a report: folded text, which decides what is the same -> text as written."""
+    found: dict[str, str] = {}
+    for statement in statements.split(report):
+        found.setdefault(statements.fold(statement), statement)
+    return found
+
+
+def collect(part: Part, _: None = None) -> dict[str, Statement]:
+    """The unique statements of a part by folded text, in order of appearance."""
+    found: dict[str, Statement] = {}
+    for table in read_columns(part, ["report"]):
+        reports, indices = unique_reports(table)
+        shared = {item["values"]: item["counts"] for item in indices.value_counts().to_pylist()}
+        for number, report in enumerate(reports):
+            add(found, {key: Statement(text, shared[number]) for key, text in keys_of(report).items()})
+    return found
+
+
+def add(total: dict[str, Statement], more: Mapping[str, Statement]) -> None:
+    """Count what ``more`` holds into ``total``; a text that is known stays as it was first written."""
+    for key, statement in more.items():
+        known = total.get(key)
+        total[key] = known._replace(records=known.records + statement.records) if known else statement
+
+
+def to_table(found: Mapping[str, Statement]) -> pa.Table:
+    """One row a statement, sorted by folded text."""
+    rows = [found[key] for key in sorted(found)]
+    return pa.table(
+        {
+            "statement_id": [statements.digest(row.text) for row in rows],
+            "text": [row.text for row in rows],
+            "reports": [row.records for row in rows],
+            "mentions": [[_as_row(mention) for mention in row.mentions] for row in rows],
+            "extractor": [row.extractor for row in rows],
+            "extractor_version": [row.extractor_version for row in rows],
+            "refusal": [row.refusal for row in rows],
+            "corrected": [row.corrected for row in rows],
+        },
+        schema=STATEMENT_SCHEMA,
+    )
+
+
+def read(folder: str) -> dict[str, Statement]:
+    """The statement table of a finished label stage, by folded text."""
+    table = pq.read_table(io.BytesIO(storage.read_bytes(storage.join(folder, STATEMENTS))))
+    names = ("text", "reports", "mentions", "extractor", "extractor_version", "refusal", "corrected")
+    found = {}
+    for values in zip(*(table[name].to_pylist() for name in names), strict=True):
+        text, records, mentions, *rest = values
+        said = [Mention(**mention) for mention in mentions]
+        found[statements.fold(text)] = Statement(text, records, said, *rest)
+    return found
+
+
+def _as_row(mention: Mention) -> dict[str, str | int]:
+    return {name: getattr(mention, name) for name in _MENTION.names}
