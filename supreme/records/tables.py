@@ -15,6 +15,9 @@ from pyarrow import csv as arrow_csv
 from supreme import storage
 from supreme.config import ConfigError
 
+#: A row of a CSV file may be this long.
+_BLOCK_BYTES = 1 << 24
+
 
 def read(uri: str, required: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
     """The ``required`` columns and those of ``optional`` that are there: strings, null where a cell is empty.
@@ -93,7 +96,7 @@ def _csv(uri: str, content: bytes, required: Sequence[str], optional: Sequence[s
     table = arrow_csv.read_csv(
         pa.BufferReader(rows),
         # Rows have numbers only where one thread reads.
-        arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=1 << 24),
+        arrow_csv.ReadOptions(use_threads=False, column_names=names, block_size=_BLOCK_BYTES),
         arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=remember),
         arrow_csv.ConvertOptions(
             include_columns=wanted,

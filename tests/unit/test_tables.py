@@ -94,6 +94,13 @@ def test_what_was_written_is_read(write, rows, line_end):
     assert [tuple(row.values()) for row in table.to_pylist()] == [(key, cell or None) for key, cell in rows]
 
 
+def test_a_line_break_in_a_cell_at_the_end_of_a_block(write, monkeypatch):
+    monkeypatch.setattr(tables, "_BLOCK_BYTES", 64)
+    rows = b"".join(b'%d,"%s\nb"\n' % (number, b"a" * (number % 9)) for number in range(99))
+    table = tables.read(write(b"id,report\n" + rows), ("id",), ("report",))
+    assert table["id"].to_pylist() == [str(number) for number in range(99)]
+
+
 @given(_BYTES)
 @_SETTINGS
 def test_no_csv_crashes_the_reader(write, rows):

@@ -109,7 +109,7 @@ def test_a_row_without_a_file_is_refused_and_files_without_a_row_are_counted(tmp
     with caplog.at_level("WARNING", "supreme"):
         _, missing = source.index()
     assert "2 records have no row in" in caplog.text
-    with pytest.raises(BadRecord, match="missing_file"):
+    with pytest.raises(BadRecord, match="missing_file: no record, or more than one, of this name in"):
         source.read(missing)
 
 
