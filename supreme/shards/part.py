@@ -84,18 +84,7 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     rejected: list[dict[str, str]] = []
     made = _shard_rows(job, split, entries, rejected)
     row_groups = (pa.Table.from_pylist(rows, SCHEMA) for rows in _batches(made, job.shards.row_group_size))
-    compression, level = codec.compression(job.shards.compression)
-    # A dictionary or statistics on the signal would cost time and size, and say nothing.
-    plain = [column for column in SCHEMA.names if column != "signal"]
-    files = _write_table(
-        job.folder,
-        f"{name}.parquet",
-        row_groups,
-        compression=compression,
-        compression_level=level,
-        use_dictionary=plain,
-        write_statistics=plain,
-    )
+    files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)
     refused = [pa.Table.from_pylist(rejected, REJECTED_SCHEMA)] if rejected else []
     files |= _write_table(job.folder, f"rejected/{name}.parquet", refused)
     done = Part(
@@ -107,6 +96,24 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     )
     storage.write_json(part_uri(job.folder, name), done.model_dump(mode="json"))
     return {"part": name, "seen": len(entries), "rejected": len(rejected)}
+
+
+def write_shard(
+    folder: str, name: str, row_groups: Iterable[pa.Table], compression: codec.Codec
+) -> dict[str, FileEntry]:
+    """Write a shard of tables of `SCHEMA`, a row group each, their signals encoded with ``compression``."""
+    library, level = codec.compression(compression)
+    # A dictionary or statistics on the signal would cost time and size, and say nothing.
+    plain = [column for column in SCHEMA.names if column != "signal"]
+    return _write_table(
+        folder,
+        name,
+        row_groups,
+        compression=library,
+        compression_level=level,
+        use_dictionary=plain,
+        write_statistics=plain,
+    )
 
 
 def _shard_rows(
