@@ -14,16 +14,18 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import NativeFile, fs
 
-from supreme.storage import errors, s3
+from supreme.storage import errors, objects, s3
 from supreme.storage.errors import NotFound, StorageError, TooLarge, Unavailable
+
+T = TypeVar("T")
 
 __all__ = ["NotFound", "StorageError", "TooLarge", "Unavailable"]
 
@@ -31,7 +33,7 @@ __all__ = ["NotFound", "StorageError", "TooLarge", "Unavailable"]
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """The pyarrow file system of a URI and the path in it, for libraries that want one.
 
-    Its errors are pyarrow's own; :func:`open_file` and :func:`writing` translate them.
+    Its errors are pyarrow's own; those of :func:`open_file` and :func:`writing` are ours.
 
     Raises:
         StorageError: for any scheme but ``file`` and ``s3``, and without credentials for a private bucket.
@@ -54,18 +56,15 @@ def _local(uri: str) -> str:
     return path
 
 
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Errors of the file system of ``uri`` leave the block as ours."""
+def _at(uri: str, action: Callable[[fs.FileSystem, str], T]) -> T:
+    """What ``action`` finds with the file system of a URI and the path in it."""
+    if place := _object(uri):
+        return s3.with_filesystem(place, lambda system: action(system, place.path))
+    path = _local(uri)
     try:
-        yield
-    except StorageError:
-        raise
+        return action(fs.LocalFileSystem(), path)
     except OSError as error:
-        place = _object(uri)
-        if place:
-            raise errors.of_arrow(str(place), str(place.store), error) from error
-        raise errors.of_file(_local(uri), error) from error
+        raise errors.of_file(path, error) from error
 
 
 def join(uri: str, *names: str) -> str:
@@ -83,31 +82,27 @@ def is_folder(uri: str) -> bool:
 
 
 def _type(uri: str) -> fs.FileType:
-    system, path = filesystem(uri)
-    with _translated(uri):
-        return system.get_file_info(path).type
+    return _at(uri, lambda system, path: system.get_file_info(path).type)
 
 
 def list_files(uri: str, suffix: str = "", *, recursive: bool = True) -> list[str]:
     """Names relative to the folder, sorted; an absent folder has none."""
-    found, start = _list(uri, recursive), len(filesystem(uri)[1])
-    names = [info.path[start:].lstrip("/") for info in found if info.type == fs.FileType.File]
-    return sorted(name for name in names if name.endswith(suffix))
+    files = [path for path, kind in _below(uri, recursive) if kind == fs.FileType.File]
+    return sorted(path for path in files if path.endswith(suffix))
 
 
 def list_folders(uri: str) -> list[str]:
     """Names of the folders directly below, sorted."""
-    found = _list(uri, recursive=False)
-    return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+    return sorted(path for path, kind in _below(uri, recursive=False) if kind == fs.FileType.Directory)
 
 
-def _list(uri: str, recursive: bool) -> list[fs.FileInfo]:
-    system, path = filesystem(uri)
-    with _translated(uri):
-        found: list[fs.FileInfo] = system.get_file_info(
-            fs.FileSelector(path, allow_not_found=True, recursive=recursive)
-        )
-    return found
+def _below(uri: str, recursive: bool) -> list[tuple[str, fs.FileType]]:
+    def below(system: fs.FileSystem, folder: str) -> list[tuple[str, fs.FileType]]:
+        selector = fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
+        start = len(folder.rstrip("/")) + 1
+        return [(info.path[start:], info.type) for info in system.get_file_info(selector)]
+
+    return _at(uri, below)
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
@@ -120,7 +115,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         StorageError: not permitted, or not a file.
     """
     if place := _object(uri):
-        return s3.read(place, limit)
+        return objects.read(place, limit)
     path = _local(uri)
     try:
         with open(path, "rb") as stream:
@@ -138,8 +133,15 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
 def open_file(uri: str) -> Iterator[NativeFile]:
     """A file or object for reading at random, as Parquet is; errors are as of :func:`read_bytes`."""
     system, path = filesystem(uri)
-    with _translated(uri), system.open_input_file(path) as stream:
-        yield stream
+    try:
+        with system.open_input_file(path) as stream:
+            yield stream
+    except StorageError:
+        raise
+    except OSError as error:
+        if place := _object(uri):
+            raise errors.of_s3(str(place), str(place.store), errors.Answer.of_arrow(error)) from error
+        raise errors.of_file(path, error) from error
 
 
 @contextmanager
@@ -153,7 +155,7 @@ def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
         Unavailable: the disk or the store is full, or does not answer.
     """
     if place := _object(uri):
-        upload = s3.Upload(place)
+        upload = objects.Upload(place)
         try:
             with pa.PythonFile(upload, mode="w") as stream:
                 yield stream
@@ -204,18 +206,22 @@ def write_json(uri: str, value: Any) -> None:
 
 def delete_file(uri: str) -> None:
     """Delete a file, if it is there."""
-    system, path = filesystem(uri)
-    with _translated(uri):
+
+    def delete(system: fs.FileSystem, path: str) -> None:
         if system.get_file_info(path).type == fs.FileType.File:
             system.delete_file(path)
+
+    _at(uri, delete)
 
 
 def delete_folder(uri: str) -> None:
     """Delete a folder with all that is in it, if it is there."""
-    system, path = filesystem(uri)
-    with _translated(uri):
+
+    def delete(system: fs.FileSystem, path: str) -> None:
         if system.get_file_info(path).type == fs.FileType.Directory:
             system.delete_dir(path)
+
+    _at(uri, delete)
 
 
 def sha256(content: bytes) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+from dataclasses import dataclass
 
 AGAIN = "run the same command again: finished parts are kept"
 
@@ -47,7 +48,9 @@ _TRANSIENT = {
     *("requesttimeout", "throttling", "throttlingexception", "toomanyrequests", "networkconnection"),
     *("incompletebody", "baddigest", "operationaborted", "conditionalrequestconflict"),
 }
-_ARROW = re.compile(r"AWS Error (?P<code>[A-Z0-9_]+)(?: \(HTTP status (?P<status>\d+)\))?")
+_ARROW = re.compile(
+    r"AWS Error (?P<code>[A-Z0-9_]+)(?: \(HTTP status (?P<status>\d+)\))?[^:]*: (?P<detail>.*)"
+)
 _UNKNOWN_CODE = re.compile(r"ExceptionName: (\w+)")
 
 
@@ -72,42 +75,60 @@ def _room(path: str, needed: int) -> str:
     return f"{needed:,} bytes to write, {shutil.disk_usage(folder).free:,} free in {folder}"
 
 
-def of_arrow(uri: str, store: str, error: OSError) -> StorageError:
-    """An error of pyarrow's S3 client, which tells its kind in the message alone."""
-    if isinstance(error, FileNotFoundError):
-        return NotFound(f"{uri}: not found at {store}")
-    text = str(error)
-    found = _ARROW.search(text)
-    if found is None:
-        return StorageError(f"{uri}: {text}")
-    unknown = _UNKNOWN_CODE.search(text)
-    code = unknown[1] if unknown else found["code"]
-    return of_s3(uri, store, code, int(found["status"] or 0), text)
+@dataclass(frozen=True)
+class Answer:
+    """What an S3 server said, or (status 0) why nothing came."""
+
+    code: str
+    status: int
+    detail: str
+
+    @classmethod
+    def of_arrow(cls, error: OSError) -> Answer:
+        """Of pyarrow's S3 client, which tells it in the message alone."""
+        if isinstance(error, FileNotFoundError):
+            return cls("NoSuchKey", 404, "")
+        found, unknown = _ARROW.search(str(error)), _UNKNOWN_CODE.search(str(error))
+        if found is None:
+            return cls("", 0, str(error))
+        return cls(unknown[1] if unknown else found["code"], int(found["status"] or 0), found["detail"])
+
+    @property
+    def plain(self) -> str:
+        return self.code.replace("_", "").lower()
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether it may go well the next time."""
+        return self.plain in _TRANSIENT or self.status in (408, 429) or self.status >= 500
+
+    def __str__(self) -> str:
+        number = str(self.status or "")
+        return " ".join(part for part in (number, self.code) if part and part != "UNKNOWN") or self.detail
 
 
-def of_s3(uri: str, store: str, code: str, status: int, detail: str) -> StorageError:
-    """An S3 server's answer, or (status 0) why there was none.
+def of_s3(uri: str, store: str, answer: Answer) -> StorageError:
+    """Credentials that are no longer taken are a trouble of the whole run.
 
-    Credentials that are no longer taken are a trouble of the whole run: a record that could not be read for
-    it is not a forbidden one.
+    A record that could not be read for it is not a forbidden one.
     """
-    plain, where = code.replace("_", "").lower(), f"{uri} at {store}"
-    said = " ".join(part for part in (str(status or ""), code if not code.isdecimal() else "") if part)
+    where, plain = f"{uri} at {store}", answer.plain
     if plain in _LOST_CREDENTIALS:
-        return Unavailable(f"{where}: the credentials were refused ({said}); renew them, then {AGAIN}")
+        return Unavailable(f"{where}: the credentials were refused ({answer}); renew them, then {AGAIN}")
     if "quota" in plain or "storagefull" in plain:
-        return Unavailable(f"{where}: the store is full ({said}); make room, then {AGAIN}")
-    if plain in _TRANSIENT or status in (408, 429) or status >= 500:
-        return Unavailable(f"{where}: the store did not serve it ({said}: {detail}); {AGAIN}")
+        return Unavailable(f"{where}: the store is full ({answer}); make room, then {AGAIN}")
+    if answer.is_passing:
+        said = f"{answer}: {answer.detail}".removesuffix(": ")
+        return Unavailable(f"{where}: the store did not serve it ({said}); {AGAIN}")
     if plain == "nosuchbucket":
         return NotFound(f"{where}: there is no such bucket; create it, or correct the name")
-    if status == 404 or plain in ("nosuchkey", "resourcenotfound"):
-        return NotFound(f"{uri}: not found at {store}")
-    if status == 403 or plain == "accessdenied":
+    if answer.status == 404 or plain in ("nosuchkey", "resourcenotfound"):
+        return NotFound(f"{where}: not found")
+    if answer.status == 403 or plain == "accessdenied":
         return StorageError(
-            f"{where}: permission denied ({said}): the credentials in the environment, or the bucket's "
+            f"{where}: permission denied ({answer}): the credentials in the environment, or the bucket's "
             "policy, do not allow it (some stores also answer so for what is not there)"
         )
-    if status in (301, 307, 400) and plain in ("permanentredirect", "301", "authorizationheadermalformed"):
+    if answer.status in (301, 307) or plain == "authorizationheadermalformed":
         return StorageError(f"{where}: the bucket is in another region: set AWS_REGION or add ?region=...")
-    return StorageError(f"{where}: {detail}")
+    return StorageError(f"{where}: {answer.detail or answer}")

@@ -1,0 +1,87 @@
+"""Whole S3 objects: read in one request, written so that there is none before it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from contextlib import closing, suppress
+from typing import Any
+
+from supreme.storage.errors import StorageError, TooLarge
+from supreme.storage.s3 import Place, with_client
+
+#: Of an upload; S3 allows 10,000 of them, no smaller than 5 MiB.
+PART_BYTES = 16 * 2**20
+
+
+def read(place: Place, limit: int | None = None) -> bytes:
+    """A whole object, in one request where nothing goes wrong."""
+
+    def get(client: Any) -> bytes:
+        answer = client.get_object(Bucket=place.bucket, Key=place.key)
+        with closing(answer["Body"]) as body:
+            if limit is not None and answer["ContentLength"] > limit:
+                raise TooLarge(f"{place}: {answer['ContentLength']:,} bytes; at most {limit:,} are read")
+            return bytes(body.read())  # raises when fewer bytes come than were announced
+
+    return with_client(place, get)
+
+
+class Upload(io.RawIOBase):
+    """An object in the making: there is none until :meth:`finish`."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.held = place, bytearray()
+        self.names: dict[str, str] = {"Bucket": place.bucket, "Key": place.key}
+        self.parts: list[dict[str, Any]] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.held += content
+        while len(self.held) >= PART_BYTES:
+            self._send(bytes(self.held[:PART_BYTES]))
+            del self.held[:PART_BYTES]
+        return len(content)
+
+    def finish(self) -> None:
+        rest = bytes(self.held)
+        if not self.parts:
+            with_client(self.place, lambda client: client.put_object(**self.names, Body=rest))
+            return
+        if rest:
+            self._send(rest)
+        with_client(self.place, self._complete)
+
+    def abandon(self) -> None:
+        """Best effort: parts of an upload that is never finished are invisible, but take room."""
+        if "UploadId" in self.names:
+            with suppress(StorageError):
+                with_client(self.place, lambda client: client.abort_multipart_upload(**self.names))
+
+    def _send(self, part: bytes) -> None:
+        if not self.parts:
+            begun = with_client(self.place, lambda client: client.create_multipart_upload(**self.names))
+            self.names["UploadId"] = begun["UploadId"]
+        number = len(self.parts) + 1
+        sent = with_client(
+            self.place, lambda client: client.upload_part(**self.names, PartNumber=number, Body=part)
+        )
+        checksums = {name: value for name, value in sent.items() if name.startswith("Checksum")}
+        self.parts.append({"PartNumber": number, "ETag": sent["ETag"], **checksums})
+
+    def _complete(self, client: Any) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            client.complete_multipart_upload(**self.names, MultipartUpload={"Parts": self.parts})
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchUpload" or not self._is_there(client):
+                raise
+
+    def _is_there(self, client: Any) -> bool:
+        """Whether an earlier attempt to complete went well, and only its answer was lost."""
+        hashes = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in self.parts)
+        found = client.head_object(Bucket=self.place.bucket, Key=self.place.key)["ETag"]
+        return bool(found.strip('"') == f"{hashlib.md5(hashes).hexdigest()}-{len(self.parts)}")
