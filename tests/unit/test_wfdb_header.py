@@ -83,6 +83,7 @@ def test_bytes_that_are_no_text_do_no_harm_in_a_comment():
         ("1000.0(0)", "1.2.3", "unknown_gain"),
         ("1000.0(0)", "1e999", "unknown_gain"),
         ("1000.0(0)", "1e-30", "unknown_gain"),
+        ("1000.0(0)", "1e30", "unknown_gain"),
         ("1000.0(0)", "200(99999999999)", "unknown_gain"),
         ("/mV", "/mmHg", "unknown_unit"),
         ("/uV", "/", "unknown_gain"),

@@ -85,11 +85,12 @@ def test_format_16_equals_what_wfdb_reads(record, tmp_path_factory):
 
 
 @pytest.mark.parametrize("gain", [1000.0, 200.0, 4880.0, 7.0])
-def test_every_step_divided_in_float32_is_the_rounded_float64(gain):
+@pytest.mark.parametrize("baseline", [0, -11, 2**24 + 1, -(2**31)])
+def test_every_step_in_float32_is_the_rounded_float64(gain, baseline):
     steps = np.arange(-32767, 32768, dtype=np.int16)
-    header = f"r 1 500\na.dat 16 {gain}(-11)/mV"
+    header = f"r 1 500\na.dat 16 {gain}({baseline})/mV"
     found = _decoded_without_wfdb(header, {"a.dat": steps.tobytes()})
-    _assert_same_bits(found, (steps[None].astype(np.float64) + 11) / gain)
+    _assert_same_bits(found, (steps[None].astype(np.float64) - baseline) / gain)
 
 
 _RNG = np.random.default_rng(0)
@@ -100,7 +101,15 @@ _BYTES = _RNG.integers(0, 256, 24 * 60, dtype=np.uint8).tobytes()
     "encodings",
     [
         *(("80", "80"), ("212", "212"), ("310", "310"), ("311", "311"), ("24", "24"), ("32", "32")),
-        *(("61", "61"), ("160", "160"), ("8", "8"), ("16:2", "16"), ("16x2", "16x2"), ("16+24", "16+25")),
+        *(
+            ("61", "61"),
+            ("160", "160"),
+            ("8", "8"),
+            ("16:2", "16"),
+            ("16:3", "16:3"),
+            ("16x2", "16x2"),
+            ("16+24", "16+25"),
+        ),
     ],
 )
 def test_what_wfdb_decodes_comes_unchanged(encodings, tmp_path):
