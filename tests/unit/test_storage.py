@@ -1,14 +1,29 @@
-"""The only door to files: whole or not at all, and only where it may go."""
+"""The only door to files: whole or not at all, only where it may go, and errors that say what to do."""
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from supreme import storage
+from supreme.storage import errors, s3
 
 pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 def test_a_file_is_written_with_its_folders_and_read_back(tmp_path):
@@ -36,10 +51,67 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", no_space)
-    with pytest.raises(storage.StorageError, match="No space left"):
+    with pytest.raises(storage.Unavailable, match="No space left"):
         storage.write_bytes(uri, b"new")
     assert storage.read_bytes(uri) == b"old"
     assert storage.list_files(str(tmp_path)) == ["x"]
+
+
+def test_a_block_that_fails_writes_nothing(tmp_path):
+    uri = str(tmp_path / "x")
+    with pytest.raises(ZeroDivisionError), storage.writing(uri) as stream:  # noqa: PT012
+        stream.write(b"half")
+        raise ZeroDivisionError
+    with pytest.raises(storage.NotFound, match="other"), storage.writing(uri) as stream:
+        stream.write(storage.read_bytes(str(tmp_path / "other")))
+    assert storage.list_files(str(tmp_path)) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one MiB, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True
+    ).returncode:
+        pytest.skip("may not mount a small disk here; test_a_file_too_large_for_its_quota remains")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_told_with_what_is_needed_and_what_is_free(small_disk):
+    storage.write_bytes(str(small_disk / "shards" / "0"), bytes(600_000))
+    with pytest.raises(storage.Unavailable) as caught:
+        storage.write_bytes(str(small_disk / "shards" / "1"), bytes(600_000))
+    told = str(caught.value)
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+    assert free > 400_000, "what was half written is gone"
+    for part in (
+        f"{small_disk}/shards/1: No space left",
+        f"600,000 bytes to write, {free:,} free",
+        errors.AGAIN,
+    ):
+        assert part in told
+    assert storage.list_files(str(small_disk)) == ["shards/0"]
+
+
+def test_a_file_too_large_for_its_quota_leaves_the_old_one(tmp_path):
+    uri = str(tmp_path / "x")
+    storage.write_bytes(uri, b"old")
+    script = f"""
+import resource
+from supreme import storage
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    storage.write_bytes({uri!r}, bytes(200_000))
+except storage.Unavailable as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert f"{uri}: File too large: 200,000 bytes to write" in done.stdout
+    assert storage.list_files(str(tmp_path)) == ["x"]
+    assert storage.read_bytes(uri) == b"old"
 
 
 @pytest.mark.parametrize("uri", ["http://host/x", "ftp://host/x", "hdfs://x", "gs://bucket/x"])
@@ -55,13 +127,107 @@ def test_credentials_in_a_uri_are_refused_without_being_repeated():
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(storage.StorageError, match=r"nowhere\.json: not found"):
-        storage.read_bytes(str(tmp_path / "nowhere.json"))
+    for missing in (tmp_path / "nowhere.json", tmp_path / "x" / "nowhere.json"):
+        (tmp_path / "x").write_text("a file, not a folder")
+        with pytest.raises(storage.NotFound, match=r"nowhere\.json: not found"):
+            storage.read_bytes(str(missing))
+        with (
+            pytest.raises(storage.NotFound, match=r"nowhere\.json: not found"),
+            storage.open_file(str(missing)),
+        ):
+            pass
+    with pytest.raises(storage.StorageError, match=f"{tmp_path}: Is a directory"):
+        storage.read_bytes(str(tmp_path))
+
+
+def test_what_is_larger_than_allowed_is_not_read(tmp_path):
+    uri = str(tmp_path / "x")
+    storage.write_bytes(uri, b"12345")
+    assert storage.read_bytes(uri, limit=5) == b"12345"
+    with pytest.raises(storage.TooLarge, match="5 bytes; at most 4"):
+        storage.read_bytes(uri, limit=4)
+
+
+def test_a_file_is_read_at_random(tmp_path):
+    uri = str(tmp_path / "x.gz")
+    storage.write_bytes(uri, bytes(range(200)))
+    with storage.open_file(f"file://{uri}") as file:
+        file.seek(100)
+        assert file.read(3) == b"def"
+    assert storage.read_bytes(uri) == bytes(range(200)), "the name asks for nothing"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+def test_trouble_of_the_machine_is_not_of_the_file(tmp_path, monkeypatch, code):
+    def fail(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    storage.write_bytes(str(tmp_path / "x"), b"1")
+    monkeypatch.setattr("builtins.open", fail)
+    with pytest.raises(storage.Unavailable, match=r"x: .*; run the same command again"):
+        storage.read_bytes(str(tmp_path / "x"))
+
+
+#: What pyarrow 25 said when a SeaweedFS server, or a proxy before it, answered so.
+ARROW = "When reading information for key 'x.dat' in bucket 'lake': AWS Error "
+FROM_ARROW = {
+    "UNKNOWN (HTTP status 503) during HeadObject operation: No response body.": storage.Unavailable,
+    "UNKNOWN (HTTP status 429) during HeadObject operation: No response body.": storage.Unavailable,
+    "SLOW_DOWN during PutObject operation: SlowDown": storage.Unavailable,
+    "SERVICE_UNAVAILABLE during GetObject operation: ": storage.Unavailable,
+    "UNKNOWN (HTTP status 429) during ListObjectsV2 operation: Unable to parse ExceptionName: "
+    "TooManyRequests Message: TooManyRequests": storage.Unavailable,
+    "NETWORK_CONNECTION during GetObject operation: curlCode: 18, Transferred a partial file; Details: "
+    "end of response with 60000 bytes missing": storage.Unavailable,
+    "NETWORK_CONNECTION during HeadObject operation: curlCode: 28, Timeout was reached": storage.Unavailable,
+    "INVALID_ACCESS_KEY_ID during ListObjectsV2 operation: none such": storage.Unavailable,
+    "UNKNOWN (HTTP status 400) during GetObject operation: Unable to parse ExceptionName: ExpiredToken "
+    "Message: it has expired": storage.Unavailable,
+    "ACCESS_DENIED during HeadObject operation: No response body.": storage.StorageError,
+    "UNKNOWN (HTTP status 301) during HeadObject operation: No response body.": storage.StorageError,
+    "NO_SUCH_BUCKET during PutObject operation: The specified bucket does not exist": storage.NotFound,
+}
+
+
+@pytest.mark.parametrize("said", FROM_ARROW)
+def test_what_pyarrow_says_has_its_kind_and_its_remedy(said):
+    answer = errors.Answer.of_arrow(OSError(ARROW + said))
+    told = errors.of_s3("s3://lake/x.dat", "http://127.0.0.1:9000", answer)
+    assert type(told) is FROM_ARROW[said]
+    assert str(told).startswith("s3://lake/x.dat at http://127.0.0.1:9000: ")
+    remedies = ("run the same command again", "credentials", "AWS_REGION", "create it")
+    assert any(remedy in str(told) for remedy in remedies)
+    sent = pickle.loads(pickle.dumps(told))  # as from a worker to the job
+    assert (type(sent), str(sent)) == (type(told), str(told))
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_without_credentials_nothing_is_asked(monkeypatch):
+    uri = "s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http"
+    for action in (storage.read_bytes, storage.exists, storage.list_files, storage.filesystem):
+        with pytest.raises(storage.StorageError, match=r"127\.0\.0\.1:1.*AWS_ACCESS_KEY_ID.*anonymous=true"):
+            action(uri)
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_an_endpoint_comes_from_the_uri_or_the_environment_and_its_login_is_not_told(monkeypatch):
+    place = s3.parse("s3://bucket/a/b#c/?anonymous=true")
+    assert (place.bucket, place.key, str(place)) == ("bucket", "a/b#c", "s3://bucket/a/b#c")
+    assert (place.store.endpoint, place.store.region, str(place.store)) == ("", "us-east-1", "AWS")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://me:hunter22@store:9000")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    store = s3.parse("s3://bucket").store
+    assert (store.region, store.anonymous) == ("eu-central-1", False)
+    assert "hunter22" not in str(store)
+    assert s3.parse("s3://b?endpoint_override=other:1&scheme=http").store.endpoint == "http://other:1"
+    with pytest.raises(storage.StorageError, match="names no bucket"):
+        storage.read_bytes("s3:///x")
 
 
 def test_join_keeps_the_query_at_the_end():
     assert storage.join("s3://b/p/?anonymous=true", "a", "b") == "s3://b/p/a/b?anonymous=true"
     assert storage.join("/data/", "a") == "/data/a"
+    assert storage.join("/what?/b", "a") == "/what?/b/a"
 
 
 def test_listing_tells_files_from_folders_and_an_absent_folder_is_empty(tmp_path):
