@@ -55,7 +55,7 @@ class Part(BaseModel):
 
     split: str
     entries: dict[str, str]
-    """Record id -> digest of its index entries (:func:`digests`)."""
+    """Record id -> digest of its entry in the index (:func:`digests`)."""
     records: int
     rejected: dict[str, int]
     """Reason -> records."""
@@ -120,12 +120,8 @@ def _shard_rows(
     job: Job, split: str, entries: list[Entry], rejected: list[dict[str, str]]
 ) -> Iterator[dict[str, Any]]:
     """The rows of the usable records; the others go to ``rejected``."""
-    seen: set[str] = set()
     for entry, read_record in _reads(job, entries):
         try:
-            if entry.record_id in seen:
-                raise BadRecord("duplicate_id", "the index of the source has this id more than once")
-            seen.add(entry.record_id)
             yield _shard_row(read_record(), split, job)
         except (storage.Unavailable, MemoryError):
             raise  # says nothing about the record
@@ -239,15 +235,14 @@ class _Hashed(io.RawIOBase):
 
 
 def digests(entries: Iterable[Entry]) -> dict[str, str]:
-    """Record id -> what tells whether its entries (one, but for a duplicate id) are the same as before.
+    """Record id -> what tells whether its entry is the same as before."""
+    return {entry.record_id: _digest(entry) for entry in entries}
 
-    Empty fields are left out, so that a field that is new and empty changes nothing.
-    """
-    texts: dict[str, str] = {}
-    for entry in entries:
-        filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
-        texts[entry.record_id] = texts.get(entry.record_id, "") + json.dumps(filled, sort_keys=True)
-    return {record_id: storage.sha256(text.encode())[:16] for record_id, text in texts.items()}
+
+def _digest(entry: Entry) -> str:
+    # A field that is new and empty must not change what was built without it.
+    filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
+    return storage.sha256(json.dumps(filled, sort_keys=True).encode())[:16]
 
 
 def dump(entries: list[Entry]) -> str:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, count
+from itertools import count
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -106,14 +106,12 @@ def survey(recipe: config.Recipe, source: config.Source, *, new: bool = False) -
     """Compare the index of a source with what is built of it; writes nothing.
 
     Raises:
-        ConfigError: no such data set, nothing in it, a folder made with another configuration, or published
-            records that have changed or vanished.
+        ConfigError: no such data set, nothing in it, an id twice, a folder made with another configuration,
+            or published records that have changed or vanished.
     """
     folder = folder_of(recipe, source)
     job, request = Job(source, recipe.shards, recipe.seed, folder), _request(recipe, source)
-    index = job.open_source().index()
-    if not index:
-        raise ConfigError(f"source {source.dataset!r}: {source.uri} holds no records")
+    index = _index(job)
     if new or not manifest.begun(folder, request):
         return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
     published, present = manifest.read(folder), set(storage.list_files(folder))
@@ -162,6 +160,18 @@ def publish(plan: Plan) -> Manifest:
     return published
 
 
+def _index(job: Job) -> list[Entry]:
+    index, source = job.open_source().index(), job.source
+    if not index:
+        raise ConfigError(f"source {source.dataset!r}: {source.uri} holds no records")
+    times = Counter(entry.record_id for entry in index)
+    if len(times) < len(index):
+        twice = [record_id for record_id, count in times.items() if count > 1]
+        problem = f"{len(twice):,} record ids more than once ({_examples(twice)})"
+        raise ConfigError(f"source {source.dataset!r}: {source.uri} has {problem}: keep or rename one each")
+    return index
+
+
 def _request(recipe: config.Recipe, source: config.Source) -> Request:
     # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
     shards = recipe.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
@@ -193,17 +203,14 @@ def _examples(ids: list[str]) -> str:
     return ", ".join(ids[:_EXAMPLES]) + (", ..." if len(ids) > _EXAMPLES else "")
 
 
-def _new_parts(entries: Iterable[Entry], job: Job, taken: Iterable[str]) -> dict[str, list[Entry]]:
-    """Part name -> its entries, by split and in the order of the index; entries of one id stay together."""
-    by_id: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_id.setdefault(entry.record_id, []).append(entry)
+def _new_parts(entries: list[Entry], job: Job, taken: Iterable[str]) -> dict[str, list[Entry]]:
+    """Part name -> its entries, by split and in the order of the index."""
     parts, names, size = {}, set(taken), job.shards.records_per_shard
     for split in SPLITS:
-        chosen = [same_id for same_id in by_id.values() if split_of(same_id[0]) == split]
+        chosen = [entry for entry in entries if split_of(entry) == split]
         free = (name for number in count() if (name := part_name(split, number)) not in names)
         for start in range(0, len(chosen), size):
-            parts[next(free)] = list(chain.from_iterable(chosen[start : start + size]))
+            parts[next(free)] = chosen[start : start + size]
     return parts
 
 
