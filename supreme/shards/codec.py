@@ -23,8 +23,6 @@ CODECS: tuple[Codec, ...] = get_args(Codec)
 #: III, aVR, aVL, aVF.
 _LIMB = slice(2, 6)
 _OTHERS = (slice(0, 2), slice(6, N_LEADS))
-#: Rows are decoded so many bytes at a time, which stay in a core's cache from step to step.
-_CACHE_BYTES = 2**18
 
 
 def compression(codec: Codec) -> tuple[str, int | None]:
@@ -64,14 +62,11 @@ def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np
     return signal_uv
 
 
-def plain_column(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> pa.ChunkedArray:
-    """The same column with the bytes of plain int16, whatever codec it came in."""
-    if codec != "delta":
-        return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
-    signal_uv = decode(column, samples, codec)
-    offsets = np.arange(len(signal_uv) + 1, dtype=np.int32) * np.int32(N_LEADS * samples * 2)
+def plain_column(signal_uv: np.ndarray) -> pa.BinaryArray:
+    """``(N, 12, T)`` int16 microvolts as a column of plain bytes, without a copy; `none` decodes it."""
+    offsets = np.arange(len(signal_uv) + 1, dtype=np.int32) * np.int32(signal_uv[:1].nbytes)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(signal_uv)]
-    return pa.chunked_array([pa.Array.from_buffers(pa.binary(), len(signal_uv), buffers)])
+    return pa.Array.from_buffers(pa.binary(), len(signal_uv), buffers)
 
 
 def _predicted_limb_leads(signal_uv: np.ndarray) -> np.ndarray:
@@ -82,18 +77,19 @@ def _predicted_limb_leads(signal_uv: np.ndarray) -> np.ndarray:
 
 def _decode_delta(held: np.ndarray, samples: int) -> np.ndarray:
     """``(N, bytes)`` to ``(N, 12, samples)`` int16."""
-    signal_uv = np.empty((len(held), N_LEADS, samples), "<i2")
-    step = max(1, _CACHE_BYTES // held.shape[1])
-    for begin in range(0, len(held), step):
-        high, low = np.moveaxis(held[begin : begin + step].reshape(-1, 2, N_LEADS, samples), 1, 0)
-        folded = high.astype("<u2")
-        folded <<= 8
-        folded |= low
-        left = ((folded >> 1) ^ -(folded & 1)).view("<i2")
-        out = signal_uv[begin : begin + step]
-        for leads in _OTHERS:
-            np.add.accumulate(left[:, leads], axis=-1, out=out[:, leads])
-        np.add(left[:, _LIMB], _predicted_limb_leads(out), out=out[:, _LIMB])
+    # All rows in a call and each in place: long calls let other threads run, which short ones would not.
+    high, low = held[:, : held.shape[1] // 2], held[:, held.shape[1] // 2 :]
+    folded = high.astype("<u2")
+    folded <<= 8
+    folded |= low
+    sign = folded & 1
+    np.negative(sign, out=sign)
+    folded >>= 1
+    folded ^= sign
+    signal_uv = folded.view("<i2").reshape(-1, N_LEADS, samples)
+    for leads in _OTHERS:
+        np.add.accumulate(signal_uv[:, leads], axis=-1, out=signal_uv[:, leads])
+    signal_uv[:, _LIMB] += _predicted_limb_leads(signal_uv)
     return signal_uv
 
 

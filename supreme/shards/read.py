@@ -1,17 +1,25 @@
-"""Read finished shards: metadata as one table, signals row group by row group, as zero-copy int16 arrays."""
+"""Read finished shards: metadata as one table, signals row group by row group, as int16 arrays.
+
+What comes out is plain, whatever codec the shards are held in: the `signal` column of every table is the
+bytes of int16 microvolts, and `signals_uv` makes an array of it without a copy.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from supreme import manifest, storage
-from supreme.ecg import N_LEADS
+from supreme.config import ConfigError
 from supreme.records import SPLITS
+from supreme.shards import codec
+from supreme.shards.codec import Codec
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA
 
 
@@ -27,28 +35,38 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Shards:
-    """A finished shard folder."""
+    """A finished shard folder. It holds no open file, and may be sent to other processes."""
 
     folder: str
     manifest: manifest.Manifest
     rate_hz: int
     samples: int
     row_group_size: int
+    codec: Codec
     files: dict[str, int] = field(repr=False)
     """Shard file -> rows, sorted by name."""
 
     @classmethod
     def open(cls, folder: str) -> Shards:
-        """Open a folder made by `shards.build`.
+        """Open a folder made by `shards.build`; every shard must be there and as long as it was.
 
         Raises:
-            ConfigError: when the folder is unfinished.
+            ConfigError: the folder is unfinished, or a shard is missing or of another size.
         """
         made = manifest.require(folder, "shard")
         section = made.config["shards"]
         files = {name: entry.rows or 0 for name, entry in sorted(made.files.items()) if "/" not in name}
+        _check_sizes(folder, {name: made.files[name].bytes for name in files})
         samples = round(section["rate_hz"] * section["duration_s"])
-        return cls(folder, made, section["rate_hz"], samples, section["row_group_size"], files)
+        return cls(
+            folder,
+            made,
+            section["rate_hz"],
+            samples,
+            section["row_group_size"],
+            section["compression"],
+            files,
+        )
 
     def row_groups(self, split: str | Sequence[str] | None = None) -> list[RowGroup]:
         """The row groups of one split, several or all, by file and index.
@@ -65,21 +83,32 @@ class Shards:
         return groups
 
     def read_row_group(self, group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of one row group, in shard order."""
-        with self._open(group.file) as shard:
-            return shard.read_row_group(group.index, columns=_columns(columns))
+        """The rows of one row group, in shard order.
+
+        Raises:
+            StorageError: it cannot be read; the message names shard and row group.
+        """
+        try:
+            with self._open(group.file) as shard:
+                # Callers read several row groups at once; threads for one column would only cost time.
+                table = shard.read_row_group(group.index, columns=_columns(columns), use_threads=False)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._damaged(f"{group.file}, row group {group.index}", error) from error
+        return self._plain(table)
 
     def table(
         self, columns: Sequence[str] = METADATA_COLUMNS, splits: str | Sequence[str] | None = None
     ) -> pa.Table:
         """Chosen columns of every record of the splits, meant for metadata: it is held in memory whole."""
         wanted = [name for name in self.files if name.rpartition("-")[0] in _splits(splits)]
-        parts = []
+        parts = [pa.schema([SCHEMA.field(name) for name in columns]).empty_table()]
         for name in wanted:
-            with self._open(name) as shard:
-                parts.append(shard.read(columns=_columns(columns)))
-        empty = pa.schema([SCHEMA.field(name) for name in columns]).empty_table()
-        return pa.concat_tables(parts) if parts else empty
+            try:
+                with self._open(name) as shard:
+                    parts.append(self._plain(shard.read(columns=_columns(columns))))
+            except (OSError, pa.ArrowInvalid) as error:
+                raise self._damaged(name, error) from error
+        return pa.concat_tables(parts)
 
     def batches(
         self,
@@ -91,34 +120,64 @@ class Shards:
         return _rebatch((self.read_row_group(group, columns) for group in self.row_groups(split)), batch_size)
 
     def _open(self, name: str) -> pq.ParquetFile:
-        system, path = storage.filesystem(storage.join(self.folder, name))
-        return pq.ParquetFile(path, filesystem=system, pre_buffer=False)
+        uri = storage.join(self.folder, name)
+        return _parquet_file(uri, metadata=_footer(uri, self.manifest.files[name].sha256))
+
+    def _plain(self, table: pa.Table) -> pa.Table:
+        if self.codec != "delta" or "signal" not in table.column_names:
+            return table
+        signal_uv = codec.decode(table.column("signal"), self.samples, self.codec)
+        return table.set_column(
+            table.column_names.index("signal"), SCHEMA.field("signal"), codec.plain_column(signal_uv)
+        )
+
+    def _damaged(self, what: str, error: Exception) -> storage.StorageError:
+        if isinstance(error, storage.StorageError):
+            return error
+        why = str(error).strip()
+        return storage.StorageError(
+            f"{self.folder}: {what} cannot be read ({why}); bring the file back, or make the shards again "
+            "with jobs/shard.py --new"
+        )
 
 
 def signals_uv(table: pa.Table, samples: int) -> np.ndarray:
-    """The `signal` column as a read-only int16 array ``(N, 12, samples)`` in microvolts.
+    """The `signal` column of a table that was read as a read-only int16 array ``(N, 12, samples)``.
 
-    It shares the table's memory where the column is one chunk, as in a row group.
+    Microvolts. It shares the table's memory where the column is one chunk, as in a row group.
 
     Raises:
         ValueError: a row holds another number of samples.
     """
-    parts = [_chunk_uv(chunk, samples) for chunk in table.column("signal").chunks if len(chunk)]
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate(parts) if parts else np.empty((0, N_LEADS, samples), np.int16)
+    return codec.decode(table.column("signal"), samples, "none")
 
 
-def _chunk_uv(chunk: pa.BinaryArray, samples: int) -> np.ndarray:
-    width = N_LEADS * samples * 2
-    _, offset_buffer, data = chunk.buffers()
-    offset_type = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
-    offsets = np.frombuffer(offset_buffer, offset_type)[chunk.offset : chunk.offset + len(chunk) + 1]
-    if chunk.null_count or (np.diff(offsets) != width).any():
-        raise ValueError(f"a signal is not {N_LEADS} x {samples} int16: these shards have another length")
-    flat = np.frombuffer(data, "<i2", count=len(chunk) * N_LEADS * samples, offset=int(offsets[0]))
-    flat.flags.writeable = False
-    return flat.reshape(len(chunk), N_LEADS, samples)
+def _check_sizes(folder: str, expected: dict[str, int]) -> None:
+    system, path = storage.filesystem(folder)
+    found = {info.base_name: info.size for info in system.get_file_info(fs.FileSelector(path))}
+    wrong = {name: found.get(name) for name, size in expected.items() if found.get(name) != size}
+    for name, size in wrong.items():
+        what = "is missing" if size is None else f"has {size:,} bytes instead of {expected[name]:,}"
+        raise ConfigError(
+            f"{folder}: {name} {what} ({len(wrong)} of {len(expected)} shards differ from the manifest); "
+            "bring the files back, or make the shards again with jobs/shard.py --new"
+        )
+
+
+@lru_cache(maxsize=512)
+def _footer(uri: str, sha256: str) -> pq.FileMetaData:
+    """The parsed footer of a shard; the sha256 tells it from another shard of that name."""
+    with _parquet_file(uri) as shard:
+        return shard.metadata
+
+
+def _parquet_file(uri: str, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    system, path = storage.filesystem(uri)
+    if isinstance(system, fs.LocalFileSystem):
+        # Mapped, a page is copied once, from the page cache into the array.
+        return pq.ParquetFile(path, metadata=metadata, memory_map=True, pre_buffer=False)
+    # Requests for neighbouring columns become one.
+    return pq.ParquetFile(path, metadata=metadata, filesystem=system, pre_buffer=True)
 
 
 def _rebatch(tables: Iterable[pa.Table], batch_size: int) -> Iterator[pa.Table]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import ray.data
 import ray.train
 import ray.train.torch
 import torch
@@ -23,7 +22,6 @@ import torch.distributed as dist
 
 from supreme import log
 from supreme.config import ConfigError, Recipe
-from supreme.ecg import N_LEADS
 from supreme.models.supreme import SupremeModel
 from supreme.reports.label_table import read_vocabulary
 from supreme.training import state as checkpoints
@@ -31,12 +29,9 @@ from supreme.training.corpus import Corpus
 from supreme.training.data import Labels, Queries
 from supreme.training.order import Order, replay
 from supreme.training.step import Batch, Learner, positive_rate
+from supreme.training.stream import stream
 from supreme.training.validate import to_batch, validate
 
-#: Bytes of signal in one Ray Data execution; a run is a chain of them. An execution that no full buffer holds
-#: back is over soon and leaves the processor to the step: one for the whole run is polled all the while, and
-#: took half a core from each worker.
-BYTES_PER_EXECUTION = 96 * 2**20
 #: Batches read ahead of the step, so that the next execution starts before the last one is used up.
 BATCHES_AHEAD = 16
 #: Points of the loss curve between two checkpoints.
@@ -117,42 +112,6 @@ def _settle_buckets(learner: Learner, samples: int) -> None:
         learner.wrapped(torch.zeros(2, 12, samples, device=learner.device), queries).sum().backward()
     learner.optimizer.zero_grad(set_to_none=True)
     learner.model.load_state_dict(weights)
-
-
-def stream(
-    corpus: Corpus, order: Order, first: int, last: int, rank: int, cpus: float = 1.0
-) -> Iterator[pa.Table]:
-    """Batches of the steps from ``first`` to before ``last`` of one worker, in exact order.
-
-    Ray Data tasks, as many as ``cpus`` at once, read ahead, a window each.
-    """
-    rounds = []
-    step = first
-    while step < last:
-        rounds.append(step)
-        step = sum(order.round_at(step))
-    window_bytes = order.steps_per_round * order.batch_size * corpus.samples * N_LEADS * 2
-    windows = max(2, BYTES_PER_EXECUTION // window_bytes)
-    for chunk in range(0, len(rounds), windows):
-        yield from _stream(corpus, order, rounds[chunk : chunk + windows], last, rank, cpus)
-
-
-def _stream(
-    corpus: Corpus, order: Order, rounds: list[int], last: int, rank: int, cpus: float
-) -> Iterator[pa.Table]:
-    def read(item: pa.Table) -> pa.Table:
-        step = rounds[item.column("id")[0].as_py()]
-        return corpus.read_window(order.window(step, rank), step, last)
-
-    data = ray.data.DataContext.get_current()
-    data.execution_options.preserve_order = True
-    # Every worker runs its own execution, and each would take the whole cluster for its own.
-    data.execution_options.resource_limits = ray.data.ExecutionResources.for_limits(cpu=cpus)
-    data.enable_progress_bars = False
-    dataset = ray.data.range(len(rounds), override_num_blocks=len(rounds)).map_batches(
-        read, batch_size=None, batch_format="pyarrow", zero_copy_batch=True
-    )
-    yield from dataset.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
 
 
 def ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:

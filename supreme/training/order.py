@@ -75,6 +75,14 @@ class Order:
         first = begin + (step - begin) // self.steps_per_round * self.steps_per_round
         return first, min(self.steps_per_round, end - first)
 
+    def rounds(self, first: int, last: int) -> list[int]:
+        """First steps of the rounds from ``first`` to before ``last``; the first may be entered late."""
+        begins = []
+        while first < last:
+            begins.append(first)
+            first = sum(self.round_at(first))
+        return begins
+
     def window(self, step: int, rank: int) -> Window:
         """What worker ``rank`` trains on in the round that holds ``step``."""
         first, steps = self.round_at(step)

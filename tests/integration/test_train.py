@@ -23,9 +23,9 @@ from supreme.job import ray_session
 from supreme.shards.read import signals_uv
 from supreme.training import driver
 from supreme.training.corpus import Corpus
-from supreme.training.loop import stream
 from supreme.training.order import Order, replay
 from supreme.training.step import TrainingStopped
+from supreme.training.stream import stream
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The controller's process cannot import this file.

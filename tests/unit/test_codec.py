@@ -35,8 +35,9 @@ def test_every_codec_is_exact_for_every_int16(signal_uv: np.ndarray) -> None:
         column = _column(signal_uv, name)
         assert {len(row.as_py()) for row in column} == {len(LEADS) * samples * 2}
         np.testing.assert_array_equal(codec.decode(column, samples, name), signal_uv)
-        plain = codec.plain_column(column, samples, name)
-        assert plain.to_pylist() == [one.astype("<i2").tobytes() for one in signal_uv]
+    plain = codec.plain_column(signal_uv)
+    assert plain.to_pylist() == [one.astype("<i2").tobytes() for one in signal_uv]
+    np.testing.assert_array_equal(codec.decode(plain, samples, "none"), signal_uv)
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from supreme import manifest
+from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.manifest import FileEntry, Request
-from supreme.shards import codec
-from supreme.shards.read import RowGroup, Shards, signals_uv
-from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name, signal_sha256
+from supreme.shards import codec, part
+from supreme.shards.codec import CODECS, Codec
+from supreme.shards.read import RowGroup, Shards, _footer, signals_uv
+from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name
 
 pytestmark = pytest.mark.unit
 
@@ -26,40 +28,38 @@ def _signal(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(-32767, 32767, (12, SAMPLES), dtype=np.int16)
 
 
-def _row(number: int, split: str) -> dict[str, object]:
-    return {
-        "record_id": f"d/{number:03d}",
-        "dataset": "d",
-        "patient_id": f"d/p{number}",
-        "split": split,
-        "signal": codec.encode(_signal(number), "zstd"),
-        "signal_sha256": signal_sha256(_signal(number)),
-        "n_valid": SAMPLES,
-        "rate_hz": 100,
-        "source_rate_hz": 500.0,
-        "report": "sinus rhythm",
-        "codes": ["a", "b"],
-        "age": None,
-        "sex": "",
-        "quality": [],
-        "source_uri": "",
+def _table(first: int, rows: int, split: str, compression: Codec) -> pa.Table:
+    """Rows that differ in id and signal; any other column is empty."""
+    numbers = range(first, first + rows)
+    given = {
+        "record_id": [f"d/{number:03d}" for number in numbers],
+        "split": [split] * rows,
+        "signal": [codec.encode(_signal(number), compression) for number in numbers],
     }
+    empty = {pa.string(): "", pa.int32(): 0, pa.float64(): 0.0, pa.float32(): None}
+    return pa.table(
+        {field.name: given.get(field.name) or [empty.get(field.type, [])] * rows for field in SCHEMA}, SCHEMA
+    )
+
+
+def write(folder: Path, compression: Codec = "none", shards: dict[str, int] = ROWS) -> Shards:
+    """Shards of so many rows, in row groups of GROUP."""
+    number, files = 0, {}
+    section = {"rate_hz": 100, "duration_s": SAMPLES / 100, "row_group_size": GROUP}
+    for name, rows in shards.items():
+        table = _table(number, rows, name.split("-")[0], compression)
+        groups = [table.slice(at, GROUP) for at in range(0, rows, GROUP)]
+        files |= part.write_shard(str(folder), f"{name}.parquet", groups, compression)
+        number += rows
+    files["rejected/train-00000.parquet"] = FileEntry(sha256="", bytes=1, rows=2)
+    request = Request(stage="shards", config={"shards": section | {"compression": compression}})
+    manifest.publish(str(folder), request, {}, files)
+    return Shards.open(str(folder))
 
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Shards:
-    folder, number, files = str(tmp_path), 0, {}
-    config = {"shards": {"rate_hz": 100, "duration_s": SAMPLES / 100, "row_group_size": GROUP}}
-    request = Request(stage="shards", config=config)
-    manifest.begin(folder, request)
-    for name, rows in ROWS.items():
-        table = pa.Table.from_pylist([_row(number + i, name.split("-")[0]) for i in range(rows)], SCHEMA)
-        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=GROUP)
-        files[f"{name}.parquet"] = FileEntry(sha256="", bytes=1, rows=rows)
-        number += rows
-    files["rejected/train-00000.parquet"] = FileEntry(sha256="", bytes=1, rows=2)
-    manifest.publish(folder, request, {}, files)
-    return Shards.open(folder)
+    return write(tmp_path)
 
 
 def test_row_groups_follow_from_the_manifest_and_match_the_files(shards):
@@ -72,7 +72,9 @@ def test_row_groups_follow_from_the_manifest_and_match_the_files(shards):
     assert shards.row_groups("validation") == []
 
 
-def test_signals_come_back_as_written_without_a_copy(shards):
+@pytest.mark.parametrize("compression", CODECS)
+def test_signals_come_back_as_written_in_every_codec(tmp_path, compression):
+    shards = write(tmp_path, compression)
     for group in shards.row_groups("train"):
         table = shards.read_row_group(group)
         signal_uv = signals_uv(table, shards.samples)
@@ -81,6 +83,10 @@ def test_signals_come_back_as_written_without_a_copy(shards):
         assert signal_uv.dtype == np.int16
         assert not signal_uv.flags.owndata
         assert not signal_uv.flags.writeable
+    assert shards.read_row_group(group).schema == SCHEMA
+    assert shards.read_row_group(group, ["signal"]).column_names == ["signal"]
+    whole = shards.table(["record_id", "signal"], "train")
+    assert whole["signal"][3].as_py() == _signal(3).tobytes()
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 14, 100])
@@ -124,3 +130,65 @@ def test_the_schema_is_plain_data():
     assert SCHEMA.field("signal").type == pa.binary()
     assert not any(isinstance(field.type, pa.ExtensionType) for field in SCHEMA)
     assert part_name("train", 3) == "train-00003"
+
+
+# ---- what happens to files after they were finished
+
+
+def test_a_missing_shard_is_named_with_the_remedy(shards):
+    Path(shards.folder, "train-00001.parquet").unlink()
+    with pytest.raises(ConfigError, match=r"train-00001\.parquet is missing.*1 of 3.*--new"):
+        Shards.open(shards.folder)
+
+
+def test_a_shard_of_another_size_is_named_with_both(shards):
+    file = Path(shards.folder, "test-00000.parquet")
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ConfigError, match=rf"test-00000\.parquet has {size - 1:,} bytes instead of {size:,}"):
+        Shards.open(shards.folder)
+
+
+@pytest.mark.parametrize("damage", ["the footer", "a page", "all of it"])
+def test_damage_of_the_same_size_is_an_error_that_names_the_shard(tmp_path, damage):
+    shards = write(tmp_path, "zstd")
+    file = tmp_path / "train-00000.parquet"
+    content = bytearray(file.read_bytes())
+    where = {"the footer": slice(-200, -8), "a page": slice(300, 2000), "all of it": slice(None)}[damage]
+    content[where] = b"\xa5" * len(content[where])
+    file.write_bytes(content)
+    [group] = [g for g in shards.row_groups() if (g.file, g.index) == ("train-00000.parquet", 0)]
+    for read in (lambda: shards.read_row_group(group), lambda: shards.table(SCHEMA.names)):
+        with pytest.raises(storage.StorageError, match=r"train-00000\.parquet.*cannot be read.*--new"):
+            read()
+
+
+def test_shards_made_anew_are_not_read_with_the_old_footer(tmp_path):
+    first = write(tmp_path, "none")
+    assert len(first.read_row_group(first.row_groups()[0])) > 0
+    second = write(tmp_path, "delta")
+    for group in second.row_groups():
+        table = second.read_row_group(group)
+        expected = np.stack([_signal(int(name[2:])) for name in table["record_id"].to_pylist()])
+        np.testing.assert_array_equal(signals_uv(table, SAMPLES), expected)
+
+
+def test_a_footer_is_parsed_once(shards):
+    before = _footer.cache_info().misses
+    for _ in range(3):
+        for group in shards.row_groups():
+            shards.read_row_group(group, ["record_id"])
+    assert _footer.cache_info().misses - before == len(ROWS)
+
+
+def test_threads_and_forked_processes_read_at_once(shards):
+    groups = shards.row_groups() * 8
+    expected = [shards.read_row_group(group).column("record_id").to_pylist() for group in groups]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda group: _ids(shards, group), groups)) == expected
+    with multiprocessing.get_context("fork").Pool(2) as processes:
+        assert processes.starmap(_ids, [(shards, group) for group in groups[:5]]) == expected[:5]
+
+
+def _ids(shards: Shards, group: RowGroup) -> list[str]:
+    return shards.read_row_group(group).column("record_id").to_pylist()
