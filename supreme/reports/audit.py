@@ -199,8 +199,8 @@ def _samples(
     parts = statement_table.parts(shard_folders, 1)
     starts = np.cumsum([0, *(part.rows for part in parts)])
     records, wanted = int(starts[-1]), recipe.labels.audit_samples
-    drawn = np.random.default_rng(recipe.seed).choice(records, min(wanted, records), replace=False)
-    chosen = np.sort(drawn)
+    rng = np.random.default_rng(recipe.seed)
+    chosen = np.sort(rng.choice(records, min(wanted, records), replace=False))
     samples = []
     for part, start in zip(parts, starts, strict=False):
         here = chosen[(chosen >= start) & (chosen < start + part.rows)] - start

@@ -100,7 +100,7 @@ def load(uri: str) -> Corrections:
             if row:
                 rows.append(row)
     except csv.Error as error:
-        problems.append(f"line {reader.line_num}: {error}")
+        problems.append(f"line {reader.line_num + 1}: {error}")
     problems += _contradictions(rows)
     _refuse(uri, problems)
     return Corrections(uri, rows, storage.sha256(content))
@@ -109,7 +109,7 @@ def load(uri: str) -> Corrections:
 def _row(line: int, values: Mapping[str | None, str | None], problems: list[str]) -> Correction | None:
     cells = [(values.get(name) or "").strip() for name in COLUMNS]
     statement, entity, assertion = cells
-    if None in values or not statement or not entity:
+    if None in values or not all(cells):
         problems.append(f"line {line}: not {len(COLUMNS)} cells with a statement, an entity and an assertion")
     elif assertion not in ASSERTIONS:
         near = difflib.get_close_matches(assertion, ASSERTIONS, n=1, cutoff=0)[0]

@@ -2,7 +2,8 @@
 
 A name is linked by an exact synonym, else by its nearest neighbour among all English synonyms, else it founds
 a new entity. Neighbours are guarded: embeddings put medical opposites next to each other, so two names that
-differ in any side, wall, degree, wave ... of ``data/linking/qualifiers.toml`` are never linked by them.
+differ in any side, wall, degree, wave ... of ``data/linking/qualifiers.toml``, or of which one only adds words
+to the other, are never linked by them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 _APART = re.compile(r"[^a-z0-9]+")
 #: Numbers, Roman numerals, leads, "s1q3t3".
 _CODE = re.compile(r"\w*\d\w*|i{1,3}|iv|v|av[rlf]")
+_EMPTY = frozenset(["a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "and", "with", "is", "are", "wave", "waves", "ecg"])
 _SPELLINGS = (
     (re.compile(r"\ba v\b"), "av"),
     (re.compile(r"\bs a\b"), "sa"),
@@ -81,6 +83,12 @@ def qualifiers(name: str) -> frozenset[str]:
     form = normal_form(name)
     said = [value for value, pattern in _patterns() if pattern.search(form)]
     return frozenset(said + [word for word in form.split() if _CODE.fullmatch(word)])
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names may mean the same, as far as one can tell without knowing what they mean."""
+    mine, yours = _words(one), _words(other)
+    return qualifiers(one) == qualifiers(other) and (mine == yours or not (mine < yours or yours < mine))
 
 
 def link(
@@ -151,9 +159,15 @@ class _Neighbours:
             if cosines[place] < threshold:
                 return None
             number = int(numbers[place])
-            if qualifiers(self.names[number]) == qualifiers(name):
+            if alike(self.names[number], name):
                 return number, float(cosines[place])
         return None
+
+
+@lru_cache(maxsize=1 << 16)
+def _words(name: str) -> frozenset[str]:
+    """The words that say something, singular."""
+    return frozenset(word.removesuffix("s") for word in normal_form(name).split() if word not in _EMPTY)
 
 
 def _exact(vocabulary: Vocabulary, more: Mapping[str, Iterable[str]]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from supreme import config, log, manifest, storage, text
+from supreme import config, log, manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.manifest import Manifest, Request
 from supreme.reports import corrections, extraction, linking, statement_table, umls
@@ -155,6 +155,8 @@ def _extract(
     vocabulary = umls.add_codes(base, terms)
     if recipe.labels.extractor == "rules":
         return Found(extraction.by_rules(unique, rules, spread), vocabulary, {})
+    from supreme import text  # PyTorch: three seconds that the rules can do without
+
     encoder = text.open_encoder(recipe.text)
     cache = storage.join(recipe.root, "embeddings")
     link = partial(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import report_shards
 
-from supreme import config, manifest, storage
+from supreme import config, manifest
 from supreme.reports import label_table, stage, statement_table
 from supreme.reports.extract import Mention, RuleExtractor
 from supreme.reports.vocabulary import load_base
-from supreme.shards.schema import SCHEMA
 
 pytestmark = pytest.mark.unit
 
@@ -40,26 +39,7 @@ class Counting(RuleExtractor):
 
 
 def make_shards(folder: Path, reports: list[tuple[str, str]] = REPORTS) -> str:
-    """A finished shard folder with these reports and empty signals."""
-    for split in {split for split, _ in reports}:
-        rows = [
-            {
-                "record_id": f"t/{number}", "dataset": "t", "patient_id": f"t/{number}", "split": split,
-                "signal": b"", "fingerprint": "", "n_valid": 0, "rate_hz": 100, "source_rate_hz": 100.0,
-                "report": report, "codes": [], "age": None, "sex": "", "quality": [], "source_uri": "",
-            }
-            for number, (own, report) in enumerate(reports)
-            if own == split
-        ]  # fmt: skip
-        storage.write_bytes(str(folder / f"{split}-00000.parquet"), b"")
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / f"{split}-00000.parquet")
-    request = manifest.Request(stage="shards", config={"shards": config.Shards().model_dump()})
-    files = {
-        file.name: manifest.describe(str(file), pq.read_metadata(file).num_rows)
-        for file in sorted(folder.glob("*.parquet"))
-    }
-    manifest.publish(str(folder), request, {"records": len(reports)}, files)
-    return str(folder)
+    return report_shards.write(folder, reports)
 
 
 def make_recipe(**labels: object) -> config.Recipe:
