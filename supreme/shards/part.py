@@ -65,6 +65,10 @@ class Part(BaseModel):
         """Records that an index knows otherwise, or no more."""
         return [record_id for record_id, digest in self.entries.items() if digests.get(record_id) != digest]
 
+    def is_there(self, sizes: dict[str, int]) -> bool:
+        """Whether a folder has its files; ``sizes``: bytes by name."""
+        return all(sizes.get(name) == file.bytes for name, file in self.files.items())
+
 
 def part_uri(folder: str, name: str) -> str:
     return storage.join(folder, f"parts/{name}.json")

@@ -114,19 +114,20 @@ def survey(recipe: config.Recipe, source: config.Source, *, new: bool = False) -
     index = _index(job)
     if new or not manifest.begun(folder, request):
         return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
-    published, present = manifest.read(folder), set(storage.list_files(folder))
-    names = [name[6:-5] for name in sorted(present) if name.startswith("parts/") and name.endswith(".json")]
+    published, sizes = manifest.read(folder), storage.file_sizes(folder)
+    names = [name[6:-5] for name in sizes if name.startswith("parts/") and name.endswith(".json")]
     known = dict(zip(names, _each(lambda name: part.read(folder, name), names), strict=True))
     stale = _stale(known, part.digests(index), published, folder)
     known = {name: made for name, made in known.items() if name not in stale}
+    done = {name: made for name, made in known.items() if made.is_there(sizes)}
     part_of = {record_id: name for name, made in known.items() for record_id in made.entries}
-    todo: dict[str, list[Entry]] = {}
+    # A part whose files are gone or cut off is made again, of the same entries and so with the same bytes.
+    todo: dict[str, list[Entry]] = {name: [] for name in known if name not in done}
+    rest: list[Entry] = []
     for entry in index:
         name = part_of.get(entry.record_id)
-        if name and not present.issuperset(known[name].files):
-            todo.setdefault(name, []).append(entry)
-    rest = [entry for entry in index if entry.record_id not in part_of]
-    done = {name: made for name, made in known.items() if name not in todo}
+        if name not in done:
+            (todo[name] if name else rest).append(entry)
     return Plan(job, request, new, published, done, todo | _new_parts(rest, job, taken=known), tuple(stale))
 
 

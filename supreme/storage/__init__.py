@@ -87,20 +87,26 @@ def _type(uri: str) -> fs.FileType:
 
 def list_files(uri: str, suffix: str = "", *, recursive: bool = True) -> list[str]:
     """Names relative to the folder, sorted; an absent folder has none."""
-    files = [path for path, kind in _below(uri, recursive) if kind == fs.FileType.File]
-    return sorted(path for path in files if path.endswith(suffix))
+    return [name for name in file_sizes(uri, recursive=recursive) if name.endswith(suffix)]
+
+
+def file_sizes(uri: str, *, recursive: bool = True) -> dict[str, int]:
+    """Bytes of every file of a folder, by name relative to it, sorted; an absent folder has none."""
+    found = _below(uri, recursive)
+    return dict(sorted((path, size) for path, kind, size in found if kind == fs.FileType.File))
 
 
 def list_folders(uri: str) -> list[str]:
     """Names of the folders directly below, sorted."""
-    return sorted(path for path, kind in _below(uri, recursive=False) if kind == fs.FileType.Directory)
+    found = _below(uri, recursive=False)
+    return sorted(path for path, kind, _ in found if kind == fs.FileType.Directory)
 
 
-def _below(uri: str, recursive: bool) -> list[tuple[str, fs.FileType]]:
-    def below(system: fs.FileSystem, folder: str) -> list[tuple[str, fs.FileType]]:
+def _below(uri: str, recursive: bool) -> list[tuple[str, fs.FileType, int]]:
+    def below(system: fs.FileSystem, folder: str) -> list[tuple[str, fs.FileType, int]]:
         selector = fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
         start = len(folder.rstrip("/")) + 1
-        return [(info.path[start:], info.type) for info in system.get_file_info(selector)]
+        return [(info.path[start:], info.type, info.size) for info in system.get_file_info(selector)]
 
     return _at(uri, below)
 

@@ -171,10 +171,11 @@ def test_what_is_not_published_yet_is_made_again_where_the_index_has_changed(tmp
     assert pq.read_table(folder / "train-00000.parquet")["report"][0].as_py() == "another"
 
 
-def test_a_shard_that_is_lost_is_made_again_with_the_same_bytes(tmp_path, source):
+def test_a_shard_that_is_lost_or_cut_off_is_made_again_with_the_same_bytes(tmp_path, source):
     recipe = _recipe(tmp_path)
     first = build(recipe)
     (_folder(recipe) / "train-00001.parquet").unlink()
+    os.truncate(_folder(recipe) / "train-00000.parquet", 100)
     source.entries += _entries(1, 3)
     made = build(recipe)
     assert first.files.items() < made.files.items()
