@@ -6,31 +6,22 @@ samples against the checksums and first values of the header: in 621 real record
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
-import wfdb
 
+from supreme import storage
 from supreme.ecg import BadRecord
-from supreme.records.wfdb_header import MAX_VALUES, Encoding, Header, Scale, Signal
+from supreme.records.wfdb_header import MAX_VALUES, Header, Scale, Signal
 
 #: Of one sample; the compressed formats (508, 516, 524) have no fixed number.
 _BITS = {
-    "8": 8,
-    "16": 16,
-    "24": 24,
-    "32": 32,
-    "61": 16,
-    "80": 8,
-    "160": 16,
-    "212": 12,
-    "310": 32 / 3,
-    "311": 32 / 3,
+    **{"8": 8, "80": 8, "310": 32 / 3, "311": 32 / 3, "212": 12},
+    **{"16": 16, "61": 16, "160": 16, "24": 24, "32": 32},
 }
 #: What stands in format 16 for a sample that was not taken.
 _INVALID = -32768
@@ -42,16 +33,16 @@ def signal_mv(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray
     Samples that were not taken are NaN.
 
     Raises:
-        BadRecord: `truncated`, `checksum`, `first_value`, `mixed_rates` or `unreadable`.
+        BadRecord: `truncated`, `too_large`, `checksum`, `first_value`, `mixed_rates` or `unreadable`.
     """
     signals = header.signals
-    (frame, *other) = {signal.encoding.samples_per_frame for signal in signals}
+    (samples_per_frame, *other) = {signal.encoding.samples_per_frame for signal in signals}
     if other:
         raise BadRecord("mixed_rates", "the signals have different numbers of samples a frame")
-    files = [list(group) for _, group in groupby(signals, key=attrgetter("file", "encoding"))]
-    if len(files) == len(contents) and all(_is_plain(group[0].encoding) for group in files):
-        samples = header.samples or _samples_in(files[0], contents)
-        parts = [_samples(group, contents[group[0].file], samples) for group in files]
+    by_file = [[signal for signal in signals if signal.file == file] for file in header.files]
+    frames = _frames(header, by_file, contents)
+    if all(map(_is_plain, by_file)) and [*chain(*by_file)] == [*signals]:
+        parts = [_samples(group, contents[group[0].file], frames) for group in by_file]
         steps = parts[0] if len(parts) == 1 else np.concatenate(parts)
         sums = np.add.reduce(steps, axis=1, dtype=np.int16)
         _verify("first_value", signals, [signal.first_value for signal in signals], steps[:, 0].tolist())
@@ -59,28 +50,41 @@ def signal_mv(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray
         physical = _to_millivolts(tuple(signal.scale for signal in signals), steps)
     else:
         units = np.array([signal.scale.millivolts for signal in signals])
-        physical = (_with_wfdb(header, contents) * units[:, None]).astype(np.float32)
-    return physical, header.rate_hz * frame
+        physical = (_with_wfdb(signals, frames, contents) * units[:, None]).astype(np.float32)
+    return physical, header.rate_hz * samples_per_frame
 
 
-def _is_plain(encoding: Encoding) -> bool:
-    """Whether samples are little-endian int16, one of each signal in turn."""
-    return encoding.format == "16" and encoding.samples_per_frame == 1 and encoding.skew == 0
+def _frames(header: Header, by_file: list[list[Signal]], contents: Mapping[str, bytes]) -> int:
+    """Samples, or groups of them, that every signal has; 0: only wfdb can tell."""
+    held = [_frames_in(signals, contents[signals[0].file]) for signals in by_file]
+    frames = header.samples or held[0] or 0
+    for signals, found in zip(by_file, held, strict=True):
+        if found is not None and found < max(frames, 1):
+            raise BadRecord(
+                "truncated", f"{signals[0].file} ends after {found:,} of {frames:,} samples a lead"
+            )
+    values = frames * sum(signal.encoding.samples_per_frame for signal in header.signals)
+    if values > MAX_VALUES:
+        raise BadRecord("too_large", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
+    return frames
 
 
-def _samples_in(signals: Sequence[Signal], contents: Mapping[str, bytes]) -> int:
-    size = len(contents[signals[0].file]) - signals[0].encoding.offset
-    return max(size, 0) // (2 * len(signals))
+def _frames_in(signals: Sequence[Signal], content: bytes) -> int | None:
+    """What a file holds; None in the compressed formats."""
+    bits = sum(_BITS.get(signal.encoding.format, 0) * signal.encoding.samples_per_frame for signal in signals)
+    return int(8 * max(len(content) - signals[0].encoding.offset, 0) // bits) if bits else None
+
+
+def _is_plain(signals: Sequence[Signal]) -> bool:
+    """Whether the samples of a file are little-endian int16, one of each signal in turn."""
+    (encoding, *other) = {signal.encoding for signal in signals}
+    return not other and encoding.format == "16" and encoding.samples_per_frame == 1 and encoding.skew == 0
 
 
 def _samples(signals: Sequence[Signal], content: bytes, samples: int) -> np.ndarray:
     """The samples ``(n_signals, samples)`` of one file, int16."""
-    n_signals, offset = len(signals), signals[0].encoding.offset
-    there = max(len(content) - offset, 0) // (2 * n_signals)
-    if there < samples or not samples:
-        raise BadRecord("truncated", f"{signals[0].file} holds {there:,} of {samples:,} samples a lead")
-    frames = np.frombuffer(content, "<i2", samples * n_signals, offset)
-    return np.ascontiguousarray(frames.reshape(samples, n_signals).T)
+    frames = np.frombuffer(content, "<i2", samples * len(signals), signals[0].encoding.offset)
+    return np.ascontiguousarray(frames.reshape(samples, len(signals)).T)
 
 
 def _verify(reason: str, signals: Sequence[Signal], announced: list[int | None], found: list[int]) -> None:
@@ -124,31 +128,26 @@ def _is_exact_in_float32(scale: Scale) -> bool:
     return held and scale.millivolts == 1
 
 
-def _with_wfdb(header: Header, contents: Mapping[str, bytes]) -> np.ndarray:
-    """Let wfdb read a header that is made here and copies of the signal files."""
-    for file, content in contents.items():
-        encodings = [signal.encoding for signal in header.signals if signal.file == file]
-        bits = sum(_BITS.get(one.format, 0) * one.samples_per_frame for one in encodings)
-        if (len(content) - encodings[0].offset) * 8 < bits * header.samples:
-            raise BadRecord("truncated", f"{file} holds less than {header.samples:,} samples a lead")
+def _with_wfdb(signals: Sequence[Signal], frames: int, contents: Mapping[str, bytes]) -> np.ndarray:
+    """Let wfdb read copies of the signal files and a header that is made here, every unit called mV."""
+    import wfdb  # takes a quarter of a second, and hardly a record needs it
+
     names = {file: f"{number}.dat" for number, file in enumerate(contents)}
-    lines = [f"record {len(header.signals)} 1 {header.samples or ''}"]
-    for signal in header.signals:
+    lines = [f"record {len(signals)} 1 {frames or ''}"]
+    for signal in signals:
         encoding, scale = signal.encoding, signal.scale
         layout = f"{encoding.format}x{encoding.samples_per_frame}:{encoding.skew}+{encoding.offset}"
         values = f"{scale.gain!r}({scale.baseline})/mV 0 0 {signal.first_value or 0} 0 0 lead"
         lines.append(f"{names[signal.file]} {layout} {values}")
     with tempfile.TemporaryDirectory(prefix="supreme-wfdb-") as place:
-        for file, content in contents.items():
-            with open(os.path.join(place, names[file]), "wb") as stream:
-                stream.write(content)
-        with open(os.path.join(place, "record.hea"), "w", encoding="ascii") as text:
-            text.write("\n".join(lines) + "\n")
         try:
-            read = wfdb.rdrecord(os.path.join(place, "record"), physical=True, smooth_frames=False)
+            for file, content in contents.items():
+                Path(place, names[file]).write_bytes(content)
+            Path(place, "record.hea").write_text("\n".join(lines) + "\n")
+        except OSError as error:
+            raise storage.Unavailable(f"no room for temporary files in {place}: {error}") from error
+        try:
+            read = wfdb.rdrecord(f"{place}/record", physical=True, smooth_frames=False)
         except Exception as error:
             raise BadRecord("unreadable", f"{type(error).__name__}: {error}") from error
-    physical = np.array(read.e_p_signal)
-    if physical.ndim != 2 or physical.size > MAX_VALUES:
-        raise BadRecord("unreadable", f"signals of shape {physical.shape}")
-    return physical
+    return np.array(read.e_p_signal)

@@ -28,7 +28,7 @@ def _decoded(header: str, contents: dict[str, bytes]) -> np.ndarray:
 
 def _decoded_without_wfdb(header: str, contents: dict[str, bytes]) -> np.ndarray:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wfdb_signal, "wfdb", None)
+        patch.setattr(wfdb_signal, "_with_wfdb", None)
         return _decoded(header, contents)
 
 
@@ -139,7 +139,7 @@ def test_all_samples_of_a_frame_are_kept_at_their_rate():
 def test_all_real_records_equal_what_wfdb_reads(realdata, monkeypatch):
     stems = [str(path.with_suffix("")) for path in sorted(realdata.rglob("*.hea"))]
     records = {stem: wfdb.rdrecord(stem) for stem in stems[:: 1 + len(stems) // 200]}
-    monkeypatch.setattr(wfdb_signal, "wfdb", None)
+    monkeypatch.setattr(wfdb_signal, "_with_wfdb", None)
     for stem, wanted in records.items():
         record, comments = read_record(Entry("d/1", "d", "d/1", source_uri=stem))
         _assert_same_bits(record.signal_mv, wanted.p_signal.T)
