@@ -1,0 +1,23 @@
+"""Read every byte of finished shards and hold it against their manifests: of all sources of a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supreme import manifest
+from supreme.config import Recipe
+from supreme.job import Options, main
+from supreme.records import all_sources
+
+
+def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    from supreme.shards import plan, verify
+
+    folders = [plan.folder_of(recipe, source) for source in all_sources(recipe)]
+    if options.dry_run:
+        return {"verify": {folder: verify.summary(manifest.require(folder, "shard")) for folder in folders}}
+    return {"verified": verify.verify(folders)}
+
+
+if __name__ == "__main__":
+    main(run, __doc__ or "")
