@@ -31,10 +31,11 @@ def fingerprints(signals_uv: np.ndarray, rate_hz: float) -> np.ndarray:
     # A sample stands for the time about it: its integral is taken between edges that lie in between.
     edges = np.arange(blocks + 1) * BLOCK_S * rate_hz + 0.5
     left, part = edges.astype(int), edges % 1
-    span_uv = np.zeros((len(signals_uv), len(_INDEPENDENT), left[-1] + 1), np.int32)
-    kept = signals_uv[:, _INDEPENDENT, : span_uv.shape[-1]]
-    span_uv[..., : kept.shape[-1]] = kept
-    integrals = np.add.reduceat(span_uv, left, axis=-1)[..., :-1] + np.diff(span_uv[..., left] * part)
+    span_uv = signals_uv[:, _INDEPENDENT, : left[-1] + 1]
+    if absent := left[-1] + 1 - span_uv.shape[-1]:
+        span_uv = np.pad(span_uv, ((0, 0), (0, 0), (0, absent)))
+    sums_uv = np.add.reduceat(span_uv, left, axis=-1, dtype=np.int32)[..., :-1]
+    integrals = sums_uv + np.diff(span_uv[..., left] * part)
     # Whole numbers, of which sums are exact: the signs are the same on every machine.
     changes = np.rint(_STEPS_PER_UV / (BLOCK_S * rate_hz) * np.diff(integrals)).reshape(len(signals_uv), -1)
     return np.packbits(changes @ _projection(changes.shape[1]) > 0, axis=1)
