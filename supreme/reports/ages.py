@@ -8,11 +8,20 @@ from functools import cache
 from supreme.reports.assertions import Assertion
 from supreme.reports.lexicon import Match
 from supreme.reports.regions import Wall
-from supreme.reports.statements import Token, load_table, tokenize
+from supreme.reports.tokens import Token, load_table, tokenize
 
 #: Words before (walls not counted) and behind an infarct that may tell its age.
 REACH_BEFORE, REACH_AFTER = 2, 4
 _ENDS = {".", ";"}
+
+
+@cache
+def infarcts() -> frozenset[str]:
+    """The findings that have an age."""
+    table = load_table("regions")
+    general = table["ages"]["of"]
+    walls = (entity for key, entity in table["findings"][general].items() if key != "also")
+    return frozenset([general, *table["ages"]["words"], *walls])
 
 
 def find(
@@ -22,12 +31,10 @@ def find(
     walls: Sequence[Wall],
     assertion: Assertion,
 ) -> list[tuple[str, Assertion, int]]:
-    """(entity, assertion, token) for each age word that belongs to an infarct.
+    """(entity, assertion, token) for each age word that belongs to one of `infarcts`.
 
     The age is as sure as the infarct, or uncertain where it has a hedge of its own.
     """
-    if finding.value not in _infarcts():
-        return []
     table = load_table("regions")["ages"]
     taken = {i for match in others for i in range(match.first, match.last)}
     named = {i for wall in walls for i in range(wall.first, wall.last)}
@@ -35,7 +42,7 @@ def find(
     for index in _near(tokens, finding, taken, named):
         entity = _words().get(tokens[index].text)
         around = {tokens[i].text for i in (index - 1, index + 1) if 0 <= i < len(tokens)}
-        if entity and not around & set(table["unknown"]):
+        if entity and entity != finding.value and not around & set(table["unknown"]):
             hedges = around & set(table["hedges"])
             own = bool(hedges) and assertion.status == "present"
             said = Assertion("uncertain", "probable", min(hedges)) if own else assertion
@@ -60,10 +67,3 @@ def _near(tokens: Sequence[Token], finding: Match[str], taken: set[int], named: 
 def _words() -> dict[str, str]:
     ages = load_table("regions")["ages"]["words"]
     return {tokenize(word)[0].text: entity for entity, words in ages.items() for word in words}
-
-
-@cache
-def _infarcts() -> frozenset[str]:
-    table = load_table("regions")
-    general = table["ages"]["of"]
-    return frozenset([general, *(e for key, e in table["findings"][general].items() if key != "also")])

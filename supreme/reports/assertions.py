@@ -3,17 +3,17 @@
 A cue before a finding reaches the next finding within a few words, and the findings that are joined to it
 ("no A, B or C"); a cue behind a finding reaches back in the same way. Scope ends at full stops and at words
 such as "but" and "with". Look-alikes ("no change", "probably old") are matched first and mean nothing.
+Without a cue, both sides of "A or B" are uncertain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, NamedTuple
 
-from supreme.reports.lexicon import Match, Phrases
-from supreme.reports.statements import Token, load_table
+from supreme.reports.lexicon import Match
+from supreme.reports.tokens import Token, load_table
 
 Status = Literal["present", "absent", "uncertain"]
 Side = Literal["before", "after", "either"]
@@ -21,6 +21,8 @@ Side = Literal["before", "after", "either"]
 REACH_BEFORE, REACH_AFTER = 6, 4
 #: Words between two joined findings.
 REACH_JOIN = 4
+_OR = {"or", "nor", "oder", "eller"}
+_ALTERNATIVE = {*_OR, "versus", "vs"}
 
 
 class Assertion(NamedTuple):
@@ -32,56 +34,65 @@ class Assertion(NamedTuple):
 
 
 PRESENT = Assertion("present")
-_HIDDEN = Token("", 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Cue:
+class Cue(NamedTuple):
+    """``grade`` is "absent" or a kind of hedge, or "stop", "with", "join" or "pseudo" (``side`` is empty)."""
+
     grade: str
-    side: Side
+    side: Side | Literal[""] = ""
 
 
-class Span(NamedTuple):
-    """A finding's tokens, ``first`` to ``last`` (exclusive), and what it is."""
+def cue_words() -> list[tuple[str, Cue]]:
+    """The wordings of ``cues.toml`` and what each does."""
+    pairs: list[tuple[str, Cue]] = []
+    for grade, sides in load_table("cues").items():
+        for side, words in sides.items():
+            cue = Cue(grade) if side == "words" else Cue(grade, side)
+            pairs += [(word, cue) for word in words]
+    return pairs
 
-    first: int
-    last: int
-    value: str
 
-
-def assess(tokens: Sequence[Token], findings: Sequence[Span], walls: Iterable[int] = ()) -> list[Assertion]:
+def assess(
+    statement: str,
+    tokens: Sequence[Token],
+    findings: Sequence[Match[str]],
+    cues: Sequence[Match[Cue]],
+    walls: Iterable[int] = (),
+) -> list[Assertion]:
     """The assertion of each finding.
 
-    ``findings`` are in order and do not overlap; ``walls`` are the tokens that name walls or leads.
+    ``findings`` are in order and do not overlap; no cue is part of one; ``walls`` are the tokens that name
+    walls or leads.
     """
-    if not findings:
-        return []
-    inside = {index for span in findings for index in range(span.first, span.last)}
-    # A cue has no part in a finding: "absent P wave", "no significant Q waves".
-    matches = _cues().find([_HIDDEN if index in inside else token for index, token in enumerate(tokens)])
-    cues = [match for match in matches if isinstance(match.value, Cue)]
     result = [PRESENT] * len(findings)
+    acting = [match for match in cues if match.value.side]
+    if not acting and len(findings) < 2:
+        return result
+    ends = {match.first: match.value.grade for match in cues if match.value.grade in ("stop", "with")}
     scene = _Scene(
-        tokens,
-        findings,
-        stops={match.first for match in matches if match.value == "stop"},
-        joins={match.first for match in matches if match.value == "join"},
-        walls=set(walls),
+        tokens, findings, ends, {match.first for match in cues if match.value.grade == "join"}, set(walls)
     )
-    for match in cues:
+    for match in acting:
         proposed = _assertion(match, tokens)
         for index in _reached(match, scene):
             if _rank(proposed) > _rank(result[index]):
                 result[index] = proposed
+    if "/" not in statement and _ALTERNATIVE.isdisjoint([token.text for token in tokens]):
+        return result
+    for index in range(len(findings) - 1):
+        word = _alternative(statement, scene, index)
+        if word and result[index] == result[index + 1] == PRESENT:
+            result[index] = result[index + 1] = Assertion("uncertain", "alternative", word)
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
     tokens: Sequence[Token]
-    findings: Sequence[Span]
-    stops: set[int]
-    """Tokens that end a scope."""
+    findings: Sequence[Match[str]]
+    ends: dict[int, str]
+    """Tokens that end a scope: "stop", or "with" that does so for most cues."""
     joins: set[int]
     """Tokens that carry a scope on to the next finding."""
     walls: set[int]
@@ -94,34 +105,39 @@ class _Scene:
     def has_comma(self, gap: range) -> bool:
         return any(self.tokens[index].text == "," for index in gap)
 
-    def repeats(self, gap: range, span: Span, reached: Sequence[int]) -> bool:
+    def repeats(self, gap: range, span: Match[str], reached: Sequence[int]) -> bool:
         """The same finding again: "probable anterior ischemia, inferior ischemia", "P mitrale, LAE"."""
         again = span.value in {self.findings[index].value for index in reached}
         return again and all(i in self.walls or self.tokens[i].text in (",", ":") for i in gap)
 
-    def joins_over(self, gap: range, start: int) -> bool:
-        """A comma joins only in a list that ends in "or": "no A, B or C"."""
-        linked = self.joins & set(gap)
+    def stopped(self, gap: range, cue: Cue) -> bool:
+        """ "Consistent with A with B" goes on, "no A with B" does not."""
+        return any(self.ends.get(i) == "stop" or (i in self.ends and cue.grade != "suggests") for i in gap)
+
+    def joins_over(self, gap: range, rest: range) -> bool:
+        """A comma joins only in a list that ends in "or" ("no A, B or C"), looked for in ``rest``."""
+        linked = [index for index in gap if index in self.joins]
         if any(self.tokens[index].text != "," for index in linked):
             return True
-        for index in range(start, len(self.tokens)) if linked else ():
-            if index in self.stops:
+        for index in rest if linked else ():
+            if index in self.ends:
                 return False
-            if self.tokens[index].text in ("or", "nor", "oder", "eller"):
+            if self.tokens[index].text in _OR:
                 return True
         return False
 
 
-def _reached(match: Match[Cue | str], scene: _Scene) -> list[int]:
+def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
     """The findings in a cue's scope."""
-    assert isinstance(match.value, Cue)
-    forward = _forward(match, scene) if match.value.side in ("before", "either") else []
-    if forward or match.value.side == "before":
-        return forward
-    return _backward(match, scene)
+    side = match.value.side
+    first = scene.tokens[match.first]
+    if first.text == "?" and match.first and scene.tokens[match.first - 1].end == first.start:
+        side = "after"
+    forward = _forward(match, scene) if side in ("before", "either") else []
+    return forward if forward or side == "before" else _backward(match, scene)
 
 
-def _forward(match: Match[Cue | str], scene: _Scene) -> list[int]:
+def _forward(match: Match[Cue], scene: _Scene) -> list[int]:
     reached: list[int] = []
     at, reach = match.last, REACH_BEFORE
     for index, span in enumerate(scene.findings):
@@ -129,34 +145,52 @@ def _forward(match: Match[Cue | str], scene: _Scene) -> list[int]:
             continue
         gap = range(at, span.first)
         if not scene.repeats(gap, span, reached):
-            linked = scene.joins_over(gap, span.first) if reached else not scene.has_comma(gap)
-            if scene.words(gap) > reach or scene.stops & set(gap) or not linked:
+            goes_on = match.value.grade == "suggests" and any(i in scene.ends for i in gap)
+            rest = range(span.first, len(scene.tokens))
+            linked = goes_on or scene.joins_over(gap, rest) or not (reached or scene.has_comma(gap))
+            if scene.words(gap) > reach or scene.stopped(gap, match.value) or not linked:
                 break
         reached.append(index)
         at, reach = span.last, REACH_JOIN
     return reached
 
 
-def _backward(match: Match[Cue | str], scene: _Scene) -> list[int]:
+def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
     reached: list[int] = []
     at, reach = match.first, REACH_AFTER
     # "Inferior infarct, possible": a comma is no barrier for a cue that ends the sentence.
-    closing = match.last == len(scene.tokens) or match.last in scene.stops
+    closing = match.last == len(scene.tokens) or match.last in scene.ends
     for index in range(len(scene.findings) - 1, -1, -1):
         span = scene.findings[index]
         if span.last > match.first:
             continue
         gap = range(span.last, at)
-        linked = scene.joins & set(gap) if reached else closing or not scene.has_comma(gap)
-        if scene.words(gap) > reach or scene.stops & set(gap) or not linked:
+        if reached:
+            linked = scene.joins_over(gap, range(at, match.first))
+        else:
+            linked = closing or not scene.has_comma(gap)
+        # "Atrial flutter with 2:1 conduction is possible": what goes with a finding is no end before it.
+        ended = any(scene.ends.get(i) == "stop" or (reached and i in scene.ends) for i in gap)
+        if scene.words(gap) > reach or ended or not linked:
             break
         reached.append(index)
         at, reach = span.first, REACH_JOIN
     return reached
 
 
-def _assertion(match: Match[Cue | str], tokens: Sequence[Token]) -> Assertion:
-    assert isinstance(match.value, Cue)
+def _alternative(statement: str, scene: _Scene, index: int) -> str:
+    """What makes finding ``index`` and the next alternatives: "or", "versus", "/"; empty if nothing does."""
+    one, other = scene.findings[index], scene.findings[index + 1]
+    gap = range(one.last, other.first)
+    if not gap:
+        between = statement[scene.tokens[one.last - 1].end : scene.tokens[other.first].start]
+        return "/" if "/" in between else ""
+    if scene.words(gap) > REACH_JOIN or any(i in scene.ends for i in gap) or one.value == other.value:
+        return ""
+    return next((scene.tokens[i].text for i in gap if scene.tokens[i].text in _ALTERNATIVE), "")
+
+
+def _assertion(match: Match[Cue], tokens: Sequence[Token]) -> Assertion:
     cue = " ".join(token.text for token in tokens[match.first : match.last])
     if match.value.grade == "absent":
         return Assertion("absent", "", cue)
@@ -168,15 +202,3 @@ def _rank(assertion: Assertion) -> int:
     if assertion.status == "uncertain":
         return 1 if assertion.grade == "suggests" else 3
     return 2 if assertion.status == "absent" else 0
-
-
-@cache
-def _cues() -> Phrases[Cue | str]:
-    table = load_table("cues")
-    pairs: list[tuple[str, Cue | str]] = []
-    for grade, sides in table.items():
-        if "words" in sides:
-            pairs += [(word, grade) for word in sides["words"]]
-        else:
-            pairs += [(word, Cue(grade, side)) for side, words in sides.items() for word in words]
-    return Phrases(pairs)

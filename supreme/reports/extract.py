@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache, lru_cache
+from typing import NamedTuple, Protocol
 
 from supreme import config
-from supreme.reports import ages, assertions, lexicon, regions
-from supreme.reports.statements import load_table, tokenize
+from supreme.reports import ages, assertions, lexicon, regions, waves
+from supreme.reports.lexicon import Phrases, Words
+from supreme.reports.tokens import load_table, tokenize
 from supreme.reports.vocabulary import load_base
+
+_DENIED = assertions.Assertion("absent", "", "normal")
+_OPEN = assertions.Assertion("uncertain", "alternative", "or")
+TABLES = ("tokens", "phrases", "waves", "regions", "cues")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +46,71 @@ class RuleExtractor:
     id = "rules"
 
     def __init__(self) -> None:
-        tables = [load_table(name) for name in ("tokens", "phrases", "regions", "cues")]
-        self.version = f"1-{config.digest(tables, load_base().to_json())[:12]}"
+        self.version = _version()
 
     def extract(self, statement: str) -> list[Mention]:
         """The mentions in one statement, in order of their place; an entity may come more than once."""
-        tokens = tokenize(statement)
-        matches = regions.phrases().find(tokens)
-        findings = [match for match in matches if match.value != lexicon.IGNORE]
-        if not findings:
-            return []
-        walls = regions.find_walls(tokens)
-        spans = [assertions.Span(match.first, match.last, match.value) for match in findings]
-        named = [index for wall in walls for index in range(wall.first, wall.last)]
-        mentions = []
-        for index, assertion in enumerate(assertions.assess(tokens, spans, named)):
-            match = findings[index]
-            whole = (match.first, match.last)
-            said = [(e, assertion, *whole) for e in regions.resolve(tokens, findings, walls, index)]
+        return list(_extract(statement))
+
+
+@lru_cache(maxsize=65536)
+def _extract(statement: str) -> tuple[Mention, ...]:
+    rules = _rules()
+    tokens = tokenize(statement)
+    coded = rules.words.code(tokens)
+    matches = rules.findings.find(coded)
+    walls = regions.find_walls(tokens, rules.walls.find(coded, lexicon.bits(matches)))
+    named = {index for wall in walls for index in range(wall.first, wall.last)}
+    apart = waves.find(tokens, matches, named)
+    if apart:
+        matches = sorted([*matches, *apart])
+    findings = regions.join_rates([match for match in matches if match.value != lexicon.IGNORE])
+    if not findings:
+        return ()
+    cues = rules.cues.find(coded, lexicon.bits(findings))
+    layout = regions.Layout(tokens, findings, walls)
+    mentions = []
+    for index, assertion in enumerate(assertions.assess(statement, tokens, findings, cues, named)):
+        match = findings[index]
+        entities, doubtful = regions.resolve(layout, index)
+        if doubtful and assertion.status == "present":
+            assertion = _OPEN
+        said = [(*_own(entity, assertion), match.first, match.last) for entity in entities]
+        if match.value in ages.infarcts():
             aged = ages.find(tokens, match, findings, walls, assertion)
             said += [(entity, own, at, at + 1) for entity, own, at in aged]
-            for entity, own, first, last in said:
-                place = tokens[first].start, tokens[last - 1].end
-                mentions.append(Mention(entity, own.status, own.grade, own.cue, *place))
-        return mentions
+        for entity, own, first, last in said:
+            mentions.append(
+                Mention(entity, own.status, own.grade, own.cue, tokens[first].start, tokens[last - 1].end)
+            )
+    return tuple(mentions)
+
+
+def _own(value: str, assertion: assertions.Assertion) -> tuple[str, assertions.Assertion]:
+    """The entity of a payload and what is said of it: some phrases deny it or leave it open themselves."""
+    if value.startswith(lexicon.NOT):
+        return value[1:], _DENIED
+    if value.startswith(lexicon.MAYBE):
+        return value[1:], _OPEN if assertion.status == "present" else assertion
+    return value, assertion
+
+
+class _Rules(NamedTuple):
+    words: Words
+    walls: Phrases[str]
+    cues: Phrases[assertions.Cue]
+    findings: Phrases[str]
+
+
+@cache
+def _version() -> str:
+    tables = [load_table(name) for name in TABLES]
+    return f"2-{config.digest(tables, load_base().to_json())[:12]}"
+
+
+@cache
+def _rules() -> _Rules:
+    words = Words()
+    walls = Phrases(regions.wall_words(), words)
+    cues = Phrases(assertions.cue_words(), words)
+    return _Rules(words, walls, cues, regions.findings(walls, words))

@@ -1,14 +1,14 @@
-"""Phrases to entities: longest match over token boundaries, by one Aho-Corasick automaton."""
+"""Phrases to entities: longest match over tokens, by one Aho-Corasick automaton."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+import string
+from collections.abc import Iterable, Iterator
+from typing import Generic, NamedTuple, TypeVar
 
 import ahocorasick
 
-from supreme.reports.statements import Token, load_table, tokenize
+from supreme.reports.tokens import Token, load_table, tokenize
 from supreme.reports.vocabulary import LANGUAGES, load_base
 
 T = TypeVar("T")
@@ -16,10 +16,18 @@ T = TypeVar("T")
 IGNORE = ""
 #: Between the entities of a phrase that names several.
 AND = "+"
+#: Before an entity that a phrase denies ("QT normal" is "!long_qt") or leaves open ("fibrillation/flutter").
+NOT, MAYBE = "!", "?"
+#: Before the rates that belong to a rhythm named before them: "with rapid ventricular response".
+RATE = ">"
+
+_UNKNOWN = "\0"
+_KEPT = 200_000
+_SPELT_FROM = 7
+"""Letters of a word from which on a slip of the pen is forgiven."""
 
 
-@dataclass(frozen=True, slots=True)
-class Match(Generic[T]):
+class Match(NamedTuple, Generic[T]):
     """Tokens ``first`` to ``last`` (exclusive) match a phrase with this payload."""
 
     first: int
@@ -27,51 +35,79 @@ class Match(Generic[T]):
     value: T
 
 
-class Phrases(Generic[T]):
-    """Phrases with payloads, found in token sequences; a longer match wins over those that it overlaps."""
+class Words(dict[str, str]):
+    """The words of all phrases, each as one character, so that a statement is a string of them.
 
-    def __init__(self, phrases: Iterable[tuple[str, T]]) -> None:
+    A word that is in no phrase takes the character of the one known word that it misspells by one letter.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._learnt: set[str] = set()
+
+    def learn(self, tokens: Iterable[Token]) -> str:
+        """The code of a phrase; its words are known from now on."""
+        texts = [token.text for token in tokens]
+        for text in texts:
+            if text not in self._learnt:
+                self._learnt.add(text)
+                self[text] = chr(len(self._learnt))
+        return "".join([self[text] for text in texts])
+
+    def code(self, tokens: Iterable[Token]) -> str:
+        """The code of a statement, one character a token."""
+        return "".join(map(self.__getitem__, [token.text for token in tokens]))
+
+    def __missing__(self, word: str) -> str:
+        same = load_table("tokens")["same"]
+        near = {same.get(known, known) for known in _misspelt(word)} & self._learnt
+        character = self[near.pop()] if len(near) == 1 else _UNKNOWN
+        if len(self) < _KEPT:
+            self[word] = character
+        return character
+
+
+class Phrases(Generic[T]):
+    """Phrases with payloads, found in coded statements; a longer match wins over those that it overlaps."""
+
+    def __init__(self, phrases: Iterable[tuple[str, T]], words: Words) -> None:
         self._automaton = ahocorasick.Automaton()
-        self.table: dict[str, T] = {}
+        self._values: dict[str, T] = {}
         for phrase, value in phrases:
-            key = " ".join(token.text for token in tokenize(phrase))
+            key = words.learn(tokenize(phrase))
             if not key:
                 raise ValueError(f"phrase {phrase!r} has no words")
-            if self.table.get(key, value) != value:
-                raise ValueError(f"phrase {phrase!r} stands for both {self.table[key]!r} and {value!r}")
-            self.table[key] = value
-            self._automaton.add_word(f" {key} ", (key.count(" ") + 1, value))
+            if self._values.get(key, value) != value:
+                raise ValueError(f"phrase {phrase!r} stands for both {self._values[key]!r} and {value!r}")
+            self._values[key] = value
+            self._automaton.add_word(key, (1 - len(key), value))
         self._automaton.make_automaton()
 
-    def find(self, tokens: Sequence[Token]) -> list[Match[T]]:
-        """Non-overlapping matches in order, longest first where they compete."""
-        text = " "
-        starts = {}
-        ends = {}
-        for index, token in enumerate(tokens):
-            starts[len(text) - 1] = index
-            text += token.text + " "
-            ends[len(text) - 1] = index + 1
-        found = []
-        for end, (words, value) in self._automaton.iter(text):
-            last = ends.get(end)
-            if last is not None and last - words >= 0:
-                found.append(Match(last - words, last, value))
-        found.sort(key=lambda match: (match.first - match.last, match.first))
-        taken: set[int] = set()
+    def find(self, coded: str, taken: int = 0) -> list[Match[T]]:
+        """Non-overlapping matches in order, longest first where they compete; none over ``taken`` (bits)."""
+        # The first number is smaller for a longer match: sorted, they come in the order of choice.
+        found = sorted([(before, end, value) for end, (before, value) in self._automaton.iter(coded)])
         chosen = []
-        for match in found:
-            covered = range(match.first, match.last)
-            if taken.isdisjoint(covered):
-                taken.update(covered)
-                chosen.append(match)
-        return sorted(chosen, key=lambda match: match.first)
+        for before, end, value in found:
+            bits = (2 << end) - (1 << (end + before))
+            if not taken & bits:
+                taken |= bits
+                chosen.append(Match(end + before, end + 1, value))
+        if len(chosen) > 1:
+            chosen.sort()
+        return chosen
+
+
+def bits(spans: Iterable[Match[T]]) -> int:
+    """The tokens of all spans as bits."""
+    return sum((1 << span.last) - (1 << span.first) for span in spans)
 
 
 def wordings() -> list[tuple[str, str]]:
     """Every wording of every entity of the base vocabulary with the entity's id; `IGNORE` for no finding.
 
-    A wording of several entities has their ids joined by `AND`.
+    A wording of several entities has their ids joined by `AND`; `NOT` stands before what a wording denies,
+    `MAYBE` before what it leaves open.
 
     Raises:
         ValueError: ``phrases.toml`` names an unknown entity.
@@ -81,9 +117,25 @@ def wordings() -> list[tuple[str, str]]:
     for entity in vocabulary:
         pairs.append((entity.name, entity.id))
         pairs += [(text, entity.id) for lang in LANGUAGES for text in entity.synonyms.get(lang, [])]
-    for entity_id, texts in load_table("phrases").items():
-        unknown = [part for part in entity_id.split(AND) if part not in vocabulary]
-        if unknown and entity_id != "ignore":
+    for value, texts in load_table("phrases").items():
+        unknown = [part for part in value.split(AND) if part.lstrip(NOT + MAYBE) not in vocabulary]
+        if unknown and value != "ignore" and not value.startswith(RATE):
             raise ValueError(f"phrases.toml: no entity {unknown[0]!r} in the vocabulary")
-        pairs += [(text, IGNORE if entity_id == "ignore" else entity_id) for text in texts]
+        pairs += [(text, IGNORE if value == "ignore" else value) for text in texts]
     return pairs
+
+
+def _misspelt(word: str) -> Iterator[str]:
+    """Words that differ by one letter, left out, put in, wrong or swapped, but begin alike."""
+    if len(word) < _SPELT_FROM or not word.isalpha():
+        return
+    for at in range(1, len(word) + 1):
+        head, tail = word[:at], word[at:]
+        if tail:
+            yield head + tail[1:]
+            if len(tail) > 1 and tail[0] != tail[1]:
+                yield head + tail[1] + tail[0] + tail[2:]
+        for letter in string.ascii_lowercase:
+            yield head + letter + tail
+            if tail and letter != tail[0]:
+                yield head + letter + tail[1:]

@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from supreme.reports import leads, lexicon
-from supreme.reports.lexicon import Match, Phrases
-from supreme.reports.statements import Token, load_table, tokenize
+from supreme.reports.lexicon import Match, Phrases, Words
+from supreme.reports.tokens import Token, load_table, tokenize
 
 
 class Wall(NamedTuple):
@@ -22,133 +22,192 @@ class Wall(NamedTuple):
     names: tuple[str, ...]
 
 
-def find_walls(tokens: Sequence[Token]) -> list[Wall]:
+class Place(NamedTuple):
+    """The walls named with a finding; ``doubtful`` if the words leave open which ("inferior or lateral")."""
+
+    names: list[str]
+    doubtful: bool = False
+
+
+class Layout:
+    """Where findings and walls begin and end in a statement."""
+
+    def __init__(
+        self, tokens: Sequence[Token], findings: Sequence[Match[str]], walls: Sequence[Wall]
+    ) -> None:
+        self.tokens = tokens
+        self.findings = findings
+        self.walls = walls
+        self.findings_from = {match.first: match for match in findings}
+        self.findings_to = {match.last for match in findings}
+        self.walls_from = {wall.first: wall for wall in walls}
+        self.walls_to = {wall.last: wall for wall in walls}
+        self.words_to = {wall.last: wall for wall in walls if not tokens[wall.first].leads}
+
+
+def wall_words() -> list[tuple[str, str]]:
+    """The words for walls, with the wall."""
+    return [(word, wall) for wall, words in _table()["walls"].items() for word in words]
+
+
+def find_walls(tokens: Sequence[Token], named: Sequence[Match[str]]) -> list[Wall]:
     """Walls in order; lead lists count by the walls they look at."""
-    words = [Wall(match.first, match.last, (match.value,)) for match in _words().find(tokens)]
+    words = [Wall(match.first, match.last, (match.value,)) for match in named]
     lists = [Wall(i, i + 1, leads.walls(token.leads)) for i, token in enumerate(tokens) if token.leads]
-    return sorted([*words, *(wall for wall in lists if wall.names)])
+    return sorted([*words, *lists]) if lists else words
 
 
-def resolve(
-    tokens: Sequence[Token], findings: Sequence[Match[str]], walls: Sequence[Wall], which: int
-) -> list[str]:
-    """The entities of finding ``which``: those of its walls, or itself where none is named with it."""
-    finding = findings[which]
-    parts = finding.value.split(lexicon.AND)
-    return [entity for part in parts for entity in _resolve(part, tokens, findings, walls, finding)]
+def resolve(layout: Layout, which: int) -> tuple[list[str], bool]:
+    """The entities of finding ``which``, those of its walls or itself, and whether the wall is in doubt."""
+    finding = layout.findings[which]
+    regional = _table()["findings"]
+    parts = finding.value.split(lexicon.AND) if lexicon.AND in finding.value else [finding.value]
+    if not layout.walls or regional.keys().isdisjoint(parts):
+        return parts, False
+    place = _place(layout, finding) or Place([])
+    entities: list[str] = []
+    for part in parts:
+        table = regional.get(part, {})
+        own = list(dict.fromkeys(entity for wall in place.names for entity in _entities(table, wall)))
+        entities += [*own, table["also"]] if own and "also" in table else own or [part]
+    return entities, place.doubtful
 
 
-def _resolve(
-    entity_id: str,
-    tokens: Sequence[Token],
-    findings: Sequence[Match[str]],
-    walls: Sequence[Wall],
-    finding: Match[str],
-) -> list[str]:
-    table = _table()["findings"].get(entity_id)
-    if table is None:
-        return [entity_id]
-    words = [wall for wall in walls if not tokens[wall.first].leads]
-    named = (
-        _before(tokens, finding, words, findings)
-        or _after(tokens, finding, walls, findings)
-        or _before(tokens, finding, walls, findings)
-    )
-    ids = list(dict.fromkeys(entity for wall in named for entity in _entities(table, wall)))
-    if not ids:
-        return [entity_id]
-    return [*ids, table["also"]] if "also" in table else ids
-
-
-def _entities(table: dict[str, str], wall: str) -> list[str]:
-    if wall in table:
-        return [table[wall]]
-    parts: list[str] = _table()["parts"].get(wall, [])
-    return [entity for part in parts for entity in _entities(table, part)]
-
-
-def _before(
-    tokens: Sequence[Token], finding: Match[str], walls: Sequence[Wall], findings: Sequence[Match[str]]
-) -> list[str]:
-    grammar = _table()["grammar"]
-    between, joining = set(grammar["between"]), set(grammar["joining"])
-    ending = {wall.last: wall for wall in walls}
-    other = {match.last for match in findings if match is not finding}
-    named: list[str] = []
-    at = finding.first
-    while at > 0:
-        if at in ending:
-            named += ending[at].names
-            at = ending[at].first
-        elif at in other:
-            break
-        elif tokens[at - 1].text in (joining if named else between):
-            at -= 1
+def join_rates(findings: list[Match[str]]) -> list[Match[str]]:
+    """ "Atrial fibrillation with rapid ventricular response" is one finding; elsewhere a rate is its own."""
+    if all(match.value[0] != lexicon.RATE for match in findings):
+        return findings
+    joined: list[Match[str]] = []
+    for match in findings:
+        rate = _table()["rates"].get(match.value)
+        if rate is None:
+            joined.append(match)
+            continue
+        at = next((i for i, before in enumerate(joined) if before.value.split(lexicon.AND)[0] in rate), None)
+        if at is None:
+            joined.append(match._replace(value=rate["alone"]))
         else:
-            break
-    return named
+            first, *more = joined[at].value.split(lexicon.AND)
+            joined[at] = joined[at]._replace(value=lexicon.AND.join([rate[first], *more]))
+    return joined
 
 
-def _after(
-    tokens: Sequence[Token], finding: Match[str], walls: Sequence[Wall], findings: Sequence[Match[str]]
-) -> list[str]:
-    grammar = _table()["grammar"]
-    following, joining = set(grammar["following"]), set(grammar["joining"])
-    starting = {wall.first: wall for wall in walls}
-    others = {match.first: match for match in findings if match.first >= finding.last}
-    named: list[str] = []
-    at = finding.last
-    while at < len(tokens):
-        if at in starting:
-            wall = starting[at]
-            # "T abnormal, probable lateral ischemia": the wall belongs to what follows it.
-            if not tokens[wall.first].leads and _leads_to(tokens, wall.last, others):
-                break
-            named += wall.names
-            at = wall.last
-        elif at in others:
-            if named:
-                break
-            at = others[at].last
-        elif tokens[at].text in (joining | {"lead", "in", "the"} if named else following):
-            at += 1
-        else:
-            break
-    return named
-
-
-def _leads_to(tokens: Sequence[Token], at: int, others: dict[int, Match[str]]) -> bool:
-    between = set(_table()["grammar"]["between"]) - {"lead"}
-    while at < len(tokens) and tokens[at].text in between and at not in others:
-        at += 1
-    return at in others
-
-
-@cache
-def phrases() -> Phrases[str]:
+def findings(walls: Phrases[str], words: Words) -> Phrases[str]:
     """The lexicon, without wordings that are a wall and a finding.
 
     "Lateral ST elevation" is left to `resolve`, which also understands "inferior and lateral ST elevation".
     """
     regional = {
-        entity for table in _table()["findings"].values() for key, entity in table.items() if key != "also"
+        part
+        for table in _table()["findings"].values()
+        for key, value in table.items()
+        for part in value.split(lexicon.AND)
+        if key != "also"
     }
     pairs = lexicon.wordings()
-    general = Phrases((text, entity) for text, entity in pairs if entity not in regional)
+    for text, _ in pairs:
+        words.learn(tokenize(text))
+    general = Phrases([(text, entity) for text, entity in pairs if entity not in regional], words)
 
     def composed(text: str, entity: str) -> bool:
         tokens = tokenize(text)
-        found = general.find(tokens)
-        walls = find_walls(tokens)
-        return [e for i in range(len(found)) for e in resolve(tokens, found, walls, i)] == [entity]
+        coded = words.code(tokens)
+        found = general.find(coded)
+        layout = Layout(tokens, found, find_walls(tokens, walls.find(coded, lexicon.bits(found))))
+        return [e for i in range(len(found)) for e in resolve(layout, i)[0]] == [entity]
 
-    return Phrases((text, e) for text, e in pairs if e not in regional or not composed(text, e))
+    return Phrases([(text, e) for text, e in pairs if e not in regional or not composed(text, e)], words)
+
+
+def _place(layout: Layout, finding: Match[str]) -> Place | None:
+    inside = [wall for wall in layout.walls if finding.first <= wall.first < finding.last]
+    if inside:
+        return Place([name for wall in inside for name in wall.names])
+    # A list of leads before a finding mostly belongs to the finding before.
+    return (
+        _before(layout, finding, layout.words_to)
+        or _after(layout, finding)
+        or _before(layout, finding, layout.walls_to)
+    )
+
+
+def _entities(table: dict[str, str], wall: str) -> list[str]:
+    if wall in table:
+        return table[wall].split(lexicon.AND)
+    parts: list[str] = _table()["parts"].get(wall, [])
+    return [entity for part in parts for entity in _entities(table, part)]
+
+
+def _before(layout: Layout, finding: Match[str], walls_to: dict[int, Wall]) -> Place | None:
+    grammar = _grammar()
+    named: list[str] = []
+    met = doubtful = asked = False
+    at = finding.first
+    while at > 0:
+        word = layout.tokens[at - 1].text
+        if at in walls_to:
+            named += walls_to[at].names
+            met, doubtful = True, doubtful or asked
+            at = walls_to[at].first
+        elif at not in layout.findings_to and word in (grammar.joining if met else grammar.between):
+            asked = met and word in grammar.alternative
+            at -= 1
+        else:
+            break
+    return Place(named, doubtful) if met else None
+
+
+def _after(layout: Layout, finding: Match[str]) -> Place | None:
+    grammar = _grammar()
+    named: list[str] = []
+    met = doubtful = asked = False
+    at = finding.last
+    while at < len(layout.tokens):
+        word = layout.tokens[at].text
+        if at in layout.walls_from:
+            wall = layout.walls_from[at]
+            # "T abnormal, probable lateral ischemia": the wall belongs to what follows it.
+            if not layout.tokens[at].leads and _leads_to(layout, wall.last):
+                break
+            named += wall.names
+            met, doubtful = True, doubtful or asked
+            at = wall.last
+        elif at in layout.findings_from:
+            if met:
+                break
+            at = layout.findings_from[at].last
+        elif word in (grammar.going_on if met else grammar.following):
+            asked = met and word in grammar.alternative
+            at += 1
+        else:
+            break
+    return Place(named, doubtful) if met else None
+
+
+def _leads_to(layout: Layout, at: int) -> bool:
+    """Does only what may stand between a wall and its finding come before the next finding?"""
+    grammar = _grammar()
+    while at < len(layout.tokens) and at not in layout.findings_from:
+        word = layout.tokens[at].text
+        if word not in grammar.between or word == "lead":
+            return False
+        at += 1
+    return at in layout.findings_from
+
+
+class _Grammar(NamedTuple):
+    between: frozenset[str]
+    following: frozenset[str]
+    joining: frozenset[str]
+    going_on: frozenset[str]
+    alternative: frozenset[str]
+
+
+@cache
+def _grammar() -> _Grammar:
+    table = _table()["grammar"]
+    return _Grammar(*(frozenset(table[name]) for name in _Grammar._fields))
 
 
 def _table() -> dict[str, Any]:
     return load_table("regions")
-
-
-@cache
-def _words() -> Phrases[str]:
-    return Phrases((word, wall) for wall, words in load_table("regions")["walls"].items() for word in words)

@@ -150,7 +150,7 @@ def test_spans_point_at_the_words() -> None:
 
 def test_a_phrase_for_two_entities_is_refused() -> None:
     with pytest.raises(ValueError, match="stands for both"):
-        lexicon.Phrases([("ST elevation", "a"), ("st-Elevation", "b")])
+        lexicon.Phrases([("ST elevation", "a"), ("st-Elevation", "b")], lexicon.Words())
 
 
 @pytest.mark.real

@@ -4,7 +4,8 @@ A statement's labels are one assertion an entity: present beats uncertain beats 
 gold and extraction alike lose every present (uncertain) entity that a present (uncertain) entity of the same
 statement implies through the vocabulary's parents: only the most specific count, and a parent costs nothing
 where it is annotated. Entity precision and recall are micro-averaged over the pairs (statement, entity) that
-remain; assertion accuracy is over the pairs found on both sides. The message of the held-out test is two
+remain; assertion accuracy is over the pairs found on both sides. An entity that the vocabulary got after the
+annotation counts as the nearest it implies of those that were there. The message of the held-out test is two
 numbers, so that nobody tunes on it.
 """
 
@@ -27,6 +28,9 @@ DATA = Path(__file__).parent / "data"
 HALVES = ("development", "held_out")
 WEIGHT = {"absent": 0, "uncertain": 1, "present": 2}
 
+#: The vocabulary that the annotation could choose from.
+ANNOTATED = frozenset((DATA / "gold_vocabulary.txt").read_text(encoding="utf-8").split())
+
 Found = dict[str, str]
 """Entity -> assertion."""
 
@@ -34,6 +38,12 @@ Found = dict[str, str]
 @cache
 def gold(half: str) -> tuple[dict, ...]:
     return tuple(tomllib.loads((DATA / f"gold_{half}.toml").read_text(encoding="utf-8"))["statement"])
+
+
+def as_annotated(entity: str) -> set[str]:
+    if entity in ANNOTATED:
+        return {entity}
+    return {known for parent in load_base()[entity].parents for known in as_annotated(parent)}
 
 
 def most_specific(labels: list[tuple[str, str]]) -> Found:
@@ -55,7 +65,7 @@ def most_specific(labels: list[tuple[str, str]]) -> Found:
 def extract(text: str) -> Found:
     rules = RuleExtractor()
     mentions = [mention for part in statements.split(text) for mention in rules.extract(part)]
-    return most_specific([(mention.entity, mention.assertion) for mention in mentions])
+    return most_specific([(e, mention.assertion) for mention in mentions for e in as_annotated(mention.entity)])
 
 
 def score(pairs: list[tuple[Found, Found]]) -> tuple[float, float]:

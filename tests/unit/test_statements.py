@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supreme.reports import leads, statements
+from supreme.reports.tokens import tokenize
 
 pytestmark = pytest.mark.unit
 
 
 def words(text: str) -> list[str]:
-    return [token.text for token in statements.tokenize(text)]
+    return [token.text for token in tokenize(text)]
 
 
 def test_lines_are_statements_and_a_dash_line_qualifies_the_one_before() -> None:
@@ -68,7 +69,7 @@ def test_fold_is_idempotent(text: str) -> None:
 
 def test_tokens_keep_their_place_in_the_text() -> None:
     text = "Vorhofflimmern, ST-Hebung in V1-V3 möglich"
-    tokens = statements.tokenize(text)
+    tokens = tokenize(text)
     assert [text[t.start : t.end] for t in tokens] == [
         "Vorhofflimmern", ",", "ST", "Hebung", "in", "V1-V3", "möglich",
     ]  # fmt: skip
