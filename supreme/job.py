@@ -7,9 +7,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from supreme import config, log, storage
@@ -20,6 +22,7 @@ ENVIRONMENT = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -71,11 +74,19 @@ def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
         logger.error("%s", error)
         sys.exit(2)
     except Exception as error:
-        logger.error("%s: %s", type(error).__name__, error)
+        logger.error("%s", _told(error))
         logger.debug("", exc_info=True)
         sys.exit(1)
     print(line, flush=True)
     sys.exit(0)
+
+
+def _told(error: Exception) -> str:
+    """Kind and message; of storage that failed a worker, without the traceback and advice that Ray adds."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, storage.StorageError):
+        return f"{type(cause).__name__}: {cause}".splitlines()[0]
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
@@ -88,16 +99,34 @@ def ray_session() -> Iterator[None]:
         return
     local = not os.environ.get("RAY_ADDRESS")
     # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a two-core laptop.
-    ray.init(
+    start = partial(
+        ray.init,
         address="local" if local else None,  # not whatever cluster someone has started on this machine
         num_cpus=max(8, os.cpu_count() or 1) if local else None,
         include_dashboard=False if local else None,
         logging_level=logging.WARNING,
         log_to_driver=True,
     )
-    # Its execution plans are not for people.
+    start_patiently(start)
+    # Its execution plans are not for people, and the error of a task is told once: by the job.
     logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def start_patiently(start: Callable[[], object], waits_s: Sequence[float] = (5, 20)) -> None:
+    """Start Ray, again after a while where a busy machine did not within the 30 s that Ray allows itself."""
+    for wait_s in waits_s:
+        try:
+            start()
+            return
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            log.get("job").warning("Ray did not start in time; again in %.0f s", wait_s)
+        time.sleep(wait_s)
+    start()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -42,22 +43,23 @@ class Request:
     bytes_in: int
 
 
-#: What happens to a request: "" passes it on, a status code answers instead of the server ("503", "500",
-#: "429", "403"), "reset" drops the connection, "hang" never answers, "cut" sends half of the answer's body.
+#: What happens to a request: "" passes it on, "503 SlowDown" answers so instead of the server, "reset" drops
+#: the connection, "hang" never answers, "cut" sends half of the answer's body.
 Plan = Callable[[Request], str]
 
 
 def sometimes(seed: int, **shares: float) -> Plan:
-    """Faults at random: ``sometimes(1, **{"503": 0.2, "cut": 0.05})``."""
-    rng, lock = random.Random(seed), threading.Lock()
+    """Faults at random, ``sometimes(1, **{"503 SlowDown": 0.2, "cut": 0.05})``, of one path thrice at most."""
+    rng, lock, seen = random.Random(seed), threading.Lock(), Counter[str]()
 
     def plan(request: Request) -> str:
         with lock:
             drawn = rng.random()
-        for fault, share in shares.items():
-            drawn -= share
-            if drawn < 0:
-                return fault
+            for fault, share in shares.items():
+                drawn -= share
+                if drawn < 0 and seen[request.path] < 3:
+                    seen[request.path] += 1
+                    return fault
         return ""
 
     return plan
@@ -100,8 +102,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "hang":
             proxy.stopping.wait(600)
             self.close_connection = True
-        elif fault.isdecimal():
-            self._refuse(int(fault))
+        elif " " in fault:
+            self._refuse(*fault.split())
         else:
             self._forward(body, cut=fault == "cut")
 
@@ -146,10 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(content)
 
-    def _refuse(self, status: int) -> None:
-        code = {503: "SlowDown", 500: "InternalError", 429: "TooManyRequests", 403: "AccessDenied"}[status]
+    def _refuse(self, status: str, code: str) -> None:
         body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
-        self.send_response_only(status)
+        self.send_response_only(int(status))
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -138,15 +138,17 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
 @contextmanager
 def open_file(uri: str) -> Iterator[NativeFile]:
     """A file or object for reading at random, as Parquet is; errors are as of :func:`read_bytes`."""
-    system, path = filesystem(uri)
+    if place := _object(uri):
+        with pa.PythonFile(objects.Reader(place), mode="r") as stream:
+            yield stream
+        return
+    path = _local(uri)
     try:
-        with system.open_input_file(path) as stream:
+        with fs.LocalFileSystem().open_input_file(path) as stream:
             yield stream
     except StorageError:
         raise
     except OSError as error:
-        if place := _object(uri):
-            raise errors.of_s3(str(place), str(place.store), errors.Answer.of_arrow(error)) from error
         raise errors.of_file(path, error) from error
 
 

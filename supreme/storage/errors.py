@@ -82,16 +82,22 @@ class Answer:
     code: str
     status: int
     detail: str
+    tried_again: bool = False
+    """By the client itself."""
 
     @classmethod
     def of_arrow(cls, error: OSError) -> Answer:
-        """Of pyarrow's S3 client, which tells it in the message alone."""
+        """Of pyarrow's S3 client, which tells it in the message alone.
+
+        It has tried again by itself unless the code is unknown to it, as MinIO's `SlowDownRead` is.
+        """
         if isinstance(error, FileNotFoundError):
             return cls("NoSuchKey", 404, "")
         found, unknown = _ARROW.search(str(error)), _UNKNOWN_CODE.search(str(error))
         if found is None:
             return cls("", 0, str(error))
-        return cls(unknown[1] if unknown else found["code"], int(found["status"] or 0), found["detail"])
+        code = unknown[1] if unknown else found["code"]
+        return cls(code, int(found["status"] or 0), found["detail"], tried_again=unknown is None)
 
     @property
     def plain(self) -> str:
@@ -99,7 +105,7 @@ class Answer:
 
     @property
     def is_passing(self) -> bool:
-        """Whether it may go well the next time."""
+        """Whether it may go well another time."""
         return self.plain in _TRANSIENT or self.status in (408, 429) or self.status >= 500
 
     def __str__(self) -> str:
@@ -120,6 +126,8 @@ def of_s3(uri: str, store: str, answer: Answer) -> StorageError:
     if answer.is_passing:
         said = f"{answer}: {answer.detail}".removesuffix(": ")
         return Unavailable(f"{where}: the store did not serve it ({said}); {AGAIN}")
+    if plain == "preconditionfailed":
+        return Unavailable(f"{where}: it was replaced while it was read; {AGAIN}")
     if plain == "nosuchbucket":
         return NotFound(f"{where}: there is no such bucket; create it, or correct the name")
     if answer.status == 404 or plain in ("nosuchkey", "resourcenotfound"):

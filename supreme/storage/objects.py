@@ -1,4 +1,4 @@
-"""Whole S3 objects: read in one request, written so that there is none before it is complete."""
+"""S3 objects: read whole in one request or at random, written so that there is none before it is complete."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from supreme.storage.s3 import Place, with_client
 
 #: Of an upload; S3 allows 10,000 of them, no smaller than 5 MiB.
 PART_BYTES = 16 * 2**20
+#: The end of an object, read when it is opened: it tells the size, and holds the index of a Parquet file.
+_TAIL_BYTES = 2**16
 
 
 def read(place: Place, limit: int | None = None) -> bytes:
@@ -25,6 +27,60 @@ def read(place: Place, limit: int | None = None) -> bytes:
             return bytes(body.read())  # raises when fewer bytes come than were announced
 
     return with_client(place, get)
+
+
+class Reader(io.RawIOBase):
+    """An object for reading at random, one request a read; refuses one that changes meanwhile."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.at = place, 0
+        self.version: dict[str, str] = {}
+        self.tail, self.size = self._get(f"-{_TAIL_BYTES}")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
+        return self.at
+
+    def read(self, size: int = -1) -> bytes:
+        start, end = self.at, self.size if size < 0 else min(self.size, self.at + size)
+        in_tail = start - (self.size - len(self.tail))
+        if start >= end:
+            return b""
+        if in_tail >= 0:
+            content = self.tail[in_tail : in_tail + end - start]
+        else:
+            content, _ = self._get(f"{start}-{end - 1}")
+        self.at = end
+        return content
+
+    def _get(self, span: str) -> tuple[bytes, int]:
+        """The bytes of a range, and the size of the whole."""
+        from botocore.exceptions import ClientError
+
+        def get(client: Any) -> tuple[bytes, int]:
+            try:
+                answer = client.get_object(
+                    Bucket=self.place.bucket, Key=self.place.key, Range=f"bytes={span}", **self.version
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "InvalidRange":
+                    return b"", 0  # it is empty
+                raise
+            with closing(answer["Body"]) as body:
+                content = bytes(body.read())
+            self.version = {"IfMatch": answer["ETag"]}
+            return content, int(answer["ContentRange"].rpartition("/")[2])
+
+        return with_client(self.place, get)
 
 
 class Upload(io.RawIOBase):

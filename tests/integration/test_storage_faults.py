@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from faulty_s3 import KEYS, SECRETS, Proxy, Request, lake, proxy
 
@@ -23,6 +25,11 @@ BODY = os.urandom(120_000)
 PART_BYTES = 5 * 2**20
 #: Two parts and a rest.
 BIG = os.urandom(PART_BYTES + 1000) + bytes(PART_BYTES)
+#: AWS's, MinIO's and Cloudflare's ways to say "later", and a network's.
+FAULTS = (
+    *("503 SlowDown", "503 SlowDownRead", "429 TooManyRequests", "500 InternalError", "502 BadGateway"),
+    *("reset", "cut", "hang"),
+)
 OPTIONS = "scheme=http&region=us-east-1"
 
 
@@ -66,6 +73,26 @@ def test_a_small_object_is_one_request_to_write_and_one_to_read(
     assert storage.list_files(at("lake/one")) == ["a b#c+d.dat", "empty"]
 
 
+def test_a_parquet_file_is_opened_with_one_request_and_a_column_is_another(
+    store: Proxy, at: Callable[[str], str]
+) -> None:
+    signals = [os.urandom(5000) for _ in range(50)]
+    table = pa.table({"record_id": [f"r{n}" for n in range(50)], "signal": signals})
+    with storage.writing(at("lake/x.parquet")) as stream:
+        pq.write_table(table, stream, row_group_size=25)
+    store.forget()
+    with storage.open_file(at("lake/x.parquet")) as file, pq.ParquetFile(file, pre_buffer=False) as shard:
+        assert sent(store) == ["GET"]
+        assert shard.read_row_group(0).equals(table.slice(0, 25))
+        assert len(sent(store)) == 3
+        assert shard.read(["record_id"]).equals(table.select(["record_id"]))
+        storage.write_bytes(at("lake/x.parquet"), BIG)
+        with pytest.raises(storage.Unavailable, match=r"s3://lake/x\.parquet.*replaced while it was read"):
+            shard.read_row_group(0)
+    with storage.open_file(at("lake/one/empty")) as file:
+        assert file.read() == b""
+
+
 def test_what_is_too_large_is_not_read(at: Callable[[str], str]) -> None:
     storage.write_bytes(at("lake/limit.dat"), BODY)
     assert storage.read_bytes(at("lake/limit.dat"), limit=len(BODY)) == BODY
@@ -79,7 +106,7 @@ def test_every_fault_is_outlived(
     monkeypatch.setattr(s3, "READ_TIMEOUT_S", 1.0)
     monkeypatch.setattr(s3, "_FIRST_DELAY_S", 0.05)
     monkeypatch.setenv("AWS_SDK_UA_APP_ID", "short-timeout")  # another environment, another client
-    faults, turn = cycle(["503", "500", "429", "reset", "cut", "hang"]), cycle([True, False])
+    faults, turn = cycle(FAULTS), cycle([True, False])
     store.plan = lambda request: next(faults) if next(turn) else ""
     uri = at("lake/outlived/x.dat")
     storage.write_bytes(uri, BODY)
@@ -88,12 +115,13 @@ def test_every_fault_is_outlived(
     storage.write_bytes(at("lake/outlived/big.dat"), BIG)
     assert storage.read_bytes(at("lake/outlived/big.dat")) == BIG
     with storage.open_file(uri) as file:
-        file.seek(1000)
-        assert file.read(5000) == BODY[1000:6000]
+        for start, size in ((1000, 5000), (119_000, 5000), (50_000, 20_000), (0, 120_000), (120_000, 1)):
+            file.seek(start)
+            assert file.read(size) == BODY[start : start + size]
     assert storage.list_files(at("lake/outlived")) == ["big.dat", "x.dat"]
     storage.delete_file(uri)
     assert not storage.exists(uri)
-    assert {fault for fault, _ in store.faults} == {"503", "500", "429", "reset", "cut", "hang"}
+    assert {fault for fault, _ in store.faults} == set(FAULTS)
 
 
 def read_at_random(uri: str) -> None:
@@ -104,12 +132,12 @@ def read_at_random(uri: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "action"),
     [
-        *((fault, storage.read_bytes) for fault in ("503", "reset", "cut")),
-        *((fault, read_at_random) for fault in ("503", "cut")),
-        ("500", lambda uri: storage.write_bytes(uri, BODY)),
+        *((fault, storage.read_bytes) for fault in ("503 SlowDown", "reset", "cut")),
+        *((fault, read_at_random) for fault in ("503 SlowDownRead", "cut")),
+        ("500 InternalError", lambda uri: storage.write_bytes(uri, BODY)),
         ("reset", lambda uri: storage.write_bytes(uri, BIG)),
-        ("429", storage.list_files),
-        ("503", storage.exists),
+        ("429 TooManyRequests", storage.list_files),
+        ("503 SlowDown", storage.exists),
     ],
 )
 def test_what_outlives_the_retries_is_unavailable(
@@ -121,7 +149,7 @@ def test_what_outlives_the_retries_is_unavailable(
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     storage.write_bytes(at("lake/out/x.dat"), BODY)
-    store.plan = lambda request: "" if fault == "cut" and request.method == "HEAD" else fault
+    store.plan = lambda request: fault
     store.forget()
     with pytest.raises(storage.Unavailable) as caught:
         action(at("lake/out/x.dat"))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from supreme import job
+from supreme import job, log
 from supreme.config import ConfigError, Recipe
 from supreme.job import Options
+from supreme.storage import Unavailable
 
 pytestmark = pytest.mark.unit
 
@@ -82,6 +83,46 @@ def test_a_failure_is_one_line_without_secrets_and_a_code(
     assert "correct-horse-battery" not in shown.err
     assert "Traceback" not in shown.err
     assert (shown.out, file.exists()) == ("", False)
+
+
+class FromWorker(Unavailable):
+    """As Ray raises a worker's error: its text is a traceback, the error itself is the cause."""
+
+    def __init__(self) -> None:
+        super().__init__("ray::map()\n  File ...\nUnavailable: s3://lake/x")
+        self.cause = Unavailable(
+            "s3://lake/x: 503; run the same command again\nFailed to apply UDF transform"
+        )
+
+
+def test_storage_that_failed_a_worker_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(recipe: Recipe, options: Options) -> dict[str, Any]:
+        raise FromWorker
+
+    assert call(fail) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("job: Unavailable: s3://lake/x: 503; run the same command again")
+
+
+def test_ray_is_started_again_when_the_machine_was_too_busy(capsys: pytest.CaptureFixture[str]) -> None:
+    late = Exception("The current node timed out during startup. This could happen because ...")
+    tries: list[Exception | None] = [late, late, None]
+
+    def start() -> None:
+        if error := tries.pop(0):
+            raise error
+
+    log.configure()
+    job.start_patiently(start, waits_s=(0, 0))
+    assert not tries
+    assert capsys.readouterr().err.count("Ray did not start in time") == 2
+    tries += [late, late, late]
+    with pytest.raises(Exception, match="timed out during startup"):
+        job.start_patiently(start, waits_s=(0, 0))
+    tries += [ConnectionError("no cluster at RAY_ADDRESS"), None]
+    with pytest.raises(ConnectionError):
+        job.start_patiently(start)
+    assert len(tries) == 1
 
 
 def test_the_environment_of_a_job_is_a_default_only(monkeypatch: pytest.MonkeyPatch) -> None:
