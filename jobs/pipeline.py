@@ -24,11 +24,11 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     if options.dry_run:
         return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
     from supreme import tracking
-    from supreme.reports import label_table
+    from supreme.reports import stage as labels
 
     # What could only fail after hours of work is said before it.
     records.check(recipe)
-    label_table.held_out(recipe)
+    labels.check(recipe)
     tracking.open_store(recipe.tracking, recipe.root)
     results: dict[str, Any] = {}
     start = time.monotonic()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from supreme import config, log
+from supreme import log
 from supreme.reports import statements
 from supreme.reports.extract import Extractor, Mention
 from supreme.reports.linking import Link, Links
@@ -50,7 +50,7 @@ def by_rules(unique: Mapping[str, Statement], extractor: Extractor, spread: Spre
 def by_model(
     unique: Mapping[str, Statement],
     read: Read,
-    llm: config.LLM,
+    version: str,
     link: Callable[[Mapping[str, int]], Links],
     rules: Extractor,
     spread: Spread,
@@ -68,7 +68,6 @@ def by_model(
         key: row._replace(refusal=by_key[key].error)
         for key, row in (by_rules(refused, rules, spread) if refused else {}).items()
     }
-    version = llm_extractor.version(llm)
     for key in unique.keys() - refused.keys():
         found = llm_extractor.mentions(by_key[key], links.entity)
         extracted[key] = unique[key]._replace(

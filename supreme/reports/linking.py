@@ -2,8 +2,8 @@
 
 A name is linked by an exact synonym, else by its nearest neighbour among all English synonyms, else it founds
 a new entity. Neighbours are guarded: embeddings put medical opposites next to each other, so two names that
-differ in any side, wall, degree, wave ... of ``data/linking/qualifiers.toml``, or of which one only adds words
-to the other, are never linked by them.
+differ in any side, wall, degree, wave ... of ``data/linking/qualifiers.toml``, or of which one only adds
+words to the other, are never linked by them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Embed = Callable[[Sequence[str]], np.ndarray]
 _APART = re.compile(r"[^a-z0-9]+")
 #: Numbers, Roman numerals, leads, "s1q3t3".
 _CODE = re.compile(r"\w*\d\w*|i{1,3}|iv|v|av[rlf]")
-_EMPTY = frozenset(["a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "and", "with", "is", "are", "wave", "waves", "ecg"])
+_EMPTY = {"a", "an", "the", "of", "in", "on", "at", "to", "by", "for", "and", "with", "is", "are", "ecg"}
 _SPELLINGS = (
     (re.compile(r"\ba v\b"), "av"),
     (re.compile(r"\bs a\b"), "sa"),
@@ -116,7 +116,7 @@ def link(
     phrases = [(p, entity.id) for entity in vocabulary for p in (entity.name, *entity.synonyms.get("en", []))]
     known = _Neighbours(embed, [phrase for phrase, _ in phrases])
     unknown = _Neighbours(embed, open_names)
-    founders: list[str] = []
+    founders: list[int] = []
     members: dict[str, list[Link]] = defaultdict(list)
     for number, name in enumerate(open_names):
         near = known.best(unknown.rows[number], name, threshold)
@@ -126,7 +126,7 @@ def link(
         own = unknown.best(unknown.rows[number], name, threshold, among=founders)
         founder = open_names[own[0]] if own else name
         if not own:
-            founders.append(name)
+            founders.append(number)
         members[founder].append(Link(name, founder, NEW, own[1] if own else 1.0, names[name]))
     entities = list(vocabulary)
     for founder, links in members.items():
@@ -140,34 +140,30 @@ def link(
 
 
 class _Neighbours:
-    """Names, their embeddings and the axes on which they may not differ."""
+    """Names and their embeddings."""
 
     def __init__(self, embed: Embed, names: Sequence[str]) -> None:
         self.names = list(names)
         self.rows = embed(self.names) if self.names else np.zeros((0, 1), np.float32)
-        self._at = {name: number for number, name in enumerate(self.names)}
 
     def best(
-        self, row: np.ndarray, name: str, threshold: float, among: Sequence[str] | None = None
+        self, row: np.ndarray, name: str, threshold: float, among: Sequence[int] | None = None
     ) -> tuple[int, float] | None:
-        """Number and cosine of the nearest name that says the same on every axis."""
-        numbers = np.array([self._at[one] for one in among] if among is not None else range(len(self.names)))
-        if not len(numbers):
-            return None
-        cosines = self.rows[numbers] @ row
-        for place in np.argsort(-cosines, kind="stable"):
-            if cosines[place] < threshold:
-                return None
-            number = int(numbers[place])
-            if alike(self.names[number], name):
-                return number, float(cosines[place])
+        """Number and cosine of the nearest name that may mean the same; ``among`` these numbers, or all."""
+        numbers = np.arange(len(self.names)) if among is None else np.array(among, int)
+        cosines = self.rows[numbers] @ row if len(numbers) else np.zeros(0)
+        near = np.flatnonzero(cosines >= threshold)
+        for place in near[np.argsort(-cosines[near], kind="stable")]:
+            if alike(self.names[numbers[place]], name):
+                return int(numbers[place]), float(cosines[place])
         return None
 
 
 @lru_cache(maxsize=1 << 16)
 def _words(name: str) -> frozenset[str]:
     """The words that say something, singular."""
-    return frozenset(word.removesuffix("s") for word in normal_form(name).split() if word not in _EMPTY)
+    words = [word for word in normal_form(name).split() if word not in _EMPTY]
+    return frozenset(word.removesuffix("s") for word in words) - {"wave"}
 
 
 def _exact(vocabulary: Vocabulary, more: Mapping[str, Iterable[str]]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from supreme.manifest import Manifest, Request
 from supreme.reports import corrections, extraction, linking, statement_table, umls
 from supreme.reports.corrections import Corrections
 from supreme.reports.extract import Extractor, RuleExtractor
-from supreme.reports.extraction import Found, Read
+from supreme.reports.extraction import Found
 from supreme.reports.label_table import (
     ENTITIES,
     LABEL_SCHEMA,
@@ -52,32 +52,27 @@ def build(
     new: bool = False,
     spread: Spread = in_process,
     extractor: Extractor | None = None,
-    read: Read | None = None,
 ) -> Manifest:
     """Label every record of finished shard folders and publish the label stage.
 
     Args:
         spread: how tasks are spread over cores.
         extractor: instead of the rules.
-        read: instead of the language model of `labels.extractor="llm"`.
 
     Raises:
-        ConfigError: a shard folder is unfinished, a held-out entity or a correction is wrong, no entity is
-            frequent enough, or the folder belongs to another configuration.
+        ConfigError: as of :func:`check`; a shard folder is unfinished, no entity is frequent enough, or the
+            folder belongs to another configuration.
     """
     rules = extractor or RuleExtractor()
     base = load_base()
-    corrected = corrections.load(recipe.labels.corrections)
-    if recipe.labels.extractor == "rules":  # a model may find entities that these name
-        held_out(recipe, base)
-        corrected.check(base)
+    corrected = check(recipe)
     request = _request(recipe, shard_folders, rules, corrected, base)
     finished = manifest.begin(folder, request, new=new)
     if finished is not None:
         return finished
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
     unique = _collect(parts, spread)
-    found = _extract(recipe, unique, rules, read, base, spread)
+    found = _extract(recipe, unique, rules, base, spread)
     corrected.check(found.vocabulary)
     kept_out = held_out(recipe, found.vocabulary)
     statements = _correct(found.statements, corrected)
@@ -102,6 +97,22 @@ def build(
         f"{summary['statements_without_entity']:,} statements gave nothing"
     )
     return manifest.publish(folder, request, summary)
+
+
+def check(recipe: Recipe) -> Corrections:
+    """What can be wrong with the request, seen before any work; the corrections.
+
+    Raises:
+        ConfigError: a held-out entity, a correction, `labels.umls` or `labels.compare_with` is wrong.
+    """
+    corrected = corrections.load(recipe.labels.corrections)
+    if recipe.labels.extractor == "rules":  # a model may find entities that these name
+        held_out(recipe)
+        corrected.check(load_base())
+    umls.fingerprint(recipe.labels.umls)
+    if recipe.labels.compare_with:
+        manifest.require(recipe.labels.compare_with, "label")
+    return corrected
 
 
 def collect(shard_folders: Sequence[str], spread: Spread = in_process) -> dict[str, Statement]:
@@ -147,7 +158,6 @@ def _extract(
     recipe: Recipe,
     unique: dict[str, Statement],
     rules: Extractor,
-    read: Read | None,
     base: Vocabulary,
     spread: Spread,
 ) -> Found:
@@ -167,8 +177,8 @@ def _extract(
         min_count=recipe.labels.min_count,
         synonyms={entity: term.strings for entity, term in terms.items()},
     )
-    ask = read or partial(llm_extractor.read_all, llm=recipe.llm, folder=llm_extractor.cache_folder(recipe))
-    return extraction.by_model(unique, ask, recipe.llm, link, rules, spread)
+    read = partial(llm_extractor.read_all, llm=recipe.llm, folder=llm_extractor.cache_folder(recipe))
+    return extraction.by_model(unique, read, llm_extractor.version(recipe.llm), link, rules, spread)
 
 
 def _correct(statements: dict[str, Statement], corrected: Corrections) -> dict[str, Statement]:

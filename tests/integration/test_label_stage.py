@@ -90,10 +90,16 @@ def test_an_error_in_a_task_ends_the_stage_and_the_same_command_goes_on(tmp_path
     assert made.counts["records"] == 40
 
 
-def recipe_of(root: Path, server: llm_server.Client, **labels: object) -> config.Recipe:
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One root, so that the vocabulary is embedded once."""
+    return tmp_path_factory.mktemp("llm")
+
+
+def recipe_of(root: Path, name: str, server: llm_server.Client, **labels: object) -> config.Recipe:
     return config.parse(
         {
-            "name": "t",
+            "name": name,
             "root": str(root),
             "sources": [{"kind": "wfdb_folder", "name": "t", "uri": "none"}],
             "labels": {"min_count": 2, "extractor": "llm", **labels},
@@ -115,12 +121,12 @@ def calls(server: llm_server.Client) -> dict[str, int]:
 
 
 def test_a_language_model_names_what_becomes_labels(
-    tmp_path: Path, server: llm_server.Client, monkeypatch: pytest.MonkeyPatch
+    root: Path, server: llm_server.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pace, "BACKOFF_S", 0.02)
     monkeypatch.setenv("OPENAI_API_KEY", llm_server.KEY)
     plan(server)
-    recipe = recipe_of(tmp_path, server)
+    recipe = recipe_of(root, "t", server)
     shards = report_shards.write(Path(recipe.folder("shards/t")), REPORTS)
     folder = recipe.folder("labels")
     made = stage.build(recipe, [shards], folder, spread=on_ray)
@@ -149,7 +155,7 @@ def test_a_language_model_names_what_becomes_labels(
     assert again.digest() == made.digest()
     more = report_shards.write(Path(recipe.folder("shards/t")), [*REPORTS, ("train", "Never seen")])
     planned = subprocess.run(
-        [sys.executable, JOBS / "label.py", "--config", _recipe_file(tmp_path, recipe), "--dry-run"],
+        [sys.executable, JOBS / "label.py", "--config", _recipe_file(recipe), "--dry-run"],
         capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert json.loads(planned.stdout)["llm"]["calls"] == 1
@@ -157,8 +163,8 @@ def test_a_language_model_names_what_becomes_labels(
     assert calls(server) == {"Never seen": 1}
 
 
-def _recipe_file(folder: Path, recipe: config.Recipe) -> Path:
-    file = folder / "r.toml"
+def _recipe_file(recipe: config.Recipe) -> Path:
+    file = Path(recipe.root) / "r.toml"
     labels, llm = recipe.labels, recipe.llm
     file.write_text(
         f'name = "t"\nroot = "{recipe.root}"\n[[sources]]\nkind = "wfdb_folder"\nname = "t"\nuri = "none"\n'
@@ -169,13 +175,13 @@ def _recipe_file(folder: Path, recipe: config.Recipe) -> Path:
 
 
 def test_corrections_may_name_what_only_the_model_found(
-    tmp_path: Path, server: llm_server.Client, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, server: llm_server.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", llm_server.KEY)
     plan(server)
     file = tmp_path / "c.csv"
     file.write_text("statement,entity,assertion\nSinus rhythm,hairline_sign,present\n")
-    recipe = recipe_of(tmp_path, server, corrections=str(file))
+    recipe = recipe_of(root, "u", server, corrections=str(file))
     shards = report_shards.write(Path(recipe.folder("shards/t")), REPORTS)
     stage.build(recipe, [shards], recipe.folder("labels"))
     rows = {r["record_id"]: r for r in label_table.read_labels(recipe.folder("labels")).to_pylist()}
