@@ -180,6 +180,16 @@ def test_damage_is_found(old, new, reason):
     assert _reason(_CHECKED.replace(old, new), _DATA) == reason
 
 
+def test_signals_that_take_turns_between_files_are_not_mixed_up():
+    """wfdb cannot read them either."""
+    header = "r 3 500\na.dat 16 200/mV\nb.dat 16 200/mV\na.dat 16 200/mV"
+    assert _reason(header, {"a.dat": bytes(80), "b.dat": bytes(40)}) == "unreadable"
+
+
+def test_a_file_of_too_many_samples_is_not_decoded():
+    assert _reason("r 1 500\na.dat 80 200/mV", {"a.dat": bytes(20_000_001)}) == "too_large"
+
+
 @pytest.mark.parametrize("bit", range(0, 8 * _SIGNAL.nbytes, 7))
 def test_no_flipped_bit_goes_unnoticed(bit):
     damaged = bytearray(_DATA["a.dat"])
