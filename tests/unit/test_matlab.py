@@ -55,6 +55,7 @@ def _refused(content: bytes) -> str:
     return caught.value.detail
 
 
+@settings(deadline=None)
 @given(
     data=ARRAYS,
     age=st.integers(0, 120) | st.floats() | st.just([]),
@@ -170,7 +171,7 @@ _VALID = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     content=st.sampled_from(_VALID),
     changes=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 4), st.binary(max_size=4)), max_size=4),

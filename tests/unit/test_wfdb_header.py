@@ -113,7 +113,7 @@ _PIECES = st.text(max_size=5) | st.sampled_from(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 8), _PIECES), max_size=4))
 def test_no_header_does_anything_but_to_be_read_or_refused(changes):
     text = VALID
@@ -123,6 +123,7 @@ def test_no_header_does_anything_but_to_be_read_or_refused(changes):
         _is_read_or_refused(content)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_do_anything_but_to_be_read_or_refused(content):
     _is_read_or_refused(content)
