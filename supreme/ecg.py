@@ -42,8 +42,8 @@ def order_leads(
     """Map ``(n_leads, T)`` with ``names`` into ``(12, T)`` in contract order.
 
     Where all twelve are there, other channels (Frank's leads, blood pressure) are left out.
-    Returns the ordered signal and whether limb leads were derived from I and II
-    (III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2).
+    Returns the ordered signal (float32; the same array where nothing is to be done) and whether limb leads
+    were derived from I and II: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2.
 
     Raises:
         BadRecord: ``unknown_lead``, ``duplicate_lead`` or ``missing_leads``.
@@ -64,6 +64,8 @@ def order_leads(
         one, two = rows["I"], rows["II"]
         derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
         rows |= {lead: derived[lead] for lead in missing}
+    if canonical == list(LEADS) and signal_mv.dtype == np.float32:
+        return signal_mv, False
     ordered = np.empty((N_LEADS, signal_mv.shape[-1]), np.float32)
     for row, lead in zip(ordered, LEADS, strict=True):
         row[:] = rows[lead]

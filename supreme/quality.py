@@ -108,11 +108,13 @@ def _saturated(signal_mv: np.ndarray, rate_hz: float, low: np.ndarray, high: np.
     """Leads that stay at their largest or smallest value, far from zero, for a while."""
     held = max(3, round(SATURATION_S * rate_hz))
     found = np.zeros(len(signal_mv), bool)
+    # Less wide a lead is nowhere so far from its median.
+    wide = np.flatnonzero(high - low >= SATURATION_MV)
     # So long a run has two neighbours among samples half as far apart.
-    some = np.ascontiguousarray(signal_mv[:, :: held // 2])
+    some = signal_mv[wide, :: held // 2]
     for extreme in (low, high):
-        at_limit = some == extreme[:, None]
-        for lead in np.flatnonzero((at_limit[:, 1:] & at_limit[:, :-1]).any(axis=1)):
+        at_limit = some == extreme[wide, None]
+        for lead in wide[(at_limit[:, 1:] & at_limit[:, :-1]).any(axis=1)]:
             whole = signal_mv[lead] == extreme[lead]
             if np.count_nonzero(whole) >= held and _longest_run(whole) >= held:
                 found[lead] |= abs(extreme[lead] - np.median(signal_mv[lead])) >= SATURATION_MV

@@ -14,9 +14,9 @@ def resample(signal_mv: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     A straight line through the first and last sample is taken out before and put back after filtering, so
     that an offset or a drift does not ring at the edges.
     """
-    ratio = Fraction(to_hz / from_hz).limit_denominator(1000)
-    if ratio == 1:
+    if to_hz == from_hz:
         return signal_mv
+    ratio = Fraction(to_hz / from_hz).limit_denominator(1000)
     return resample_poly(signal_mv, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
 
 
