@@ -18,19 +18,18 @@ def read_record(entry: Entry) -> tuple[Record, dict[str, str]]:
     """Read the record at ``entry.source_uri`` (without extension) and its `#Key: value` comments.
 
     Raises:
-        BadRecord: `missing_file`, `empty_file` or `unreadable`, and as :func:`wfdb_header.parse` and
-            :func:`wfdb_signal.signal_mv`.
+        BadRecord: as :func:`file_bytes`, :func:`wfdb_header.parse` and :func:`wfdb_signal.signal_mv`.
         storage.Unavailable: the storage does not answer.
     """
     # The options of an object's URI come last: s3://bucket/folder/record?region=...
     is_object = entry.source_uri.startswith("s3://")
     stem, mark, options = entry.source_uri.partition("?") if is_object else (entry.source_uri, "", "")
-    folder = stem.rpartition("/")[0]
+    folder = stem[: stem.rfind("/") + 1]
     header = wfdb_header.parse(file_bytes(f"{stem}.hea{mark}{options}", wfdb_header.MAX_BYTES))
     contents: dict[str, bytes] = {}
     for file in header.files:
         allowed = _MAX_SIGNAL_BYTES - sum(map(len, contents.values()))
-        contents[file] = file_bytes(f"{folder}/{file}{mark}{options}", allowed)
+        contents[file] = file_bytes(f"{folder}{file}{mark}{options}", allowed)
     signal_mv, rate_hz = wfdb_signal.signal_mv(header, contents)
     leads = tuple(signal.name for signal in header.signals)
     return Record(entry, signal_mv, leads, rate_hz), header.comments

@@ -70,6 +70,11 @@ def test_a_header_without_length_is_read_to_the_end_of_the_file(header):
     assert read_record(_entry(header))[0].signal_mv.shape == (12, 1000)
 
 
+def test_a_record_in_the_working_folder_is_read(header, monkeypatch):
+    monkeypatch.chdir(header.parent)
+    assert read_record(Entry("d/1", "d", "d/1", source_uri="r1"))[0].signal_mv.shape == (12, 1000)
+
+
 def test_no_file_outside_the_folder_is_opened(tmp_path, header):
     secret = write_record(tmp_path / "outside", "r1", ecg_mv(2, seed=5))
     inner = tmp_path / "inner"
