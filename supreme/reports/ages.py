@@ -20,8 +20,7 @@ def infarcts() -> frozenset[str]:
     """The findings that have an age."""
     table = load_table("regions")
     general = table["ages"]["of"]
-    walls = (entity for key, entity in table["findings"][general].items() if key != "also")
-    return frozenset([general, *table["ages"]["words"], *walls])
+    return frozenset([general, *table["ages"]["words"], *table["findings"][general].values()])
 
 
 def find(

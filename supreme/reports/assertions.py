@@ -168,7 +168,7 @@ def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
         if reached:
             linked = scene.joins_over(gap, range(at, match.first))
         else:
-            linked = closing or not scene.has_comma(gap)
+            linked = not scene.has_comma(gap) or (closing and scene.words(gap) <= 1)
         # "Atrial flutter with 2:1 conduction is possible": what goes with a finding is no end before it.
         ended = any(scene.ends.get(i) == "stop" or (reached and i in scene.ends) for i in gap)
         if scene.words(gap) > reach or ended or not linked:

@@ -122,7 +122,22 @@ def wordings() -> list[tuple[str, str]]:
         if unknown and value != "ignore" and not value.startswith(RATE):
             raise ValueError(f"phrases.toml: no entity {unknown[0]!r} in the vocabulary")
         pairs += [(text, IGNORE if value == "ignore" else value) for text in texts]
-    return pairs
+    return pairs + _both_sides(pairs)
+
+
+def _both_sides(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """ "Left and right atrial enlargement" of "left atrial enlargement" and "right atrial enlargement"."""
+    known = dict(pairs)
+    found = []
+    for text, left in known.items():
+        rest = text.removeprefix("left ")
+        right = known.get(f"right {rest}")
+        if rest != text and right and AND not in left + right:
+            both, open_ = f"{left}{AND}{right}", f"{MAYBE}{left}{AND}{MAYBE}{right}"
+            for one, other in (("left", "right"), ("right", "left")):
+                found += [(f"{one} {word} {other} {rest}", both) for word in ("and", "nor")]
+                found.append((f"{one} or {other} {rest}", open_))
+    return [(text, value) for text, value in found if text not in known]
 
 
 def _misspelt(word: str) -> Iterator[str]:

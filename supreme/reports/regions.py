@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from supreme.reports import leads, lexicon
 from supreme.reports.lexicon import Match, Phrases, Words
 from supreme.reports.tokens import Token, load_table, tokenize
+from supreme.reports.vocabulary import load_base
 
 
 class Wall(NamedTuple):
@@ -60,17 +61,30 @@ def find_walls(tokens: Sequence[Token], named: Sequence[Match[str]]) -> list[Wal
 def resolve(layout: Layout, which: int) -> tuple[list[str], bool]:
     """The entities of finding ``which``, those of its walls or itself, and whether the wall is in doubt."""
     finding = layout.findings[which]
-    regional = _table()["findings"]
     parts = finding.value.split(lexicon.AND) if lexicon.AND in finding.value else [finding.value]
-    if not layout.walls or regional.keys().isdisjoint(parts):
+    if not layout.walls or regional().keys().isdisjoint(parts):
         return parts, False
     place = _place(layout, finding) or Place([])
     entities: list[str] = []
     for part in parts:
-        table = regional.get(part, {})
+        table = regional().get(part, {})
         own = list(dict.fromkeys(entity for wall in place.names for entity in _entities(table, wall)))
         entities += [*own, table["also"]] if own and "also" in table else own or [part]
     return entities, place.doubtful
+
+
+@cache
+def regional() -> dict[str, dict[str, str]]:
+    """Finding -> wall -> entity; a kind of such a finding has the same walls and is kept (``also``) beside."""
+    tables: dict[str, dict[str, str]] = _table()["findings"]
+    kinds = {
+        entity.id: {**tables[parent], "also": entity.id}
+        for entity in load_base()
+        for parent in reversed(entity.parents)
+        if parent in tables and entity.id not in tables
+    }
+    own = {part for table in tables.values() for value in table.values() for part in value.split(lexicon.AND)}
+    return tables | {entity: table for entity, table in kinds.items() if entity not in own}
 
 
 def join_rates(findings: list[Match[str]]) -> list[Match[str]]:
@@ -97,17 +111,16 @@ def findings(walls: Phrases[str], words: Words) -> Phrases[str]:
 
     "Lateral ST elevation" is left to `resolve`, which also understands "inferior and lateral ST elevation".
     """
-    regional = {
+    narrowed = {
         part
         for table in _table()["findings"].values()
-        for key, value in table.items()
+        for value in table.values()
         for part in value.split(lexicon.AND)
-        if key != "also"
     }
     pairs = lexicon.wordings()
     for text, _ in pairs:
         words.learn(tokenize(text))
-    general = Phrases([(text, entity) for text, entity in pairs if entity not in regional], words)
+    general = Phrases([(text, entity) for text, entity in pairs if entity not in narrowed], words)
 
     def composed(text: str, entity: str) -> bool:
         tokens = tokenize(text)
@@ -116,7 +129,7 @@ def findings(walls: Phrases[str], words: Words) -> Phrases[str]:
         layout = Layout(tokens, found, find_walls(tokens, walls.find(coded, lexicon.bits(found))))
         return [e for i in range(len(found)) for e in resolve(layout, i)[0]] == [entity]
 
-    return Phrases([(text, e) for text, e in pairs if e not in regional or not composed(text, e)], words)
+    return Phrases([(text, e) for text, e in pairs if e not in narrowed or not composed(text, e)], words)
 
 
 def _place(layout: Layout, finding: Match[str]) -> Place | None:
