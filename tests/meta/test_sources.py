@@ -127,13 +127,13 @@ def test_a_module_says_what_it_is(path: Path) -> None:
     assert future or len(tree.body) <= 2
 
 
-def _public(node: ast.Module | ast.ClassDef) -> list[ast.FunctionDef | ast.ClassDef]:
+def _public(node: ast.Module | ast.ClassDef) -> list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
     """Public classes, and public functions of more than one step; its class tells of a `forward`."""
-    found: list[ast.FunctionDef | ast.ClassDef] = []
+    found: list[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef] = []
     for child in node.body:
         if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
             found += [child, *_public(child)]
-        elif isinstance(child, ast.FunctionDef) and not child.name.startswith("_"):
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
             found += [child] if len(child.body) > 1 and child.name != "forward" else []
     return found
 
