@@ -22,6 +22,7 @@ pytestmark = pytest.mark.unit
 HOSTILE = "<script>alert(1)</script><img src=https://evil.example/x onerror='x()'> \"quoted\" & {{ 7*7 }} LVH"
 REPORTS = [
     ("train", "Sinus rhythm\nPossible inferior infarct", ("SR", "IMI")),
+    ("train", "Sinus rhythm\nPossible inferior infarct", ()),
     ("train", "Sinus rhythm\nInferior infarct, probably old", ("SR",)),
     ("train", "Atrial fibrillation\nNo LVH\nhalf a word", ("AFIB", "IMI", "<b>")),
     ("validation", "sinus rhythm", ("AFIB",)),
@@ -60,20 +61,20 @@ def test_figures_are_those_of_the_reports(labelled: tuple[config.Recipe, list[st
     found = figures(*labelled)
     entities = {row["id"]: row for row in found["entities"]}
     rhythm = entities["sinus_rhythm"]
-    assert (rhythm["present"], rhythm["train"], rhythm["use"]) == (3, 2, "query")
+    assert (rhythm["present"], rhythm["train"], rhythm["use"]) == (4, 3, "query")
     infarct = entities["inferior_infarction"]
-    assert (infarct["present"], infarct["uncertain"], infarct["absent"]) == (1, 1, 0)
+    assert (infarct["present"], infarct["uncertain"], infarct["absent"]) == (1, 2, 0)
     assert entities["left_ventricular_hypertrophy"]["absent"] == 1
     assert entities["u_wave"]["use"] == "rare"
     assert found["unmatched"]["most_frequent"] == [["half a word", 1]]
     assert found["unmatched"] | {"most_frequent": 0} == {
-        "statements": 1, "occurrences": 1, "of": 9, "most_frequent": 0,
+        "statements": 1, "occurrences": 1, "of": 11, "most_frequent": 0,
     }  # fmt: skip
 
 
 def test_codes_are_counted_record_by_record(labelled: tuple[config.Recipe, list[str]]) -> None:
     rows = {row["code"]: row for row in figures(*labelled)["codes"]["ptbxl"]}
-    wanted = {"SR": (3, 3, 2, 0), "AFIB": (2, 1, 1, 0), "IMI": (2, 1, 0, 1)}
+    wanted = {"SR": (3, 4, 2, 0), "AFIB": (2, 1, 1, 0), "IMI": (2, 1, 0, 1)}
     counts = {c: tuple(rows[c][k] for k in ("coded", "said", "both", "uncertain")) for c in wanted}
     assert counts == wanted
     assert (rows["AFIB"]["precision"], rows["AFIB"]["recall"]) == (1.0, 0.5)
@@ -122,6 +123,18 @@ def test_the_page_shows_hostile_text_and_loads_nothing(labelled: tuple[config.Re
     marks = [own["title"] for tag, own in page.tags if tag == "mark" and "title" in own]
     assert "sinus_rhythm: present" in marks
     assert any(title.startswith("left_ventricular_hypertrophy: absent (no") for title in marks)
+
+
+def test_marked_text_and_names_are_escaped_as_well(labelled: tuple[config.Recipe, list[str]]) -> None:
+    found = figures(*labelled)
+    marked = [0, len(HOSTILE), HOSTILE, "present", HOSTILE]
+    statement = {"text": HOSTILE, "corrected": True, "mentions": [marked]}
+    sample = {"record_id": HOSTILE, "codes": [HOSTILE], "statements": [statement]}
+    labels = {"present": [HOSTILE], "uncertain": [], "absent": []}
+    link = {"name": HOSTILE, "entity": HOSTILE, "how": "new", "similarity": 1.0, "records": 3}
+    page = Page(audit_page.render({**found, "samples": [{**sample, "labels": labels}], "links": [link]}))
+    assert {tag for tag, _ in page.tags} & {"script", "img"} == set()
+    assert page.said.count(HOSTILE) == 6
 
 
 def test_versions_show_what_has_changed(tmp_path: Path, labelled: tuple[config.Recipe, list[str]]) -> None:

@@ -77,6 +77,15 @@ def test_labels_of_reports(tmp_path: Path) -> None:
     assert unmatched == ["Written by the machine"]
 
 
+def test_parents_follow_by_switch(tmp_path: Path) -> None:
+    shards = make_shards(tmp_path / "shards")
+    made = stage.build(make_recipe(propagate=False), [shards], str(tmp_path / "labels"))
+    rows = rows_of(str(tmp_path / "labels"))
+    assert rows["t/0"]["present"] == ["abnormal_ecg", "inferior_infarction", "sinus_rhythm"]
+    assert rows["t/1"]["uncertain"] == ["inferior_infarction"]
+    assert "myocardial_infarction" not in made.counts["entities"]
+
+
 def test_a_statement_is_extracted_once(tmp_path: Path) -> None:
     extractor = Counting()
     shards = make_shards(tmp_path / "shards")

@@ -26,7 +26,7 @@ LINES = [
     line("C9000001", "FRE", "Bloc de branche gauche"),
     line("C9000001", "ENG", 'Bundle branch block, so called "left"'),
     line("C9000001", "ENG", "Blocked bundle on the right side"),
-    line("C9000001", "ENG", "Old words for left bundle branch block", "O"),
+    line("C9000001", "ENG", "Former words for left bundle branch block", "O"),
     line("C9000002", "ENG", "PAC"),
     line("C9000002", "ENG", "Catheter of the pulmonary artery"),
     line("C9000003", "ENG", "Atrial flutter"),
