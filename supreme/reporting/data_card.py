@@ -105,9 +105,9 @@ def _rejected(shards: Shards) -> list[dict[str, Any]]:
     files = [file for file in shards.manifest.files if file.startswith("rejected/")]
     found: dict[str, list[dict[str, str]]] = {}
     for file in sorted(files):
-        system, path = storage.filesystem(storage.join(shards.folder, file))
-        for row in pq.read_table(path, filesystem=system).to_pylist():
-            found.setdefault(row["reason"], []).append(row)
+        with storage.open_file(storage.join(shards.folder, file)) as stream:
+            for row in pq.read_table(stream).to_pylist():
+                found.setdefault(row["reason"], []).append(row)
     rows = [{"reason": reason, "records": len(bad), "example": bad[0]} for reason, bad in found.items()]
     return sorted(rows, key=lambda row: (-row["records"], row["reason"]))
 

@@ -80,8 +80,9 @@ def parts(folders: Iterable[str], rows: int) -> list[Part]:
 def read_columns(part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The named columns of each shard of a part; signals stay where they are."""
     for name in part.files:
-        system, path = storage.filesystem(storage.join(part.folder, name))
-        yield pq.read_table(path, columns=list(columns), filesystem=system)
+        with storage.open_file(storage.join(part.folder, name)) as stream:
+            table = pq.read_table(stream, columns=list(columns))
+        yield table
 
 
 def unique_reports(table: pa.Table) -> tuple[list[str], pa.Array]:

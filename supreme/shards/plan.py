@@ -233,8 +233,8 @@ def _counts(folder: str, parts: list[Part]) -> dict[str, Any]:
 
 
 def _metadata(shard: str) -> pa.Table:
-    system, path = storage.filesystem(shard)
-    return pq.read_table(path, columns=list(leakage.COLUMNS), filesystem=system)
+    with storage.open_file(shard) as stream:
+        return pq.read_table(stream, columns=list(leakage.COLUMNS))
 
 
 def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:

@@ -7,6 +7,7 @@ bytes of int16 microvolts, and `signals_uv` makes an array of it without a copy.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -102,13 +103,20 @@ class Shards:
         """Chosen columns of every record of the splits, meant for metadata: it is held in memory whole."""
         wanted = [name for name in self.files if name.rpartition("-")[0] in _splits(splits)]
         parts = [pa.schema([SCHEMA.field(name) for name in columns]).empty_table()]
-        for name in wanted:
-            try:
-                with self._open(name) as shard:
-                    parts.append(self._plain(shard.read(columns=_columns(columns))))
-            except (OSError, pa.ArrowInvalid) as error:
-                raise self._damaged(name, error) from error
+        parts += [self.read_file(name, columns) for name in wanted]
         return pa.concat_tables(parts)
+
+    def read_file(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of one shard.
+
+        Raises:
+            StorageError: it cannot be read; the message names it.
+        """
+        try:
+            with self._open(name) as shard:
+                return self._plain(shard.read(columns=_columns(columns)))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise self._damaged(name, error) from error
 
     def batches(
         self,
@@ -119,7 +127,7 @@ class Shards:
         """Every record of the splits in shard order, ``batch_size`` at a time, the last batch shorter."""
         return _rebatch((self.read_row_group(group, columns) for group in self.row_groups(split)), batch_size)
 
-    def _open(self, name: str) -> pq.ParquetFile:
+    def _open(self, name: str) -> AbstractContextManager[pq.ParquetFile]:
         uri = storage.join(self.folder, name)
         return _parquet_file(uri, metadata=_footer(uri, self.manifest.files[name].sha256))
 
@@ -171,13 +179,20 @@ def _footer(uri: str, sha256: str) -> pq.FileMetaData:
         return shard.metadata
 
 
-def _parquet_file(uri: str, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile:
+@contextmanager
+def _parquet_file(uri: str, metadata: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
     system, path = storage.filesystem(uri)
     if isinstance(system, fs.LocalFileSystem):
         # Mapped, a page is copied once, from the page cache into the array.
-        return pq.ParquetFile(path, metadata=metadata, memory_map=True, pre_buffer=False)
+        with pq.ParquetFile(path, metadata=metadata, memory_map=True, pre_buffer=False) as shard:
+            yield shard
+        return
     # Requests for neighbouring columns become one.
-    return pq.ParquetFile(path, metadata=metadata, filesystem=system, pre_buffer=True)
+    with (
+        storage.open_file(uri) as stream,
+        pq.ParquetFile(stream, metadata=metadata, pre_buffer=True) as shard,
+    ):
+        yield shard
 
 
 def _rebatch(tables: Iterable[pa.Table], batch_size: int) -> Iterator[pa.Table]:

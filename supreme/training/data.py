@@ -37,8 +37,8 @@ class Labels:
             ConfigError: the stage is unfinished.
         """
         manifest.require(folder, "label")
-        system, path = storage.filesystem(storage.join(folder, "labels.parquet"))
-        table = pq.read_table(path, filesystem=system, columns=["record_id", "present", "uncertain"])
+        with storage.open_file(storage.join(folder, "labels.parquet")) as stream:
+            table = pq.read_table(stream, columns=["record_id", "present", "uncertain"])
         codes = np.zeros((len(table), len(entity_ids)), np.int8)
         # Present is written last: a record that says both has the finding.
         for column, code in (("uncertain", UNCERTAIN), ("present", PRESENT)):
