@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -22,7 +26,7 @@ from supreme import config, job, manifest, records, storage
 from supreme import signal as ecg_signal
 from supreme.config import ConfigError, Recipe, Source
 from supreme.ecg import LEADS, order_leads
-from supreme.shards import build
+from supreme.shards import build, plan
 from supreme.shards.read import Shards, signals_uv
 from supreme.shards.schema import SCHEMA
 
@@ -48,7 +52,7 @@ def _recipe(root: Path, **shards: object) -> Recipe:
 
 
 def _folder(recipe: Recipe, source: Source) -> Path:
-    return Path(build.folder_of(recipe, source))
+    return Path(plan.folder_of(recipe, source))
 
 
 def _hashes(made: manifest.Manifest) -> dict[str, str]:
@@ -69,7 +73,7 @@ def uninterrupted(tmp_path_factory) -> tuple[Recipe, manifest.Manifest]:
 
 def test_shards_hold_every_record_once_as_its_source_has_it(uninterrupted):
     recipe, made = uninterrupted
-    shards = Shards.open(build.folder_of(recipe, SIMULATED))
+    shards = Shards.open(plan.folder_of(recipe, SIMULATED))
     source = records.open_source(SIMULATED, recipe.seed, recipe.shards.rate_hz)
     table = shards.table()
     entries = {entry.record_id: entry for entry in source.index()}
@@ -115,22 +119,6 @@ def test_a_finished_stage_is_skipped_and_another_configuration_refused(uninterru
     assert build.build(recipe, SIMULATED) == made
 
 
-def test_only_what_is_missing_is_done_again(tmp_path, uninterrupted):
-    recipe = _recipe(tmp_path)
-    folder = _folder(recipe, SIMULATED)
-    build.build(recipe, SIMULATED)
-    (folder / "manifest.json").unlink()
-    (folder / "parts" / "train-00001.json").unlink()
-    (folder / "train-00002.parquet").unlink()
-    stamps = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.parquet")}
-    again = build.build(recipe, SIMULATED)
-    changed = {
-        path.name for path in folder.glob("*.parquet") if stamps.get(path.name) != path.stat().st_mtime_ns
-    }
-    assert changed == {"train-00001.parquet", "train-00002.parquet"}
-    assert _hashes(again) == _hashes(uninterrupted[1])
-
-
 def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(tmp_path, uninterrupted):
     recipe = _recipe(tmp_path)
     file = tmp_path / "r.toml"
@@ -155,15 +143,83 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(tmp_path, unint
     resumed = build.build(recipe, SIMULATED)
     assert _hashes(resumed) == _hashes(uninterrupted[1])
     assert resumed.digest() == uninterrupted[1].digest()
+    nowhere = environment | {"RAY_ADDRESS": "127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, JOBS / "shard.py", "--config", file], env=nowhere, capture_output=True
+    )
+    assert done.returncode == 0, "nothing to do starts no Ray"
 
 
-def _edit(old: str, new: str) -> Callable[[Path], None]:
+def _at_work() -> list[int]:
+    """Worker processes of this session that write a part."""
+    family = [os.getpid()]
+    for parent in family:
+        for listing in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):
+                family += map(int, listing.read_text().split())
+    found = []
+    for process in family:
+        with suppress(OSError):
+            found += [process] if b"ray::Map(write)" in Path(f"/proc/{process}/cmdline").read_bytes() else []
+    return found
+
+
+def test_a_worker_that_is_killed_loses_and_doubles_nothing(tmp_path, uninterrupted):
+    recipe = _recipe(tmp_path)
+    parts = _folder(recipe, SIMULATED) / "parts"
+    with ThreadPoolExecutor(1) as thread:
+        building = thread.submit(build.build, recipe, SIMULATED)
+        killed = 0
+        while not building.done() and killed < 2:
+            if len(list(parts.glob("*.json"))) > 3 * killed and (workers := _at_work()):
+                os.kill(workers[0], signal.SIGKILL)
+                killed += 1
+            time.sleep(0.01)
+        assert _hashes(building.result()) == _hashes(uninterrupted[1])
+    assert killed == 2
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 4 MiB, where we may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("may not mount a small disk here; the unit tests of a part have a quota instead")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_ends_the_stage_and_with_room_the_same_command_goes_on(small_disk, uninterrupted):
+    recipe = _recipe(small_disk)
+    with pytest.raises(
+        storage.Unavailable, match=r"No space left.*make room, then run the same command again"
+    ):
+        build.build(recipe, SIMULATED)
+    folder = _folder(recipe, SIMULATED)
+    finished = {path: path.stat().st_mtime_ns for path in folder.glob("parts/*.json")}
+    assert finished
+    assert manifest.read(str(folder)) is None
+    assert not list(folder.rglob("rejected")), "a full disk is not the fault of a record"
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert _hashes(build.build(recipe, SIMULATED)) == _hashes(uninterrupted[1])
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def _edit(old: str, new: str, times: int = -1) -> Callable[[Path], None]:
     def change(header: Path) -> None:
         text = header.read_text()
         assert old in text
-        header.write_text(text.replace(old, new))
+        header.write_text(text.replace(old, new, times))
 
     return change
+
+
+def _flip_a_bit(header: Path) -> None:
+    content = bytearray(header.with_suffix(".dat").read_bytes())
+    content[50_000] ^= 1
+    header.with_suffix(".dat").write_bytes(content)
 
 
 def _truncate(header: Path) -> None:
@@ -175,6 +231,8 @@ def _invalid_sample(header: Path) -> None:
     content = np.fromfile(header.with_suffix(".dat"), "<i2")
     content[123] = -32768
     content.tofile(header.with_suffix(".dat"))
+    # The header must not call it damaged: zeros stand for no first value and no checksum.
+    header.write_text(re.sub(r" 16 0 -?\d+ -?\d+ ", " 16 0 0 0 ", header.read_text()))
 
 
 def _rewrite(signal_mv: np.ndarray, leads: tuple[str, ...] = LEADS) -> Callable[[Path], None]:
@@ -184,7 +242,7 @@ def _rewrite(signal_mv: np.ndarray, leads: tuple[str, ...] = LEADS) -> Callable[
 
 
 BREAKS: dict[str, tuple[str, Callable[[Path], None]]] = {
-    "JS00001": ("unreadable", _truncate),
+    "JS00001": ("truncated", _truncate),
     "JS00002": ("empty_file", lambda header: header.with_suffix(".dat").write_bytes(b"") and None),
     "JS00003": ("empty_file", lambda header: header.write_bytes(b"") and None),
     "JS00004": ("unsafe_header", _edit("JS00004.dat", "../../../../../../etc/passwd")),
@@ -199,17 +257,26 @@ BREAKS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "JS00013": ("duplicate_lead", _edit(" I\n", " II\n")),
     "JS00014": ("absurd_amplitude", _edit("1000.0(0)/mV", "1000.0(0)/V")),
     "JS00015": ("unlabelled", _edit("Dx", "Dy")),
+    "JS00016": ("unsafe_header", _edit(" 12 500 5000", f" 12 500 {10**12}")),
+    "JS00017": ("mixed_rates", _edit("JS00017.dat 16 ", "JS00017.dat 16x2 ", times=1)),
+    "JS00018": ("unknown_gain", _edit("1000.0(0)/mV", "0(0)/mV")),
+    "JS00019": ("checksum", _flip_a_bit),
+    "JS00020": ("absurd_amplitude", _edit("1000.0(0)/mV", "1000000.0(0)/mV")),
 }
+SOUND = ("JS00021", "JS00022", "JS00023")
 
 
-@pytest.fixture
-def damaged(tmp_path) -> Source:
-    """A CSN folder in which each of the first 15 of 20 records is broken in its own way, and one is short."""
-    headers = {header.stem: header for header in write_csn(tmp_path / "csn", 20)}
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory) -> Source:
+    """A CSN folder whose records are broken, each in its own way, but one short, one swapped, one sound."""
+    folder = tmp_path_factory.mktemp("damaged") / "csn"
+    headers = {header.stem: header for header in write_csn(folder, len(BREAKS) + len(SOUND))}
     for name, (_, damage) in BREAKS.items():
         damage(headers[name])
-    _rewrite(ecg_mv(5))(headers["JS00016"])
-    return Source(kind="csn", uri=str(tmp_path / "csn"))
+    _rewrite(ecg_mv(5))(headers[SOUND[0]])
+    one, two, three, right, left, *others = ecg_mv()
+    _rewrite(np.stack([-one, three, two, left, right, *others]))(headers[SOUND[1]])
+    return Source(kind="csn", uri=str(folder))
 
 
 def test_every_broken_record_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_path, damaged):
@@ -219,10 +286,12 @@ def test_every_broken_record_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_p
     assert _rejected(folder) == {name: reason for name, (reason, _) in BREAKS.items()}
     table = Shards.open(str(folder)).table()
     kept = {row["record_id"].rpartition("/")[2]: row for row in table.to_pylist()}
-    assert sorted(kept) == [f"JS{number:05d}" for number in range(16, 21)]
-    assert (kept["JS00016"]["quality"], kept["JS00016"]["n_valid"]) == (["short"], 500)
-    assert (made.counts["records"], made.counts["rejected"]) == (5, 15)
-    assert made.counts["rejected_by_reason"]["unreadable"] == 2
+    assert {name: row["quality"] for name, row in kept.items()} == dict(
+        zip(SOUND, (["short"], ["arm_leads_swapped"], []), strict=True)
+    )
+    assert kept[SOUND[0]]["n_valid"] == 500
+    assert (made.counts["records"], made.counts["rejected"]) == (3, len(BREAKS))
+    assert made.counts["rejected_by_reason"] == Counter(reason for reason, _ in BREAKS.values())
     rows = pa.concat_tables([pq.read_table(file) for file in folder.glob("rejected/*.parquet")]).to_pylist()
     assert all(row["source_uri"] and row["detail"] for row in rows)
     assert not any("root:" in row["detail"] for row in rows), "nothing of the foreign file is shown"
@@ -230,15 +299,28 @@ def test_every_broken_record_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_p
 
 def test_too_many_refused_fail_the_stage_after_writing_and_can_be_accepted(tmp_path, damaged):
     strict = _recipe(tmp_path)
-    with pytest.raises(build.TooManyRejected, match=r"15 of 20.*empty_file 2.*max_rejected_fraction"):
+    with pytest.raises(plan.TooManyRejected, match=r"20 of 23.*empty_file 2.*max_rejected_fraction"):
         build.build(strict, damaged)
     folder = _folder(strict, damaged)
     assert manifest.read(str(folder)) is None
-    assert len(_rejected(folder)) == 15
+    assert len(_rejected(folder)) == len(BREAKS)
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
-    made = build.build(_recipe(tmp_path, max_rejected_fraction=0.75), damaged)
-    assert made.counts["records"] == 5
+    made = build.build(_recipe(tmp_path, max_rejected_fraction=0.9), damaged)
+    assert made.counts["records"] == len(SOUND)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == stamps
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [("name,report\nA1,x\n", "column"), ("id,report\nA1,x\nA2,y\nA1,z\n", "A1")],
+    ids=["a missing column", "an id twice"],
+)
+def test_a_broken_table_is_said_before_any_work(tmp_path, table, problem):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "table.csv").write_text(table)
+    with pytest.raises(ConfigError, match=problem):
+        build.build(_recipe(tmp_path), Source(kind="wfdb_folder", uri=str(tmp_path / "own")))
+    assert not (tmp_path / "t").exists()
 
 
 def test_limb_leads_are_derived_when_asked_and_said_so(tmp_path):
@@ -250,21 +332,10 @@ def test_limb_leads_are_derived_when_asked_and_said_so(tmp_path):
         Source(kind="csn", uri=str(tmp_path / "csn")),
     )
     build.build(recipe, source)
-    shards = Shards.open(build.folder_of(recipe, source))
+    shards = Shards.open(plan.folder_of(recipe, source))
     (batch,) = shards.batches()
     assert batch["quality"].to_pylist() == [["derived_limb_leads"]]
     np.testing.assert_allclose(signals_uv(batch, 5000)[0], whole * 1000, atol=2)
-
-
-def test_parts_of_an_index_that_has_changed_are_done_again(tmp_path):
-    write_csn(tmp_path / "csn", 3)
-    source, recipe = Source(kind="csn", uri=str(tmp_path / "csn")), _recipe(tmp_path)
-    build.build(recipe, source)
-    (_folder(recipe, source) / "manifest.json").unlink()
-    write_record(tmp_path / "csn" / "WFDBRecords", "JS00000", ecg_mv(seed=8), comments=DX)
-    assert build.build(recipe, source).counts["records"] == 4
-    names = Shards.open(build.folder_of(recipe, source)).table()["record_id"].to_pylist()
-    assert sorted(names) == [f"csn/JS{number:05d}" for number in range(4)]
 
 
 def test_shards_go_to_object_storage_and_are_read_from_there(tmp_path, uninterrupted):
@@ -280,7 +351,7 @@ def test_shards_go_to_object_storage_and_are_read_from_there(tmp_path, uninterru
         made = build.build(recipe, SIMULATED)
         assert _hashes(made) == _hashes(uninterrupted[1])
         assert build.build(recipe, SIMULATED) == made
-        assert len(Shards.open(build.folder_of(recipe, SIMULATED)).table(["record_id"])) == 300
+        assert len(Shards.open(plan.folder_of(recipe, SIMULATED)).table(["record_id"])) == 300
     finally:
         server.stop()
 
@@ -316,7 +387,7 @@ def test_real_records_keep_their_millivolts(tmp_path, realdata):
     assert (made.counts["records"], made.counts["rejected"]) == (20, 0)
     raw = records.open_source(source, 0, 100)
     entries = {entry.record_id: entry for entry in raw.index()}
-    for batch in Shards.open(build.folder_of(recipe, source)).batches():
+    for batch in Shards.open(plan.folder_of(recipe, source)).batches():
         for row, signal_uv in zip(batch.to_pylist(), signals_uv(batch, 1000), strict=True):
             record = raw.read(entries[row["record_id"]])
             ordered, _ = order_leads(record.signal_mv, record.leads)
