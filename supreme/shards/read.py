@@ -161,8 +161,7 @@ def signals_uv(table: pa.Table, samples: int) -> np.ndarray:
 
 
 def _check_sizes(folder: str, expected: dict[str, int]) -> None:
-    system, path = storage.filesystem(folder)
-    found = {info.base_name: info.size for info in system.get_file_info(fs.FileSelector(path))}
+    found = storage.sizes(folder, recursive=False)
     wrong = {name: found.get(name) for name, size in expected.items() if found.get(name) != size}
     for name, size in wrong.items():
         what = "is missing" if size is None else f"has {size:,} bytes instead of {expected[name]:,}"

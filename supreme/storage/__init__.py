@@ -87,26 +87,26 @@ def _type(uri: str) -> fs.FileType:
 
 def list_files(uri: str, suffix: str = "", *, recursive: bool = True) -> list[str]:
     """Names relative to the folder, sorted; an absent folder has none."""
-    return [name for name in file_sizes(uri, recursive=recursive) if name.endswith(suffix)]
+    return sorted(name for name in sizes(uri, recursive=recursive) if name.endswith(suffix))
 
 
-def file_sizes(uri: str, *, recursive: bool = True) -> dict[str, int]:
-    """Bytes of every file of a folder, by name relative to it, sorted; an absent folder has none."""
-    found = _below(uri, recursive)
-    return dict(sorted((path, size) for path, kind, size in found if kind == fs.FileType.File))
+def sizes(uri: str, *, recursive: bool = True) -> dict[str, int]:
+    """Name, relative to the folder, and bytes of every file; an absent folder has none."""
+    return {name: size for name, size in _below(uri, recursive).items() if size is not None}
 
 
 def list_folders(uri: str) -> list[str]:
     """Names of the folders directly below, sorted."""
-    found = _below(uri, recursive=False)
-    return sorted(path for path, kind, _ in found if kind == fs.FileType.Directory)
+    return sorted(name for name, size in _below(uri, recursive=False).items() if size is None)
 
 
-def _below(uri: str, recursive: bool) -> list[tuple[str, fs.FileType, int]]:
-    def below(system: fs.FileSystem, folder: str) -> list[tuple[str, fs.FileType, int]]:
+def _below(uri: str, recursive: bool) -> dict[str, int | None]:
+    """Files with their size and folders without, by their name relative to the folder."""
+
+    def below(system: fs.FileSystem, folder: str) -> dict[str, int | None]:
         selector = fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
         start = len(folder.rstrip("/")) + 1
-        return [(info.path[start:], info.type, info.size) for info in system.get_file_info(selector)]
+        return {info.path[start:]: info.size for info in system.get_file_info(selector)}
 
     return _at(uri, below)
 
