@@ -41,9 +41,9 @@ STATEMENT_SCHEMA = pa.schema(
 
 
 class Part(NamedTuple):
-    """Some shards of one folder, which are read by one task."""
+    """Some files of one shard folder, which are read by one task."""
 
-    folder: str
+    shards: Shards
     files: tuple[str, ...]
     rows: int
 
@@ -68,21 +68,18 @@ def parts(folders: Iterable[str], rows: int) -> list[Part]:
     found = []
     for folder in folders:
         held: dict[str, int] = {}
-        files = Shards.open(folder).files
-        for name, size in files.items():
+        shards = Shards.open(folder)
+        for name, size in shards.files.items():
             held[name] = size
-            if sum(held.values()) >= rows or name == list(files)[-1]:
-                found.append(Part(folder, tuple(held), sum(held.values())))
+            if sum(held.values()) >= rows or name == list(shards.files)[-1]:
+                found.append(Part(shards, tuple(held), sum(held.values())))
                 held = {}
     return found
 
 
 def read_columns(part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The named columns of each shard of a part; signals stay where they are."""
-    for name in part.files:
-        with storage.open_file(storage.join(part.folder, name)) as stream:
-            table = pq.read_table(stream, columns=list(columns))
-        yield table
+    return (part.shards.read_file(name, columns) for name in part.files)
 
 
 def unique_reports(table: pa.Table) -> tuple[list[str], pa.Array]:

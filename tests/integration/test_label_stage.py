@@ -79,11 +79,11 @@ def test_an_error_in_a_task_ends_the_stage_and_the_same_command_goes_on(tmp_path
     shards = report_shards.write(tmp_path / "shards", [("train", "LVH")] * 40, files=2)
     broken, out = tmp_path / "shards" / "train-00001.parquet", str(tmp_path / "labels")
     whole = broken.read_bytes()
-    broken.write_bytes(whole[:200])
+    broken.write_bytes(bytes(len(whole)))
     recipe = config.parse({"labels": {"min_count": 1}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "RECORDS_PER_PART", 1)
-        with pytest.raises(Exception, match=r"[Pp]arquet"):
+        with pytest.raises(Exception, match=r"train-00001\.parquet cannot be read"):
             stage.build(recipe, [shards], out, spread=on_ray)
         broken.write_bytes(whole)
         made = stage.build(recipe, [shards], out, spread=on_ray)
