@@ -114,8 +114,8 @@ def survey(recipe: config.Recipe, source: config.Source, *, new: bool = False) -
     index = _index(job)
     if new or not manifest.begun(folder, request):
         return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
-    published, sizes = manifest.read(folder), storage.file_sizes(folder)
-    names = [name[6:-5] for name in sizes if name.startswith("parts/") and name.endswith(".json")]
+    published, sizes = manifest.read(folder), storage.sizes(folder)
+    names = [name[6:-5] for name in sorted(sizes) if name.startswith("parts/") and name.endswith(".json")]
     known = dict(zip(names, _each(lambda name: part.read(folder, name), names), strict=True))
     stale = _stale(known, part.digests(index), published, folder)
     known = {name: made for name, made in known.items() if name not in stale}
