@@ -38,7 +38,9 @@ class Rules:
     """How many calls pass before that."""
     latency_s: float = 0.0
     refuses: list[str] = field(default_factory=list)
-    """Parameters that are refused with status 400, or values of `response_format`'s type."""
+    """Parameters that are refused with status 400, or values of `response_format`'s type; also ``after``."""
+    tokens: int = 740
+    """What a call is said to have used."""
     per_second: int = 0
     """More calls in a second get a 429."""
 
@@ -74,7 +76,7 @@ class Server:
             return _error(401, f"Incorrect API key provided: {request.headers.get('Authorization')}")
         kind = body.get("response_format", {}).get("type", "")
         for name in rules.refuses:
-            if name in body or name == kind:
+            if (name in body or name == kind) and self.calls.total() >= rules.after:
                 other = "Use 'max_completion_tokens' instead." if name == "max_tokens" else ""
                 what = f"response_format {kind}" if name == kind else name
                 return _error(400, f"Unsupported parameter: '{what}'. {other}")
@@ -88,6 +90,12 @@ class Server:
         await asyncio.sleep(rules.latency_s)
         script = self.script.get(asked, [])
         return await self._answer(request, asked, script[number] if number < len(script) else "good")
+
+    def _completion(self, content: str | None, finish: str = "stop") -> dict[str, Any]:
+        message = {"role": "assistant", "content": content, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
+        used = {"prompt_tokens": self.rules.tokens - 40, "completion_tokens": 40}
+        return {"object": "chat.completion", "choices": [choice], "usage": used}
 
     async def _answer(self, request: web.Request, asked: str, way: str) -> web.StreamResponse:
         good = json.dumps({"entities": self.truth.get(asked, [])}, ensure_ascii=False)
@@ -104,17 +112,17 @@ class Server:
             "empty": "",
         }
         if way in contents:
-            return _completion(contents[way])
+            return web.json_response(self._completion(contents[way]))
         if way == "truncated":
-            return _completion(good[: len(good) // 2], "length")
+            return web.json_response(self._completion(good[: len(good) // 2], "length"))
         if way == "complete_but_cut":
-            return _completion(good, "length")
+            return web.json_response(self._completion(good, "length"))
         if way == "filtered":
-            return _completion("", "content_filter")
+            return web.json_response(self._completion("", "content_filter"))
         if way == "no_choices":
             return web.json_response({"choices": []})
         if way == "null":
-            return _completion(None)
+            return web.json_response(self._completion(None))
         if way == "html":
             return web.Response(text="<html>Please log in</html>", content_type="text/html")
         if way == "error_in_200":
@@ -125,7 +133,9 @@ class Server:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if way in ("drip", "half", "huge"):
+        if way == "huge":
+            return web.Response(text=" " * (5 << 20) + json.dumps(self._completion(good)))
+        if way in ("drip", "half"):
             return await _slowly(request, way)
         if way == "429_date":
             then = datetime.now(UTC) + timedelta(seconds=2)
@@ -157,23 +167,14 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None, cod
     return web.json_response(value, status=status, headers=headers)
 
 
-def _completion(content: str | None, finish: str = "stop") -> web.Response:
-    message = {"role": "assistant", "content": content, "refusal": None}
-    choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-    usage = {"prompt_tokens": 700, "completion_tokens": 40, "total_tokens": 740}
-    return web.json_response({"object": "chat.completion", "choices": [choice], "usage": usage})
-
-
 async def _slowly(request: web.Request, way: str) -> web.StreamResponse:
-    """One byte a tenth of a second; a body that ends early; a body without end."""
+    """One byte a tenth of a second; a body that ends early."""
     answer = web.StreamResponse(headers={"Content-Length": "1000"} if way == "half" else {})
     await answer.prepare(request)
     try:
         while way == "drip":
             await answer.write(b" ")
             await asyncio.sleep(0.1)
-        while way == "huge":
-            await answer.write(b" " * 65536)
     except ConnectionError:
         return answer
     await answer.write(b'{"choices": [')

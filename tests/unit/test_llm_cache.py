@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from supreme import config
+from supreme import config, storage
 from supreme.reports.llm import cache, prompt
 from supreme.reports.llm.cache import Cache
 from supreme.reports.llm.replies import Reply
@@ -58,6 +59,13 @@ def test_nothing_is_lost_between_threads(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(cache, "PART_REPLIES", 7)
     kept = Cache(str(tmp_path), LLM)
     done = threading.Event()
+    write_bytes = storage.write_bytes
+
+    def slowly(uri: str, content: bytes) -> None:
+        time.sleep(0.001)
+        write_bytes(uri, content)
+
+    monkeypatch.setattr(storage, "write_bytes", slowly)
 
     def write() -> None:
         while not done.is_set():
@@ -66,13 +74,14 @@ def test_nothing_is_lost_between_threads(tmp_path: Path, monkeypatch: pytest.Mon
     writers = [threading.Thread(target=write) for _ in range(2)]
     for writer in writers:
         writer.start()
-    for number in range(400):
+    for number in range(200):
         kept.add(_reply(number))
+        time.sleep(0.0005)
     done.set()
     for writer in writers:
         writer.join()
     kept.flush()
-    assert set(_known(tmp_path)) == {f"s{number}" for number in range(400)}
+    assert set(_known(tmp_path)) == {f"s{number}" for number in range(200)}
 
 
 def test_what_decides_a_reply_decides_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

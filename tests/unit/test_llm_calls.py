@@ -54,7 +54,13 @@ def test_only_http(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", [f"https://me:{KEY}@host/v1", f"https://host/v1?key={KEY}", f"https://host/v1#{KEY}"]
+    "url",
+    [
+        f"https://me:{KEY}@host/v1",
+        f"https://:{KEY}@host/v1",
+        f"https://host/v1?key={KEY}",
+        f"https://host/v1#{KEY}",
+    ],
 )
 def test_no_secret_in_the_url(url: str) -> None:
     with pytest.raises(ConfigError, match="OPENAI_API_KEY") as raised:

@@ -26,6 +26,8 @@ BATCH = 64
 FLUSH_REPLIES = 256
 _ERROR = "__inference_error__"
 
+_log = log.get("reports.llm")
+
 
 class Engine:
     """vLLM engines on Ray; ``counts`` has the questions that they were given as "calls".
@@ -64,12 +66,15 @@ class Engine:
             postprocess=_row,
         )
         failed: dict[str, str] = {}
-        progress = log.Progress(log.get("reports.llm"), "statements", len(questions))
+        progress = log.Progress(_log, "statements", len(questions))
         try:
             rows = processor(ray.data.from_items([asdict(question) for question in questions]))
             for number, row in enumerate(rows.iter_rows(), 1):
                 if row[_ERROR]:
                     failed[row["statement_id"]] = row[_ERROR]
+                    # Its kind only: the rest may repeat the report.
+                    kind = row[_ERROR].partition(":")[0]
+                    _log.warning(f"statement {row['statement_id']}: no answer: {kind}")
                 else:
                     keep(to_reply(row, self.llm))
                 if number % FLUSH_REPLIES == 0:

@@ -71,7 +71,6 @@ class _Problem:
 
     text: str
     status: int = 0
-    wait_s: float = 0.0
     passing: bool = True
     """Another try may do."""
 
@@ -112,23 +111,20 @@ class Endpoint:
         self, questions: Sequence[Question], keep: Callable[[Reply], None], flush: Callable[[], None]
     ) -> dict[str, str]:
         failed: dict[str, str] = {}
+        done = 0
         waiting = iter(questions)
         progress = log.Progress(_log, "statements", len(questions))
 
         async def work(some: Iterator[Question]) -> None:
+            nonlocal done
             for question in some:
                 try:
                     keep(await self._ask(session, question))
                 except _Unanswered as error:
                     failed[question.statement_id] = str(error)
                     self._count_silence(question, str(error))
-                done = self._answered + len(failed)
+                done += 1
                 progress.update(done, calls=self.counts["calls"], unanswered=len(failed))
-
-        async def work_all() -> None:
-            # One call first: what is wrong with the configuration, or not this endpoint's way, shows at once.
-            await work(iter([next(waiting)]))
-            await asyncio.gather(*(work(waiting) for _ in range(self.llm.concurrency)))
 
         async def save() -> None:
             while True:
@@ -141,15 +137,18 @@ class Endpoint:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=self.address.headers(),
         ) as session:
-            both = [asyncio.create_task(work_all()), asyncio.create_task(save())]
             try:
-                ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-                for task in ended:
-                    task.result()
+                async with asyncio.TaskGroup() as tasks:
+                    saving = tasks.create_task(save())
+                    # One call alone: what is wrong with the configuration, or not this endpoint's way, shows.
+                    await work(iter([next(waiting)]))
+                    await asyncio.wait(
+                        [tasks.create_task(work(waiting)) for _ in range(self.llm.concurrency)]
+                    )
+                    saving.cancel()
+            except ExceptionGroup as group:
+                raise group.exceptions[0] from group
             finally:
-                for task in both:
-                    task.cancel()
-                await asyncio.gather(*both, return_exceptions=True)
                 flush()
         return failed
 
@@ -179,7 +178,7 @@ class Endpoint:
             if not outcome.passing or failures > self.llm.retries:
                 raise _Unanswered(outcome.text)
             self.counts["retries"] += 1
-            await asyncio.sleep(max(outcome.wait_s, pace.backoff_s(tries)))
+            await asyncio.sleep(pace.backoff_s(tries))
 
     async def _try(
         self, session: aiohttp.ClientSession, question: Question, dialect: Dialect
@@ -249,10 +248,9 @@ class Endpoint:
                 f"{self.address.url}: asks for a pause of {wait_s / 60:,.0f} minutes ({status}); "
                 "what was answered is kept: run the same command then"
             )
-        if status == 429:
-            self._requests.pause(wait_s)
+        self._requests.pause(wait_s)
         passing = status in _PASSING or status >= 500
-        return _Problem(f"status {status} {said}".rstrip(), status, wait_s, passing)
+        return _Problem(f"status {status} {said}".rstrip(), status, passing)
 
     def _adapt(self, complaint_: str, said: str) -> None:
         adapted = self.dialect.adapted(complaint_)

@@ -51,13 +51,17 @@ def read_all(texts: Iterable[str], llm: config.LLM, folder: str) -> dict[str, Re
     """
     known = {statements.digest(text): text for text in texts}
     kept = Cache(folder, llm)
-    engine = cluster.Engine(llm) if llm.engine == "vllm" else Endpoint(llm)
+    engine: Endpoint | cluster.Engine | None = None
     failed: dict[str, str] = {}
-    while questions := [q for q in pending(known, kept.replies, llm.asks) if q.statement_id not in failed]:
+    for _ in range(llm.asks):
+        questions = [q for q in pending(known, kept.replies, llm.asks) if q.statement_id not in failed]
+        if not questions:
+            break
+        engine = engine or (cluster.Engine(llm) if llm.engine == "vllm" else Endpoint(llm))
         failed |= engine.ask_all(questions, kept.add, kept.flush)
     readings = {key: read(kept.replies.get(key, []), text) for key, text in known.items()}
     counts = count(readings)
-    _log.info(f"{llm.model}: {counts}; requests of this run: {dict(engine.counts)}")
+    _log.info(f"{llm.model}: {counts}; requests of this run: {dict(engine.counts) if engine else 'none'}")
     if len(known) - counts["usable"] > llm.max_failed_fraction * len(known):
         raise TooManyFailures(
             f"{len(known) - counts['usable']:,} of {len(known):,} statements have no usable reply from "

@@ -17,7 +17,7 @@ MIN_PART_OF_WORD = 5
 _THOUGHTS = re.compile(r"(?s)\A\s*<think>.*?</think>")
 _FENCE = re.compile(r"(?s)```\w*\s(.*?)```")
 _CUT_OFF = ("length", "max_tokens")
-_DASHES = str.maketrans("‐‑‒–—−", "------")
+_DASHES = str.maketrans("-‐‑‒–—−", " " * 7)
 _EDGES = ' .,;:!"“”„`'
 
 
@@ -65,7 +65,7 @@ _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, ma
 class _Entity(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: _Text
+    name: Annotated[_Text, Field(max_length=200)]
     span: _Text
     tag: Tag
 
@@ -117,7 +117,7 @@ def read(replies: Sequence[Reply], statement: str) -> Reading:
 
 
 def locate(span: str, statement: str) -> list[tuple[int, int]]:
-    """The places of a span in a statement, from left to right; whatever their case, umlauts and spaces.
+    """The places of a span in a statement, left to right; case, umlauts, dashes and spaces do not count.
 
     Parts of words count only where there is no whole word, and only long ones.
     """
