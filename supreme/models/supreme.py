@@ -10,10 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from supreme.config import Model
-from supreme.ecg import N_LEADS
+from supreme.models import encoders
 from supreme.models.fusion import CardiacFusionNetwork
-from supreme.models.resnet1d import ResNet1d
-from supreme.models.vit1d import ViT1d
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 #: Cycles a record below which is baseline, not ECG: 0.5 Hz in ten seconds.
@@ -33,11 +31,8 @@ class SupremeModel(nn.Module):
     def __init__(self, config: Model, text_dim: int, samples: int) -> None:
         super().__init__()
         self.config, self.text_dim, self.samples = config, text_dim, samples
-        self.encoder = ResNet1d(config) if config.encoder == "resnet1d" else ViT1d(config, samples)
-        with torch.no_grad():
-            tokens = self.encoder.eval()(torch.zeros(1, N_LEADS, samples)).shape[1]
-        self.encoder.train()
-        self.fusion = CardiacFusionNetwork(config, self.encoder.width, text_dim, tokens)
+        self.encoder, width, tokens = encoders.make(config, samples)
+        self.fusion = CardiacFusionNetwork(config, width, text_dim, tokens)
 
     def encode(self, ecg_mv: Tensor) -> Tensor:
         """Tokens ``(B, N, D)`` of ECGs ``(B, 12, T)`` in millivolts."""
@@ -58,7 +53,11 @@ class SupremeModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> SupremeModel:
-        """Read what :meth:`save_pretrained` wrote."""
+        """Read what :meth:`save_pretrained` wrote.
+
+        Raises:
+            ConfigError: the encoder is code of others that the environment does not allow.
+        """
         values = json.loads((Path(folder) / CONFIG).read_text())
         model = cls(Model.model_validate(values["model"]), values["text_dim"], values["samples"])
         model.load_state_dict(load_file(Path(folder) / WEIGHTS))

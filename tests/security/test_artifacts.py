@@ -117,6 +117,28 @@ def test_a_pickle_under_the_name_of_the_weights_is_not_unpickled(store: str, tmp
     assert not trace.exists()
 
 
+def test_an_encoder_named_by_a_bundle_is_not_imported_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, trace = tmp_path / "bundle", tmp_path / "trace"
+    tiny_bundle.write(folder)
+    (tmp_path / "planted.py").write_text(
+        f"from torch import nn\nopen({str(trace)!r}, 'w')\nclass Encoder(nn.Identity):\n    width = 400\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    content = json.loads((folder / "config.json").read_bytes())
+    content["model"]["encoder"] = "planted:Encoder"
+    forge(folder, "config.json", json.dumps(content).encode())
+    for load in (registry.load, mlflow.pyfunc.load_model):
+        with pytest.raises(config.ConfigError, match="which is not imported unasked"):
+            load(str(folder))
+    assert not trace.exists()
+    monkeypatch.setenv("SUPREME_ENCODERS", "planted:Encoder")
+    with pytest.raises(RuntimeError, match="state_dict"):  # allowed, but the weights are of another encoder
+        registry.load(str(folder))
+    assert trace.exists()
+
+
 def test_a_version_without_a_digest_is_refused(store: str) -> None:
     mlflow.MlflowClient(store).delete_model_version_tag(MODEL, "1", "sha256")
     refused(store, "has no tag sha256")

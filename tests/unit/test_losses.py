@@ -171,3 +171,15 @@ def test_rare_positives_weigh_more_up_to_a_limit() -> None:
         for rate in (0.75, 0.5, 0.1, 1e-9)
     ]
     assert weights == pytest.approx([1, 1, 9, 20], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 0)])
+def test_one_record_and_no_entity_are_finite(name: str, shape: tuple[int, int]) -> None:
+    logits, none = torch.ones(shape, requires_grad=True), torch.zeros(shape, dtype=torch.bool)
+    loss = entity_loss(logits, none, none, Training(loss=name), torch.zeros(shape[1]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert (loss > 0) == (logits.numel() > 0)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
