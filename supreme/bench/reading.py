@@ -90,8 +90,8 @@ def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int, session: Ses
     for name, way in rivals.items():
         found[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
     _tell(
-        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} as int16 tensors in the main process; cold: "
-        "the page cache was dropped (posix_fadvise), caches below it were not",
+        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} as int16 tensors in this process; cold: the "
+        "page cache was dropped (posix_fadvise), caches below it were not",
         found,
     )
     return found

@@ -78,8 +78,9 @@ class Batches(IterableDataset[dict[str, Any]]):
         return order.steps_until(epoch * order.records), order.steps_until((epoch + 1) * order.records)
 
     def _read(self, step: int) -> pa.Table:
-        window = self._order.window(step, self.rank)
-        return self.corpus.read_window(window, step, step + window.steps, [*self.columns, "signal"])
+        order = self._order
+        end = sum(order.round_at(step))
+        return self.corpus.read_steps(order, self.rank, step, end, [*self.columns, "signal"])
 
 
 def to_tensor(table: pa.Table, samples: int) -> torch.Tensor:

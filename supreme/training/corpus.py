@@ -16,7 +16,7 @@ from supreme.ecg import N_LEADS
 from supreme.shards.codec import plain_column
 from supreme.shards.read import RowGroup, Shards, signals_uv
 from supreme.shards.schema import SCHEMA
-from supreme.training.order import Window
+from supreme.training.order import Order
 
 COLUMNS = ("record_id", "signal")
 
@@ -80,15 +80,18 @@ class Corpus:
         rest = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
         return rest.append_column(SCHEMA.field("signal"), plain_column(signal_uv))
 
-    def read_window(
-        self, window: Window, first: int, last: int, columns: Sequence[str] = COLUMNS
+    def read_steps(
+        self, order: Order, rank: int, first: int, last: int, columns: Sequence[str] = COLUMNS
     ) -> pa.Table:
-        """The rows of a window in training order, for its steps from ``first`` on and before ``last``."""
-        batch_size = len(window.rows) // window.steps
-        begin, end = (
-            (max(step, window.first_step) - window.first_step) * batch_size for step in (first, last)
-        )
-        return self.read_rows(window.groups[begin:end], window.rows[begin:end], columns)
+        """What one worker trains on in the steps from ``first`` to before ``last``, in that order."""
+        groups, rows = [], []
+        for step in order.rounds(first, last):
+            window = order.window(step, rank)
+            begin, end = step - window.first_step, min(last - window.first_step, window.steps)
+            kept = slice(begin * order.batch_size, end * order.batch_size)
+            groups.append(window.groups[kept])
+            rows.append(window.rows[kept])
+        return self.read_rows(np.concatenate(groups), np.concatenate(rows), columns)
 
     def record_ids(self, split: str) -> list[str]:
         return [i for s in self.shards for i in s.table(["record_id"], split).column("record_id").to_pylist()]
