@@ -1,8 +1,11 @@
 """Measure ours against what it competes with, in one run on one machine.
 
 python jobs/bench.py building                simulated records in the layout of MIMIC-IV-ECG
+python jobs/bench.py labels bench.records=800256   reports to labels on all cores
+python jobs/bench.py model                   a training step: plain transformer, ViT-tiny, whole model
 python jobs/bench.py reading                 simulated ECGs
 python jobs/bench.py reading real=FOLDER     and those of the data sets in a folder
+python jobs/bench.py rules real=FOLDER       reports read by the rules
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ from supreme.job import Options, main, ray_session
 #: Suite -> function of (recipe, what starts Ray) that gives the result.
 SUITES = {
     "building": "supreme.bench.building.compare",
+    "labels": "supreme.bench.labels.compare",
     "model": "supreme.bench.model.compare",
     "reading": "supreme.bench.reading.compare",
+    "rules": "supreme.bench.reports.compare_rules",
 }
 
 

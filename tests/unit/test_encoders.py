@@ -186,6 +186,11 @@ class Flat(Means):
     def forward(self, ecg):
         return super().forward(ecg).mean(1)
 
+class Wide(Means):
+    def __init__(self, config, samples):
+        super().__init__(config, samples)
+        self.width = 2 * config.width
+
 def function(config, samples):
     return Means(config, samples)
 """
@@ -223,6 +228,7 @@ def test_code_that_is_not_allowed_is_not_imported(
     ("path", "message"),
     [
         ("somebodys:Flat", r"makes \(2, 6\) of \(2, 12, 200\)"),
+        ("somebodys:Wide", r"has width 12 and makes \(2, 4, 6\)"),
         ("somebodys:function", "no torch.nn.Module class"),
         ("somebodys:Lost", "has no attribute 'Lost'; install it"),
         ("nowhere_at_all:Means", "No module named 'nowhere_at_all'; install it"),
