@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from supreme import config, manifest, storage
+from supreme import config, log, manifest, storage
 from supreme.records.simulator import beats, findings, report, rhythm, truth
 from supreme.reports import stage
 from supreme.reports.extract import Mention, RuleExtractor
-from supreme.reports.spread import Spread
+from supreme.reports.spread import Spread, on_ray
 from supreme.shards.schema import SCHEMA, part_name
 
 RECORDS_PER_SHARD = 2048
 _DURATION_S = 10.0
 #: Simulated ECGs whose reports the load is mixed from.
 _POOL = 4000
+
+Session = Callable[[], AbstractContextManager[None]]
 
 
 class CountingRules(RuleExtractor):
@@ -37,6 +42,15 @@ class CountingRules(RuleExtractor):
         with open(self.file, "ab", buffering=0) as stream:
             stream.write(b".")
         return super().extract(statement)
+
+
+def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+    """The label stage over `bench.records` simulated reports on all cores; ``session`` starts Ray."""
+    Path(recipe.root).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=recipe.root, prefix="bench-") as folder, session():
+        found = run(folder, recipe.bench.records, recipe.seed, on_ray)
+    log.get("bench").info(", ".join(f"{name} {value:,}" for name, value in found.items()))
+    return {"suite": "labels", **found}
 
 
 def run(folder: str, records: int, seed: int, spread: Spread) -> dict[str, Any]:
@@ -73,11 +87,11 @@ def run(folder: str, records: int, seed: int, spread: Spread) -> dict[str, Any]:
 def write_shards(folder: str, records: int, seed: int) -> int:
     """A finished shard folder with simulated reports and empty signals; the number of different reports."""
     rng = np.random.default_rng(seed)
-    pool = [_draw(rng).split("\n") for _ in range(min(records, _POOL))]
+    pool = [draw(rng).split("\n") for _ in range(min(records, _POOL))]
     made = {}
     seen: set[int] = set()
     for number, start in enumerate(range(0, records, RECORDS_PER_SHARD)):
-        reports = list(_mix(pool, min(RECORDS_PER_SHARD, records - start), rng))
+        reports = list(mix(pool, min(RECORDS_PER_SHARD, records - start), rng))
         seen.update(map(hash, reports))
         name = f"{part_name('train', number)}.parquet"
         with storage.writing(storage.join(folder, name)) as stream:
@@ -88,14 +102,15 @@ def write_shards(folder: str, records: int, seed: int) -> int:
     return len(seen)
 
 
-def _draw(rng: np.random.Generator) -> str:
+def draw(rng: np.random.Generator) -> str:
+    """The report of a simulated ECG."""
     found = findings.draw(rng)
     activations = rhythm.draw(found, _DURATION_S, rng)
     heart = beats.Heart(found, activations.rr_s, rng)
     return report.write(found, truth.conditions(found, activations, heart, _DURATION_S), rng)
 
 
-def _mix(pool: list[list[str]], count: int, rng: np.random.Generator) -> Iterator[str]:
+def mix(pool: list[list[str]], count: int, rng: np.random.Generator) -> Iterator[str]:
     """As MIMIC-IV-ECG's machines print them: rhythm "with" ectopics, further lines, and lines after "- "."""
     picks = rng.integers(len(pool), size=(count, 3))
     chances = rng.random((count, 3))

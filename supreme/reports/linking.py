@@ -117,25 +117,25 @@ def link(
     known = _Neighbours(embed, [phrase for phrase, _ in phrases])
     unknown = _Neighbours(embed, open_names)
     founders: list[int] = []
-    members: dict[str, list[Link]] = defaultdict(list)
+    groups: dict[int, list[Link]] = {}
     for number, name in enumerate(open_names):
         near = known.best(unknown.rows[number], name, threshold)
         if near:
             found[name] = Link(name, phrases[near[0]][1], NEIGHBOUR, near[1], names[name])
             continue
-        own = unknown.best(unknown.rows[number], name, threshold, among=founders)
-        founder = open_names[own[0]] if own else name
-        if not own:
+        founder, cosine = unknown.best(unknown.rows[number], name, threshold, founders) or (number, 1.0)
+        if founder == number:
             founders.append(number)
-        members[founder].append(Link(name, founder, NEW, own[1] if own else 1.0, names[name]))
+        groups.setdefault(founder, []).append(Link(name, "", RARE, cosine, names[name]))
     entities = list(vocabulary)
-    for founder, links in members.items():
-        frequent = sum(one.records for one in links) >= min_count
-        entity_id = _identifier(founder, {entity.id for entity in entities}) if frequent else ""
-        if frequent:
-            entities.append(_entity(entity_id, [one.name for one in links]))
-        how = NEW if frequent else RARE
-        found |= {one.name: one._replace(entity=entity_id, how=how) for one in links}
+    taken = set(vocabulary.ids)
+    for links in groups.values():
+        if sum(one.records for one in links) >= min_count:
+            entity = _entity(_identifier(links[0].name, taken), [one.name for one in links])
+            entities.append(entity)
+            taken.add(entity.id)
+            links[:] = [one._replace(entity=entity.id, how=NEW) for one in links]
+        found |= {one.name: one for one in links}
     return Links(found, Vocabulary(entities))
 
 

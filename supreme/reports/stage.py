@@ -110,6 +110,8 @@ def check(recipe: Recipe) -> Corrections:
         held_out(recipe)
         corrected.check(load_base())
     umls.fingerprint(recipe.labels.umls)
+    if recipe.labels.compare_with == recipe.folder("labels"):
+        raise ConfigError("labels.compare_with is the folder that is to be made: give an earlier one")
     if recipe.labels.compare_with:
         manifest.require(recipe.labels.compare_with, "label")
     return corrected

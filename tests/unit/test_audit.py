@@ -159,6 +159,10 @@ def test_what_is_no_label_folder_is_refused(labelled: tuple[config.Recipe, list[
     labels = recipe.labels.model_copy(update={"compare_with": shards[0]})
     with pytest.raises(config.ConfigError, match="is no label folder but one of shards"):
         audit_page.write(recipe.model_copy(update={"labels": labels}), shards)
+    for wrong, says in ((recipe.folder("labels"), "to be made"), ("nowhere", r"run jobs/label\.py first")):
+        labels = recipe.labels.model_copy(update={"compare_with": wrong})
+        with pytest.raises(config.ConfigError, match=says):
+            stage.check(recipe.model_copy(update={"labels": labels}))
 
 
 def test_a_page_is_made_again_only_when_something_changed(labelled: tuple[config.Recipe, list[str]]) -> None:
