@@ -67,7 +67,9 @@ def assess(
     """
     result = [PRESENT] * len(findings)
     acting = [match for match in cues if match.value.side]
-    if not acting and len(findings) < 2:
+    texts = [token.text for token in tokens]
+    choice = len(findings) > 1 and ("/" in statement or not _ALTERNATIVE.isdisjoint(texts))
+    if not acting and not choice:
         return result
     ends = {match.first: match.value.grade for match in cues if match.value.grade in ("stop", "with")}
     scene = _Scene(
@@ -78,9 +80,7 @@ def assess(
         for index in _reached(match, scene):
             if _rank(proposed) > _rank(result[index]):
                 result[index] = proposed
-    if "/" not in statement and _ALTERNATIVE.isdisjoint([token.text for token in tokens]):
-        return result
-    for index in range(len(findings) - 1):
+    for index in range(len(findings) - 1) if choice else ():
         word = _alternative(statement, scene, index)
         if word and result[index] == result[index + 1] == PRESENT:
             result[index] = result[index + 1] = Assertion("uncertain", "alternative", word)

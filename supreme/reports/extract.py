@@ -50,11 +50,17 @@ class RuleExtractor:
 
     def extract(self, statement: str) -> list[Mention]:
         """The mentions in one statement, in order of their place; an entity may come more than once."""
-        return list(_extract(statement))
+        return list(read_once(statement))
 
 
 @lru_cache(maxsize=65536)
-def _extract(statement: str) -> tuple[Mention, ...]:
+def read_once(statement: str) -> tuple[Mention, ...]:
+    """What `read` gives, kept for statements that come again."""
+    return read(statement)
+
+
+def read(statement: str) -> tuple[Mention, ...]:
+    """The mentions in one statement by the rules."""
     rules = _rules()
     tokens = tokenize(statement)
     coded = rules.words.code(tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 _V = r"v\s?[1-6](?!\w|:)"
 _LIMB = r"(?:iii|ii|i|a\.?v\.?[rlf])(?!\w|'|-?v\b)"
@@ -35,38 +36,43 @@ def find(statement: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
     if len(lower) != len(statement):
         lower = statement.translate(_LOWER)
     for match in _LIST.finditer(lower):
-        start, end = match.span()
-        items = [(m.start() + start, m.group()) for m in _ITEM.finditer(match.group())]
-        before = _BEFORE.search(lower, max(start - 40, 0), start)
-        word = before.group(1) if before else ""
-        # Swedish "i" is the preposition "in": "T-negativ i V4-V6".
-        spaced = len(items) > 1 and items[0][1] == "i" and lower[start + 1 : items[1][0]].isspace()
-        if spaced and not items[1][1].startswith("ii"):
-            start, items, word = items[1][0], items[1:], "in"
-        names = _expand(lower, items)
-        alone = len(names) == 1 and names[0] in _LIMB_RANGE
-        if not names or word in _NUMBERED or (alone and word not in _INTRODUCING):
+        skipped, names = _names(match[0])
+        if not names:
             continue
-        yield start, end, names
+        start, end = match.span()
+        if not skipped:
+            before = _BEFORE.search(lower, max(start - 40, 0), start)
+            word = before[1] if before else ""
+            if word in _NUMBERED or (
+                names[0] in _LIMB_RANGE and len(names) == 1 and word not in _INTRODUCING
+            ):
+                continue
+        yield start + skipped, end, names
 
 
-def _expand(statement: str, items: list[tuple[int, str]]) -> tuple[str, ...]:
+@lru_cache(maxsize=4096)
+def _names(text: str) -> tuple[int, tuple[str, ...]]:
+    """The leads of a list, and how much of it is none: Swedish "i" is "in" ("T-negativ i V4-V6")."""
+    items = [(match.start(), match[0]) for match in _ITEM.finditer(text)]
+    spaced = len(items) > 1 and items[0][1] == "i" and text[1 : items[1][0]].isspace()
+    if spaced and not items[1][1].startswith("ii"):
+        items = items[1:]
     names: list[str] = []
     end = 0
     for start, raw in items:
-        text = re.sub(r"[\s.]", "", raw)
+        item = re.sub(r"[\s.]", "", raw)
         last = names[-1] if names else ""
-        if text.isdigit() and not last.startswith("v"):
+        if item.isdigit() and not last.startswith("v"):
             continue
-        name = f"v{text}" if text.isdigit() else f"av{text}" if text in ("r", "l", "f") else text
-        if last and _RANGE.match(statement[end:start]):
+        name = f"v{item}" if item.isdigit() else f"av{item}" if item in ("r", "l", "f") else item
+        if last and _RANGE.match(text[end:start]):
             if last.startswith("v") and name.startswith("v"):
                 names += [f"v{n}" for n in range(int(last[1]) + 1, int(name[1]))]
-            elif last == "i" and name == "iii":
+            elif (last, name) == ("i", "iii"):
                 names.append("ii")
         names.append(name)
         end = start + len(raw)
-    return tuple(dict.fromkeys(names))
+    return items[0][0], tuple(dict.fromkeys(names))
 
 
 def walls(names: Iterable[str]) -> tuple[str, ...]:

@@ -100,7 +100,10 @@ class Phrases(Generic[T]):
 
 def bits(spans: Iterable[Match[T]]) -> int:
     """The tokens of all spans as bits."""
-    return sum((1 << span.last) - (1 << span.first) for span in spans)
+    taken = 0
+    for first, last, _ in spans:
+        taken |= (1 << last) - (1 << first)
+    return taken
 
 
 def wordings() -> list[tuple[str, str]]:

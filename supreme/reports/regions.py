@@ -75,7 +75,7 @@ def resolve(layout: Layout, which: int) -> tuple[list[str], bool]:
 
 @cache
 def regional() -> dict[str, dict[str, str]]:
-    """Finding -> wall -> entity; a kind of such a finding has the same walls and is kept (``also``) beside."""
+    """Finding -> wall -> entity; a kind of such a finding has the same walls and stays (``also``) beside."""
     tables: dict[str, dict[str, str]] = _table()["findings"]
     kinds = {
         entity.id: {**tables[parent], "also": entity.id}

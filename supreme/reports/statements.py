@@ -29,7 +29,7 @@ def split(report: str) -> list[str]:
     if "edit:" in report.lower():
         report = _LABEL_LEAK.sub("", report)
     if "\n" not in report:
-        return list(_line(report))
+        return list(sentences(report))
     lines: list[str] = []
     for line in report.splitlines():
         stripped = line.strip()
@@ -37,7 +37,7 @@ def split(report: str) -> list[str]:
             lines[-1] = f"{lines[-1].rstrip('. ')} {stripped}"
         elif stripped:
             lines.append(stripped)
-    return [statement for line in lines for statement in _line(line)]
+    return [statement for line in lines for statement in sentences(line)]
 
 
 @lru_cache(maxsize=65536)
@@ -53,7 +53,7 @@ def digest(statement: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def _line(line: str) -> tuple[str, ...]:
+def sentences(line: str) -> tuple[str, ...]:
     """The sentences of a line; "AV-Block I. Grades" is not cut, as its full stop belongs to the number."""
     line = _NOISE.sub("", unicodedata.normalize("NFC", line)).strip()
     parts: list[str] = []

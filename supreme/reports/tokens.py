@@ -10,17 +10,14 @@ from typing import Any, NamedTuple
 
 from supreme.reports import leads
 
-#: A number ("2:1"), a word, a dash between words, a mark.
-_TOKEN = re.compile(
-    r"\d+[:.,]\d+|[\w#]+(?:['’](?=[\s)])|(?i:\((?:s|n|er|en|a|es|e)\)))?|(?<=\s)[-–](?=\s)|[.,;:!?()&+]"
-)
+_CHUNK = re.compile(r"\S+")
+#: A number ("2:1"), a word, a mark.
+_TOKEN = re.compile(r"\d+[:.,]\d+|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–-]")
 _MARKS = {**{mark: mark for mark in ".,;:!?()-"}, "–": "-", "&": "and", "+": "and"}
 FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "a", "é": "e", "#": "ue", "'": None, "’": None})
 _SUFFIX = re.compile(r"\((\w+)\)$")
-#: "AV-Block I. Grades": the full stop belongs to the number.
-_GRADE = re.compile(r"\W*grad", re.IGNORECASE)
 _NUMERALS = {"a", "i", "iv", "av", "v"}
-_HALVES = {"a", "A", "i", "I"}
+_HALVES = {"a", "i"}
 
 
 class Token(NamedTuple):
@@ -51,7 +48,10 @@ def abbreviations() -> frozenset[str]:
 
 
 def tokenize(statement: str) -> list[Token]:
-    """Folded tokens; hyphens and slashes separate words, lead lists ("V4-V6") become one token."""
+    """Folded tokens; hyphens and slashes separate words, lead lists ("V4-V6") become one token.
+
+    A full stop that belongs to an abbreviation or a number is no token.
+    """
     tokens: list[Token] = []
     at = 0
     for start, end, names in leads.find(statement):
@@ -63,28 +63,47 @@ def tokenize(statement: str) -> list[Token]:
 
 
 def _words(statement: str, start: int, end: int, tokens: list[Token]) -> None:
-    before = ""
-    for match in _TOKEN.finditer(statement, start, end):
-        text = match[0]
-        first, last = match.span()
+    for match in _CHUNK.finditer(statement, start, end):
+        at = match.start()
+        pieces = _pieces(match[0])
+        if tokens and pieces:
+            last, (text, _, length) = tokens[-1], pieces[0]
+            if text == "v" and last.text in _HALVES and at - last.end <= 1:
+                # "A V block" is "av" block.
+                tokens[-1] = Token(last.text + "v", last.start, at + length)
+                pieces = pieces[1:]
+            elif last.text == "." and text.startswith("grad"):
+                # "AV-Block 1. Grades", as in "1.Grades": the full stop belongs to the number.
+                tokens.pop()
+        for text, first, length in pieces:
+            tokens.append(Token(text, at + first, at + length))
+
+
+@lru_cache(maxsize=65536)
+def _pieces(chunk: str) -> tuple[tuple[str, int, int], ...]:
+    """The tokens of text without white space, with their offsets; no full stop of an abbreviation."""
+    found: list[tuple[str, int, int]] = []
+    word = ""
+    for match in _TOKEN.finditer(chunk):
+        text, (first, last) = match[0], match.span()
         mark = _MARKS.get(text)
         if mark is None:
-            word = canonical(text)
-            if word == "v" and before in _HALVES and first - tokens[-1].end <= 1:
-                # "A-V block", "I.V. conduction" are "av" and "iv".
-                word = text = canonical(before) + "v"
-                first = tokens.pop().start
-            tokens.append(Token(word, first, last))
-            before = text
-        elif text != "." or not before or not _belongs(before, statement, last):
-            tokens.append(Token(mark, first, last))
-            before = ""
-
-
-def _belongs(word: str, statement: str, at: int) -> bool:
-    """Is a full stop behind a word part of an abbreviation or an ordinal?"""
-    raw = fold_word(word)
-    return raw in abbreviations() or raw in _NUMERALS or _GRADE.match(statement, at) is not None
+            raw, text = fold_word(text), canonical(text)
+            if text == "v" and word in _HALVES:
+                # "A-V", "I.V."
+                raw = text = word + "v"
+                first = found.pop()[1]
+            elif text.startswith("grad") and found and found[-1][0] == ".":
+                found.pop()
+            found.append((text, first, last))
+            word = raw
+        elif mark == "-":
+            if len(chunk) == 1:
+                found.append((mark, first, last))
+        elif not (mark == "." and (word in abbreviations() or word in _NUMERALS)):
+            found.append((mark, first, last))
+            word = ""
+    return tuple(found)
 
 
 @lru_cache(maxsize=65536)

@@ -40,6 +40,7 @@ class Vocabulary:
         self.entities = tuple(entities)
         self._by_id = {entity.id: entity for entity in self.entities}
         self._by_name = {phrase.casefold(): e.id for e in self.entities for phrase in (e.id, e.name)}
+        self._ancestors: dict[str, frozenset[str]] = {}
         if len(self._by_id) != len(self.entities):
             raise ValueError("two entities of the vocabulary have the same id")
 
@@ -80,8 +81,11 @@ class Vocabulary:
             raise ValueError(f"no such entity: {', '.join(sorted(unknown))}")
         return Vocabulary(entity for entity in self.entities if entity.id in wanted)
 
-    def ancestors(self, entity_id: str) -> set[str]:
+    def ancestors(self, entity_id: str) -> frozenset[str]:
         """Parents, their parents and so on; parents outside this vocabulary are left out."""
+        known = self._ancestors.get(entity_id)
+        if known is not None:
+            return known
         found: set[str] = set()
         waiting = list(self._by_id[entity_id].parents)
         while waiting:
@@ -89,7 +93,7 @@ class Vocabulary:
             if parent in self._by_id and parent not in found:
                 found.add(parent)
                 waiting += self._by_id[parent].parents
-        return found
+        return self._ancestors.setdefault(entity_id, frozenset(found))
 
     def propagate(self, ids: Iterable[str]) -> set[str]:
         """The ids with everything that they imply."""
@@ -110,6 +114,28 @@ class Vocabulary:
     @classmethod
     def from_json(cls, values: list[dict[str, Any]]) -> Vocabulary:
         return cls(Entity.model_validate(value) for value in values)
+
+
+class WithoutEntity(BaseModel):
+    """A code that stands for no single entity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    entities: list[str]
+    """The nearest."""
+    reason: str
+
+
+@cache
+def without_entity() -> dict[str, dict[str, WithoutEntity]]:
+    """Code system -> code -> why no single entity has it."""
+    text = files("supreme.reports").joinpath("data/codes_without_entity.toml").read_text(encoding="utf-8")
+    table = tomllib.loads(text)
+    return {
+        system: {code: WithoutEntity(**value) for code, value in codes.items()}
+        for system, codes in table.items()
+    }
 
 
 def query_texts(entity: Entity) -> list[str]:

@@ -49,7 +49,7 @@ def find(tokens: Sequence[Token], found: Sequence[Match[str]], walls: set[int]) 
             apart = True
         elif text in table.linking:
             apart = True
-        elif not (token.leads or index in walls or text in table.filling):
+        elif not (token.leads or index in walls or text in table.filling or text.isdigit()):
             subject = None
     return result
 

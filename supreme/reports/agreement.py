@@ -1,0 +1,93 @@
+"""How far what reports say agrees with the codes that a data set gives its records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from supreme.reports.comparison import kappa
+from supreme.reports.vocabulary import Vocabulary
+
+
+class CodeAgreement(NamedTuple):
+    """One code against the reports; counts are of records."""
+
+    code: str
+    entities: tuple[str, ...]
+    coded: int
+    said: int
+    both: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    kappa: float | None
+
+
+def agreement(
+    labels: Sequence[Collection[str]], codes: Sequence[Collection[str]], vocabulary: Vocabulary, system: str
+) -> list[CodeAgreement]:
+    """Precision, recall, F1 and kappa of every code of a system, in the order of the vocabulary.
+
+    Args:
+        labels: the entities that are present in each record's report; what they imply may be left out.
+        codes: each record's codes.
+        system: key of `Entity.codes`; its other codes are ignored.
+
+    A report says a code of an entity that it names or implies. It says too much only where it names the
+    entity, or a kind of it without a code of its own, and the record has neither the code nor another of
+    the same entity ("LPR" and "1AVB" are both a long PR interval), and where nothing more is said: an
+    inverted T wave is not held against a missing "TAB_", T wave abnormality.
+
+    Raises:
+        ValueError: labels and codes are of different length.
+    """
+    owners = vocabulary.by_code(system)
+    own = {entity: {code for code in owners if entity in owners[code]} for entity in vocabulary.ids}
+    coded: Counter[str] = Counter()
+    both: Counter[str] = Counter()
+    only: Counter[str] = Counter()
+    for present, given in zip(labels, codes, strict=True):
+        said = {code for entity in vocabulary.propagate(present) for code in own[entity]}
+        nearest = _nearest(present, own, vocabulary)
+        implied = set().union(*(vocabulary.ancestors(entity) for entity in nearest))
+        together = {code for one in given for entity in owners.get(one, ()) for code in own[entity]}
+        known = owners.keys() & set(given)
+        coded.update(known)
+        both.update(known & said)
+        only.update({code for entity in nearest - implied for code in own[entity]} - together)
+    return [
+        _row(code, tuple(owners[code]), coded[code], both[code], only[code], len(labels)) for code in owners
+    ]
+
+
+def micro(rows: Iterable[CodeAgreement]) -> tuple[float, float]:
+    """Precision and recall over several codes, each record and code counting once."""
+    rows = list(rows)
+    both = sum(row.both for row in rows)
+    return both / max(sum(row.said for row in rows), 1), both / max(sum(row.coded for row in rows), 1)
+
+
+def _nearest(present: Iterable[str], own: dict[str, set[str]], vocabulary: Vocabulary) -> set[str]:
+    """The entities with a code that are nearest to those present."""
+    found: set[str] = set()
+    waiting = list(present)
+    while waiting:
+        entity = waiting.pop()
+        if own[entity]:
+            found.add(entity)
+        else:
+            waiting += [parent for parent in vocabulary[entity].parents if parent in own]
+    return found
+
+
+def _row(
+    code: str, entities: tuple[str, ...], coded: int, both: int, only: int, records: int
+) -> CodeAgreement:
+    said = both + only
+    precision = both / said if said else None
+    recall = both / coded if coded else None
+    f1 = 2 * both / (said + coded) if said + coded else None
+    return CodeAgreement(
+        code, entities, coded, said, both, precision, recall, f1, kappa(both, coded - both, only, records)
+    )
