@@ -42,8 +42,9 @@ class Ecgs:
         return self.signal_uv[number % len(self.signal_uv)]
 
 
-def simulated(rate_hz: int, seed: int) -> Ecgs:
-    source = SimulatedSource("simulated", DISTINCT, seed, rate_hz=rate_hz)
+def simulated(rate_hz: int, seed: int, count: int = DISTINCT) -> Ecgs:
+    """Up to DISTINCT simulated ECGs."""
+    source = SimulatedSource("simulated", min(count, DISTINCT), seed, rate_hz=rate_hz)
     return Ecgs("simulated", rate_hz, np.stack([_prepared(source.read(e), rate_hz) for e in source.index()]))
 
 

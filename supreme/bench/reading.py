@@ -49,20 +49,21 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
     Path(recipe.root).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     asked, root = recipe.bench, recipe.root
-    drawn = data.simulated(RATE_HZ, recipe.seed)
+    drawn = data.simulated(RATE_HZ, recipe.seed, asked.records // 4)
     parts = data.real(recipe.real, RATE_HZ) if recipe.real else []
     mixed = [data.together("real", parts)] if parts else []
     found: dict[str, Any] = {"suite": "reading", "cores": os.cpu_count(), "rates": {}}
     found["bytes_to_int16"] = {ecgs.name: _in_folder(root, sizes, ecgs) for ecgs in [drawn, *mixed, *parts]}
     _tell("bytes a record, to those of int16", found["bytes_to_int16"])
-    for ecgs in [drawn, *mixed]:
-        found["rates"][ecgs.name] = _in_folder(root, rates, ecgs, asked.records, asked.repetitions, session)
-    if asked.s3:
-        records = min(S3_RECORDS, asked.records)
-        found["s3"] = _in_folder(root, s3_rates, drawn, records, asked.repetitions, session)
-    if asked.memory_records:
-        short = data.simulated(MEMORY_RATE_HZ, recipe.seed)
-        found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records, session)
+    with session():
+        for ecgs in [drawn, *mixed]:
+            found["rates"][ecgs.name] = _in_folder(root, rates, ecgs, asked.records, asked.repetitions)
+        if asked.s3:
+            records = min(S3_RECORDS, asked.records)
+            found["s3"] = _in_folder(root, s3_rates, drawn, records, asked.repetitions)
+        if asked.memory_records:
+            short = data.simulated(MEMORY_RATE_HZ, recipe.seed, asked.records // 4)
+            found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records)
     return found
 
 
@@ -73,31 +74,26 @@ def sizes(folder: Path, ecgs: Ecgs) -> dict[str, float]:
     return {name: round(_bytes(ways.files(folder / name)) / ecgs.signal_uv.nbytes, 3) for name in CODECS}
 
 
-def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int, session: Session) -> dict[str, Any]:
+def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str, Any]:
     """Records a second of every way on local files, warm and cold."""
     logger.info(f"{ecgs.name}: {records:,} ECGs are written for every way")
     ways.write(folder, ecgs, records)
-    cold = {name: _cold(way, ecgs) for name, way in ways.on_torch(folder, ecgs, records, 1).items()}
-    rivals = ways.on_torch(folder, ecgs, records, PASSES)
+    cold = {name: _cold(way, ecgs) for name, way in ways.local(folder, ecgs, records, 1).items()}
+    rivals = ways.local(folder, ecgs, records, PASSES)
     for name, way in rivals.items():
-        ways.check(name, way, ecgs)  # and start the worker processes, before there are threads of Ray
-    with session():
-        cold |= {name: _cold(way, ecgs) for name, way in ways.on_ray(folder, records, 1).items()}
-        for name, way in ways.on_ray(folder, records, PASSES).items():
-            ways.check(name, way, ecgs)
-            rivals[name] = way
-        found = ways.measure_all(rivals, ecgs, repetitions)
+        ways.check(name, way, ecgs)
+    found = ways.measure_all(rivals, ecgs, repetitions)
     for name, way in rivals.items():
         found[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
     _tell(
-        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} as int16 tensors in this process; cold: the "
-        "page cache was dropped (posix_fadvise), caches below it were not",
+        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} to int16 tensors in this process; cold: with "
+        "the page cache dropped (posix_fadvise), but not the caches below it",
         found,
     )
     return found
 
 
-def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int, session: Session) -> dict[str, Any]:
+def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str, Any]:
     """Records a second of shards on an S3 server that shares the machine."""
     program = object_store.server()
     if program is None:
@@ -112,26 +108,27 @@ def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int, session: 
             corpus = ways.corpus_of(storage.join(uri, compression), PASSES)
             rivals[f"{compression} shards, torch"] = Way(ways.torch_read(corpus), records)
             rivals[f"{compression} shards, Ray Data"] = Way(ways.ray_read(corpus), records)
-        with session():
-            for name, way in rivals.items():
-                ways.check(name, way, ecgs)
-            found = ways.measure_all(rivals, ecgs, repetitions)
+        for name, way in rivals.items():
+            ways.check(name, way, ecgs)
+        found = ways.measure_all(rivals, ecgs, repetitions)
     _tell(f"S3, the server on the same cores: {records:,} records of 12 x {ecgs.samples}", found)
     return found
 
 
-def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...], session: Session) -> dict[str, Any]:
-    """Megabytes at the peak of reading, by the number of records; with Ray, those of all its processes."""
+def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...]) -> dict[str, Any]:
+    """Megabytes that reading adds at its peak, by the number of records; with Ray, to all its processes."""
     folders: list[str] = []
     for before, count in zip([0, *counts], counts, strict=False):
         folders.append(str(folder / str(count)))
         data.write_shards(folders[-1], ecgs, count - before, config.Shards().compression)
     corpora = {f"{count:,}": Corpus.open(folders[: i + 1], "train") for i, count in enumerate(counts)}
+    reads = {"shards, torch": ways.torch_read, "shards, Ray Data": ways.ray_read}
     start = memory_bytes()
-    found = {"torch": {count: _peak(ways.torch_read(corpus), start) for count, corpus in corpora.items()}}
-    with session():
-        found["Ray Data"] = {count: _peak(ways.ray_read(corpus), start) for count, corpus in corpora.items()}
-    _tell(f"peak memory in MB by records of 12 x {ecgs.samples}, with all processes of Ray", found)
+    found = {
+        name: {count: _peak(read(corpus), start) for count, corpus in corpora.items()}
+        for name, read in reads.items()
+    }
+    _tell(f"peak memory in MB by records of 12 x {ecgs.samples}, above that before reading", found)
     return found
 
 

@@ -30,8 +30,8 @@ from supreme.training.order import Order
 from supreme.training.stream import dataset
 
 BATCH_SIZE = 256
-#: What is a hundred times slower reads fewer records.
-WFDB_RECORDS = 512
+#: What is a hundred times slower reads this many times fewer records.
+WFDB_SHARE = 8
 READING_CPUS = 2
 #: Batches; no way has more than a quarter of them read ahead.
 LONG_PASS = 32
@@ -54,15 +54,15 @@ class Way:
 
 def write(folder: Path, ecgs: Ecgs, records: int) -> None:
     """The same ECGs for every way."""
-    data.write_wfdb(folder / "wfdb", ecgs, min(WFDB_RECORDS, records))
+    data.write_wfdb(folder / "wfdb", ecgs, records // WFDB_SHARE)
     data.write_memory_map(folder / "array", ecgs, records)
     for compression in CODECS:
         data.write_shards(str(folder / compression), ecgs, records, compression)
 
 
-def on_torch(folder: Path, ecgs: Ecgs, records: int, passes: int) -> dict[str, Way]:
-    """The peers' ways and ours without Ray, each pass ``passes`` times over the records."""
-    few = min(WFDB_RECORDS, records)
+def local(folder: Path, ecgs: Ecgs, records: int, passes: int) -> dict[str, Way]:
+    """The peers' ways and ours, each pass ``passes`` times over the records."""
+    few = records // WFDB_SHARE
     wfdb = WfdbRecords([str(folder / "wfdb" / str(number)) for number in range(few)])
     ways = {"wfdb.rdsamp, DataLoader 2": Way(_peer_read(wfdb, 2, 1), few, files(folder / "wfdb"))}
     for workers in (0, 2):
@@ -70,20 +70,11 @@ def on_torch(folder: Path, ecgs: Ecgs, records: int, passes: int) -> dict[str, W
         read = _peer_read(array, workers, passes)
         ways[f"memory map, DataLoader {workers}"] = Way(read, records, (array.file,))
     for compression in CODECS:
-        corpus, local = corpus_of(str(folder / compression), passes), files(folder / compression)
-        ways[f"{compression} shards, torch"] = Way(torch_read(corpus), records, local)
-        ways[f"{compression} shards, DataLoader 2"] = Way(torch_read(corpus, 2), records, local)
+        corpus, shards = corpus_of(str(folder / compression), passes), files(folder / compression)
+        ways[f"{compression} shards, torch"] = Way(torch_read(corpus), records, shards)
+        ways[f"{compression} shards, DataLoader 2"] = Way(torch_read(corpus, 2), records, shards)
+        ways[f"{compression} shards, Ray Data"] = Way(ray_read(corpus), records, shards)
     return ways
-
-
-def on_ray(folder: Path, records: int, passes: int) -> dict[str, Way]:
-    """Ours through Ray Data; needs a Ray session."""
-    return {
-        f"{compression} shards, Ray Data": Way(
-            ray_read(corpus_of(str(folder / compression), passes)), records, files(folder / compression)
-        )
-        for compression in CODECS
-    }
 
 
 def corpus_of(folder: str, passes: int) -> Corpus:
