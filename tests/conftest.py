@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import faulty_s3
 import pipeline_runs
 import pytest
 
@@ -23,6 +25,13 @@ def realdata() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real ECGs at {folder}: set SUPREME_REALDATA to a folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """``host:port`` of an S3 server, see :func:`faulty_s3.lake`."""
+    with faulty_s3.lake(tmp_path_factory.mktemp("weed")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ Plan = Callable[[Request], str]
 
 
 def sometimes(seed: int, **shares: float) -> Plan:
-    """Faults at random, ``sometimes(1, **{"503 SlowDown": 0.2, "cut": 0.05})``, of one path thrice at most."""
+    """Faults at random, ``sometimes(1, **{"503 SlowDown": 0.2, "cut": 0.05})``, thrice a path at most."""
     rng, lock, seen = random.Random(seed), threading.Lock(), Counter[str]()
 
     def plan(request: Request) -> str:

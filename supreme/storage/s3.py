@@ -181,6 +181,7 @@ def _require_credentials(store: Store) -> Any:
     import botocore.session
 
     session = botocore.session.get_session()
+    logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # not where it found them, each time
     if not store.anonymous and session.get_credentials() is None:
         raise StorageError(
             f"no credentials for S3 at {store}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "

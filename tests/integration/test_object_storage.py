@@ -2,128 +2,138 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 import pytest
+import ray
+from faulty_s3 import BIN, KEYS, Proxy, free_ports, proxy, server, sometimes
 from pipeline_runs import TINY, finish, result
-from pyarrow import fs
+from wfdb_writer import write_csn
 
-from supreme import manifest, storage
+from supreme import config, job, manifest, storage
+from supreme.config import Recipe, Source
+from supreme.shards import build, plan
 from supreme.shards.read import Shards
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-KEYS = {"AWS_ACCESS_KEY_ID": "supreme-tests", "AWS_SECRET_ACCESS_KEY": "correct-horse-battery"}
 WRONG = KEYS | {"AWS_SECRET_ACCESS_KEY": "staple-incorrect-donkey"}
-BIN = Path(sys.executable).parent
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-@contextmanager
-def _server(command: list[str], answers: str, log: Path) -> Iterator[None]:
-    """A server process for as long as the block; ``answers`` is a URL that it serves once it is up."""
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, cwd=log.parent, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 180
-        while not _is_up(answers):
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.2)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # they take half a minute to end, and nothing is kept
-        process.wait()
-
-
-def _is_up(url: str) -> bool:
-    try:
-        urlopen(url, timeout=5).close()
-    except HTTPError as refused:
-        return refused.code == 403
-    except OSError:
-        return False
-    return True
+RECORDS = 36
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`s3://` root on a SeaweedFS server that knows one user."""
-    folder = tmp_path_factory.mktemp("weed")
-    credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
-    user = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
-    (folder / "keys.json").write_text(json.dumps({"identities": [user]}))
-    names = ("master", "volume", "filer", "s3")
-    ports = dict(zip([n + k for n in names for k in (".port", ".port.grpc")], _free_ports(8), strict=True))
-    command = [str(BIN / "weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
-    command += ["-filer", "-s3", f"-s3.config={folder / 'keys.json'}", "-volume.max=20"]
-    command += ["-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
-    address = f"127.0.0.1:{ports['s3.port']}"
-    with _server(command, f"http://{address}/", folder / "weed.log"), pytest.MonkeyPatch.context() as here:
-        for name, value in KEYS.items():
+def between(lake: str) -> Iterator[Proxy]:
+    with proxy(lake) as made, pytest.MonkeyPatch.context() as here:
+        for name, value in (KEYS | {"AWS_MAX_ATTEMPTS": "5"}).items():
             here.setenv(name, value)
-        options = {"endpoint_override": address, "scheme": "http", "region": "us-east-1"}
-        _make_bucket(options)
-        yield f"s3://lake/runs?endpoint_override={address}&scheme=http&region=us-east-1"
+        yield made
 
 
-def _make_bucket(options: dict[str, str]) -> None:
-    """The S3 gateway answers a little before the storage behind it does."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            fs.S3FileSystem(**options, allow_bucket_creation=True).create_dir("lake")
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+@pytest.fixture
+def store(between: Proxy) -> Iterator[Proxy]:
+    between.forget()
+    yield between
+    between.plan = lambda request: ""
+
+
+def at(store: Proxy, path: str) -> str:
+    return f"s3://lake/{path}?endpoint_override={store.address}&scheme=http&region=us-east-1"
 
 
 @pytest.fixture(scope="module")
-def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    [port] = _free_ports(1)
+def raw(between: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """WFDB records in a local folder, and the same below `lake/raw`."""
+    folder = tmp_path_factory.mktemp("raw") / "csn"
+    write_csn(folder, RECORDS)
+    for name in storage.list_files(str(folder)):
+        storage.write_bytes(at(between, f"raw/csn/{name}"), storage.read_bytes(str(folder / name)))
+    return folder
+
+
+def recipe(root: str) -> Recipe:
+    return config.parse(
+        {"name": "t", "root": root, "shards": {"records_per_shard": 8, "row_group_size": 4}, "seed": 1}
+    )
+
+
+def hashes(made: manifest.Manifest) -> dict[str, str]:
+    return {name: entry.sha256 for name, entry in made.files.items()}
+
+
+@pytest.fixture(scope="module")
+def built_locally(cluster: dict[str, str], raw: Path) -> manifest.Manifest:
+    return build.build(recipe(str(raw.parent / "runs")), Source(kind="csn", uri=str(raw)))
+
+
+@pytest.fixture(scope="module")
+def cluster(between: Proxy) -> Iterator[dict[str, str]]:
+    """Ray for the tests; what the environment of a job needs to join it."""
+    with job.ray_session():
+        joins = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+        yield joins | {name: os.environ[name] for name in ("RAY_AUTH_MODE",) if name in os.environ}
+
+
+def test_shards_made_through_a_failing_network_are_the_same_bytes(
+    store: Proxy, built_locally: manifest.Manifest, raw: Path
+) -> None:
+    source = Source(kind="csn", uri=at(store, "raw/csn"))
+    store.plan = sometimes(3, **{"503 SlowDown": 0.1, "503 SlowDownRead": 0.1, "cut": 0.05})
+    made = build.build(recipe(at(store, "faulty")), source)
+    faults = [fault for fault, _ in store.faults]
+    assert faults.count("cut") > 3
+    assert len(faults) > 0.15 * len(store.requests) > 20
+    assert made.counts == built_locally.counts
+    assert (made.counts["records"], made.counts["rejected"]) == (RECORDS, 0)
+    assert hashes(made) == hashes(built_locally)
+    shards = Shards.open(plan.folder_of(recipe(at(store, "faulty")), source))
+    for name, entry in made.files.items():
+        assert storage.sha256(storage.read_bytes(storage.join(shards.folder, name))) == entry.sha256
+    assert len(shards.table(["record_id"])) == RECORDS
+
+
+def test_a_store_that_stays_away_ends_the_build_and_the_same_command_resumes_it(
+    store: Proxy, built_locally: manifest.Manifest
+) -> None:
+    source, wanted = Source(kind="csn", uri=at(store, "raw/csn")), recipe(at(store, "resumed"))
+    folder = plan.folder_of(wanted, source)
+    store.plan = lambda request: "503 SlowDown" if request.path.endswith("JS00020.dat") else ""
+    with pytest.raises(storage.Unavailable, match=r"s3://lake/raw/.*JS00020\.dat at http.*same command"):
+        build.build(wanted, source)
+    assert manifest.read(folder) is None
+    finished = storage.list_files(storage.join(folder, "parts"))
+    assert 0 < len(finished) < len(built_locally.files)
+    store.plan = lambda request: ""
+    store.forget()
+    assert hashes(build.build(wanted, source)) == hashes(built_locally)
+    read = [request.path for request in store.requests if request.path.endswith(".dat")]
+    assert 0 < len(read) < RECORDS, "what was finished is not read again"
+    store.forget()
+    assert hashes(build.build(wanted, source)) == hashes(built_locally)
+    assert {request.method for request in store.requests} <= {"GET", "HEAD"}, "nothing is left to do"
+
+
+@pytest.fixture
+def tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    [port] = free_ports(1)
     command = [str(BIN / "mlflow"), "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
-    command += [
-        f"--backend-store-uri=sqlite:///{folder}/server.db",
-        f"--artifacts-destination={folder}/files",
-    ]
-    with pytest.MonkeyPatch.context() as here:
-        here.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-        uri = f"http://127.0.0.1:{port}"
-        with _server(command, f"{uri}/health", folder / "server.log"):
-            yield uri
+    command += [f"--backend-store-uri=sqlite:///{tmp_path}/server.db"]
+    command += [f"--artifacts-destination={tmp_path}/files"]
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+    with server(command, f"http://127.0.0.1:{port}/health", tmp_path / "server.log"):
+        yield f"http://127.0.0.1:{port}"
 
 
-def test_the_whole_way_on_object_storage(root: str, tracking_uri: str, tmp_path: Path) -> None:
-    wanted = [*TINY, f"root={root}", f"tracking.uri={tracking_uri}"]
-    done = finish("pipeline", *wanted, **KEYS)
+def test_the_whole_way_on_object_storage(store: Proxy, cluster: dict[str, str], tracking_uri: str) -> None:
+    store.plan = sometimes(5, **{"503 SlowDown": 0.03, "cut": 0.02})
+    root = at(store, "runs")
+    wanted = [*TINY, "training.epochs=1", f"root={root}", f"tracking.uri={tracking_uri}"]
+    done = finish("pipeline", *wanted, **cluster)
     found = result(done)
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in done.stderr + done.stdout
     assert found["promoted"]
+    assert {fault for fault, _ in store.faults} == {"503 SlowDown", "cut"}
     stages = ["shards/simulated", "labels", "pretrain", "report"]
     folders = [storage.join(root, "smoke", stage) for stage in stages] + [found["folder"]]
     for folder in folders:
@@ -134,27 +144,18 @@ def test_the_whole_way_on_object_storage(root: str, tracking_uri: str, tmp_path:
     assert storage.read_bytes(found["report"]).startswith(b"<!")
     assert len(Shards.open(folders[0]).table(["record_id"])) == 160
 
-    for job in ("shard", "label"):
-        result(finish(job, *TINY, f"root={tmp_path}"))
-    for stage, folder in zip(stages[:2], folders, strict=False):
-        local = manifest.require(str(tmp_path / "smoke" / stage), stage)
-        assert local.digest() == manifest.require(folder, stage).digest(), stage
 
-    again = result(finish("pipeline", *wanted, **KEYS))
-    assert {**again, "seconds": 0} == {**found, "seconds": 0}
-
-
-def test_a_wrong_key_is_refused_with_the_name_of_what_was_asked(root: str) -> None:
-    done = finish("label", *TINY, f"root={root}", "name=other", **WRONG)
-    assert done.returncode != 0
-    assert "lake" in done.stderr
-    assert "runs/other" in done.stderr
+def test_wrong_keys_are_one_line_that_names_what_was_asked(store: Proxy) -> None:
+    done = finish("shard", *TINY, f"root={at(store, 'runs')}", "name=other", **WRONG)
+    assert done.returncode == 1
+    assert "s3://lake/runs/other" in done.stderr
+    assert "credentials" in done.stderr
     assert "Traceback" not in done.stderr
     for secret in (WRONG["AWS_SECRET_ACCESS_KEY"], KEYS["AWS_SECRET_ACCESS_KEY"]):
         assert secret not in done.stderr + done.stdout
 
 
-def test_a_root_on_object_storage_needs_a_tracking_server(root: str) -> None:
-    done = finish("pipeline", *TINY, f"root={root}", **KEYS)
+def test_a_root_on_object_storage_needs_a_tracking_server(store: Proxy) -> None:
+    done = finish("pipeline", *TINY, f"root={at(store, 'runs')}")
     assert done.returncode == 2
     assert "tracking.uri" in done.stderr

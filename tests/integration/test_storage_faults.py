@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from faulty_s3 import KEYS, SECRETS, Proxy, Request, lake, proxy
+from faulty_s3 import KEYS, SECRETS, Proxy, Request, proxy
 
 from supreme import storage
 from supreme.storage import objects, s3
@@ -34,8 +34,8 @@ OPTIONS = "scheme=http&region=us-east-1"
 
 
 @pytest.fixture(scope="module")
-def between(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    with lake(tmp_path_factory.mktemp("weed")) as address, proxy(address) as made:
+def between(lake: str) -> Iterator[Proxy]:
+    with proxy(lake) as made:
         yield made
 
 
