@@ -82,13 +82,19 @@ def kappa(both: int, first_only: int, second_only: int, total: int) -> float | N
 
 
 def differing(first: Mapping[str, Statement], second: Mapping[str, Statement]) -> list[dict[str, Any]]:
-    """The shared statements that are read differently, most frequent first: text, records, both readings."""
+    """The shared statements read differently, most frequent first: text, records, what only one says."""
     rows = []
     for key in first.keys() & second.keys():
         one, other = said(first[key]), said(second[key])
         if one != other:
-            text, records = first[key].text, first[key].records
-            rows.append({"text": text, "records": records, "first": one, "second": other})
+            rows.append(
+                {
+                    "text": first[key].text,
+                    "records": second[key].records,
+                    "first": dict(one.items() - other.items()),
+                    "second": dict(other.items() - one.items()),
+                }
+            )
     return sorted(rows, key=lambda row: (-row["records"], row["text"]))
 
 
