@@ -159,16 +159,18 @@ def test_what_is_not_published_yet_is_made_again_where_the_index_has_changed(tmp
     build(recipe)
     (folder / "manifest.json").unlink()
     stamps = snapshot(folder)
-    holding = {
-        name: set(part.read(str(folder), Path(name).stem).entries) for name in stamps if "parts" in name
-    }
-    kept = [name for name, ids in holding.items() if not ids & {"csn/00000", "csn/00002"}]
-    assert 0 < len(kept) < len(holding)
-    source.entries = [replace(source.entries[0], report="another"), *source.entries[2:], *_entries(7)]
+    old = {number: part.read(str(folder), f"train-0000{number}").entries for number in range(3)}
+    kept = [name for name in stamps if name.startswith("parts/") and not name.startswith("parts/train-0000")]
+    assert kept
+    first, *others = source.index()
+    gone = old[1].keys() | old[2].keys()
+    source.entries = [replace(first, report="another"), *(e for e in others if e.record_id not in gone)]
     made = build(recipe)
     assert _ids(made, folder) == [entry.record_id for entry in source.index()]
     assert all(snapshot(folder)[name] == stamps[name] for name in kept)
     assert pq.read_table(folder / "train-00000.parquet")["report"][0].as_py() == "another"
+    left = {file.stem for file in folder.glob("parts/*.json")}
+    assert left == {Path(name).stem for name in made.files}, "no part of the old index could come back"
 
 
 def test_a_shard_that_is_lost_or_cut_off_is_made_again_with_the_same_bytes(tmp_path, source):
@@ -205,6 +207,15 @@ def test_the_plan_says_what_is_done_and_what_the_rest_takes(tmp_path, source):
     build(recipe)
     done = plan.survey(recipe, GROWING).summary()
     assert (done["finished"], done["records_to_do"], done["bytes"], done["seconds"]) == (True, 0, 0, 0)
+
+
+def test_two_builds_at_a_time_do_not_publish_each_others_parts(tmp_path, source):
+    planned = plan.survey(_recipe(tmp_path), GROWING)
+    plan.begin(planned)
+    source.entries = _entries(*range(40))
+    build(_recipe(tmp_path))
+    with pytest.raises(RuntimeError, match=r"another build has written train-00000"):
+        plan.publish(planned)
 
 
 def test_too_many_refused_do_not_touch_what_is_published(tmp_path, source):
