@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from supreme import manifest, storage
-from supreme.config import Recipe, Source
+from supreme.config import Recipe
 from supreme.reports import comparison, extraction, label_table, stage, statement_table
+from supreme.reports.agreement import agreement
 from supreme.reports.extract import RuleExtractor
-from supreme.reports.label_table import Labeller
+from supreme.reports.label_table import Bits, Labeller
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import Part, Statement
 from supreme.reports.vocabulary import Vocabulary
@@ -27,15 +27,8 @@ _SYSTEMS = {
     "csn": "snomed_csn",
     "cinc2021": "snomed_cinc",
     "cpsc2018": "cpsc2018",
+    "simulated": "simulated",
 }
-
-
-@dataclass(frozen=True)
-class Codes:
-    """A data set's codes, those of one meaning together, with their entities as bits of the labeller."""
-
-    labeller: Labeller
-    bits: Mapping[tuple[str, ...], int]
 
 
 def request(recipe: Recipe, made: manifest.Manifest) -> dict[str, Any]:
@@ -127,66 +120,56 @@ def _codes(
     vocabulary: Vocabulary,
     spread: Spread,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Data set -> code -> records that have it, whose report says it, both, and those left uncertain."""
+    """Data set -> its codes, the most frequent first, with the agreement of the reports."""
     found = {}
     for source, folder in zip(recipe.sources, shard_folders, strict=True):
-        owners = _owners(source, vocabulary)
-        if not owners:
+        system = _SYSTEMS.get(source.kind, "")
+        if not system:
             continue
-        number = {entity_id: at for at, entity_id in enumerate(labeller.ids)}
-        codes = Codes(labeller, {same: sum(1 << number[e] for e in ids) for same, ids in owners.items()})
-        total: Counter[tuple[tuple[str, ...], str]] = Counter()
-        for counted in spread(count_codes, statement_table.parts([folder], stage.RECORDS_PER_PART), codes):
-            total.update(counted)
-        rows = [_code_row(same, ids, total) for same, ids in owners.items() if total[same, "coded"]]
-        found[source.dataset] = sorted(rows, key=lambda row: (-row["coded"], row["code"]))
+        coded = _simulated(vocabulary) if system == "simulated" else vocabulary
+        parts = statement_table.parts([folder], stage.RECORDS_PER_PART)
+        records = [record for part in spread(said_and_coded, parts, labeller) for record in part]
+        present = [labeller.names(bits.present) for bits, _ in records]
+        rows = agreement(present, [codes for _, codes in records], coded, system)
+        uncertain = _uncertain(records, labeller, coded.by_code(system))
+        found[source.dataset] = [
+            {**row._asdict(), "uncertain": uncertain[row.code]}
+            for row in sorted(rows, key=lambda row: -row.coded)
+            if row.coded
+        ]
     return found
 
 
-def _owners(source: Source, vocabulary: Vocabulary) -> dict[tuple[str, ...], list[str]]:
-    """Codes that stand for the same entities -> these entities."""
-    if source.kind == "simulated":
-        return {(entity_id,): [entity_id] for entity_id in vocabulary.ids}
-    codes: dict[tuple[str, ...], list[str]] = {}
-    for code, entities in vocabulary.by_code(_SYSTEMS.get(source.kind, "")).items():
-        codes.setdefault(tuple(entities), []).append(code)
-    return {tuple(together): list(entities) for entities, together in codes.items()}
-
-
-def count_codes(part: Part, codes: Codes) -> Counter[tuple[tuple[str, ...], str]]:
-    """(codes, "coded" | "said" | "both" | "uncertain") -> records of a part."""
-    counts: Counter[tuple[tuple[str, ...], str]] = Counter()
-    together = {code: same for same in codes.bits for code in same}
+def said_and_coded(part: Part, labeller: Labeller) -> list[tuple[Bits, list[str]]]:
+    """What the report of each record of a part says, and its codes."""
+    found: list[tuple[Bits, list[str]]] = []
     for shard in statement_table.read_columns(part, ["report", "codes"]):
         reports, indices = statement_table.unique_reports(shard)
-        found = [codes.labeller.labels(statement_table.keys_of(report)) for report in reports]
-        shared = Counter(indices.to_pylist())
-        for at, bits in enumerate(found):
-            said = [same for same, own in codes.bits.items() if bits.present & own]
-            counts.update({(same, "said"): shared[at] for same in said})
-        for at, given in zip(indices.to_pylist(), shard["codes"].to_pylist(), strict=True):
-            for same in {together[code] for code in given if code in together}:
-                own, bits = codes.bits[same], found[at]
-                counts[same, "coded"] += 1
-                counts[same, "both"] += bool(bits.present & own)
-                counts[same, "uncertain"] += bool(not bits.present & own and bits.uncertain & own)
-    return counts
+        said = [labeller.labels(statement_table.keys_of(report)) for report in reports]
+        own = (said[at] for at in indices.to_pylist())
+        found += zip(own, shard["codes"].to_pylist(), strict=True)
+    return found
 
 
-def _code_row(
-    same: tuple[str, ...], entities: list[str], total: Counter[tuple[tuple[str, ...], str]]
-) -> dict[str, Any]:
-    coded, stated, both = (total[same, name] for name in ("coded", "said", "both"))
-    return {
-        "code": ", ".join(same),
-        "entities": entities,
-        "coded": coded,
-        "said": stated,
-        "both": both,
-        "uncertain": total[same, "uncertain"],
-        "precision": both / stated if stated else None,
-        "recall": both / coded,
-    }
+def _uncertain(
+    records: Sequence[tuple[Bits, list[str]]], labeller: Labeller, owners: Mapping[str, list[str]]
+) -> Counter[str]:
+    """Code -> records that have it and whose report is in doubt about it."""
+    number = {entity_id: at for at, entity_id in enumerate(labeller.ids)}
+    masks = {code: sum(1 << number[entity] for entity in ids) for code, ids in owners.items()}
+    return Counter(
+        code
+        for bits, codes in records
+        for code in codes
+        if code in masks and bits.uncertain & masks[code] and not bits.present & masks[code]
+    )
+
+
+def _simulated(vocabulary: Vocabulary) -> Vocabulary:
+    """With the codes of simulated records: what is true of them, by entity id."""
+    return Vocabulary(
+        entity.model_copy(update={"codes": {"simulated": [entity.id]}}) for entity in vocabulary
+    )
 
 
 def _samples(
