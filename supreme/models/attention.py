@@ -61,8 +61,8 @@ class Attention(nn.Module):
 
 
 def _weights(query: Tensor, key: Tensor) -> Tensor:
-    # Scaled before the product: there are fewer queries' numbers than weights.
-    return ((query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)).softmax(-1)
+    # The keys are scaled: there are more queries than tokens, and more weights than either.
+    return (query @ (key * key.shape[-1] ** -0.5).transpose(-1, -2)).softmax(-1)
 
 
 def rotary(positions: Tensor, width: int, base: float = 10_000.0) -> Tensor:

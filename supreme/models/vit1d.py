@@ -31,7 +31,7 @@ class ViT1d(nn.Module):
 
     Args:
         samples: T, a multiple of ``patch``.
-        tokens: a token is a patch of all leads ("joint") or of one ("leadwise"), which a learned vector names.
+        tokens: a token is a patch of all leads ("joint") or of one ("leadwise"), named by a learned vector.
         positions: of a patch in time: "learned", or "rotary" in every attention.
     """
 
