@@ -20,7 +20,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config, quality, records, signal, storage
@@ -31,7 +30,7 @@ from supreme.shards import codec
 from supreme.shards.fingerprint import fingerprint
 from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA
 
-#: From object storage so many records are fetched at a time: each takes two or three round trips.
+#: From object storage so many records are fetched at a time: each takes two round trips.
 READ_AHEAD = 16
 
 
@@ -138,7 +137,7 @@ def _shard_rows(
 def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[], Record]]]:
     """Entries in order, each with what gives its record or raises why there is none."""
     source = job.open_source()
-    if not job.source.uri or isinstance(storage.filesystem(job.source.uri)[0], fs.LocalFileSystem):
+    if not job.source.uri.startswith("s3://"):
         yield from ((entry, partial(source.read, entry)) for entry in entries)
         return
     with ThreadPoolExecutor(READ_AHEAD) as threads:
@@ -183,7 +182,8 @@ def _shard_row(record: Record, split: str, job: Job) -> dict[str, Any]:
 
 def _relative(source_uri: str, folder: str) -> str:
     """Where a record lies in its data set: shards of a copy of it elsewhere are the same bytes."""
-    return source_uri.partition("?")[0].removeprefix(folder.partition("?")[0].rstrip("/") + "/")
+    base, mark, query = folder.partition("?") if folder.startswith("s3://") else (folder, "", "")
+    return source_uri.removesuffix(mark + query).removeprefix(base.rstrip("/") + "/")
 
 
 def _rejected_row(entry: Entry, reason: str, detail: str) -> dict[str, str]:

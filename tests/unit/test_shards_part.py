@@ -166,6 +166,21 @@ def test_from_object_storage_records_are_fetched_ahead_and_stay_in_order(tmp_pat
     assert sorted(read) == wanted
 
 
+@pytest.mark.parametrize(
+    ("folder", "uri"),
+    [
+        ("/data/ptb-xl", "/data/ptb-xl/records500/1"),
+        ("/data/what?/", "/data/what?/records500/1"),
+        ("s3://b/set?anonymous=true", "s3://b/set/records500/1?anonymous=true"),
+        ("file:///data", "file:///data/records500/1"),
+    ],
+)
+def test_shards_say_where_a_record_lies_in_its_data_set(folder, uri):
+    assert storage.join(folder, "records500/1") == uri
+    assert part._relative(uri, folder) == "records500/1"
+    assert part._relative("simulated:3/17", "") == "simulated:3/17"
+
+
 def test_the_same_records_in_other_forms_give_the_same_shard(tmp_path):
     """WFDB with .dat or .mat, in another lead order, gain, folder: the same bytes; structs: the same ECGs."""
     names, comments = ("A0001", "A0002"), ["Age: 73", "Sex: Female", "Dx: 59118001"]
