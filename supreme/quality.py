@@ -131,10 +131,11 @@ def _longest_run(mask: np.ndarray) -> int:
 def _copied(signal_mv: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Leads that equal an earlier one, sample by sample."""
     found = np.zeros(len(signal_mv), bool)
-    first: dict[tuple[float, float], int] = {}
-    for lead, extremes in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        earlier = first.setdefault(extremes, lead)
-        found[lead] = earlier != lead and np.array_equal(signal_mv[earlier], signal_mv[lead])
+    extremes = list(zip(low.tolist(), high.tolist(), strict=True))
+    if len(set(extremes)) < len(extremes):
+        for lead, own in enumerate(extremes):
+            earlier = extremes.index(own)
+            found[lead] = earlier < lead and np.array_equal(signal_mv[earlier], signal_mv[lead])
     return found
 
 
