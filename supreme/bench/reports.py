@@ -19,7 +19,8 @@ from supreme.reports import extract, lexicon, statements
 
 #: Reports of one measurement.
 REPORTS = 10_000
-_POOL = 2000
+#: Simulated ECGs whose reports they are mixed from.
+POOL = 2000
 #: One regular expression of thousands of wordings is slow.
 _SHARE_OF_PEER = 100
 
@@ -29,7 +30,7 @@ Session = Callable[[], AbstractContextManager[None]]
 
 
 def compare_rules(recipe: config.Recipe, session: Session) -> dict[str, Any]:
-    """Reports a second of processor time on one core: simulated machine reports and, where `recipe.real` has them, PTB-XL's.
+    """Reports a second of processor time: simulated machine reports and, where `recipe.real` is, PTB-XL's.
 
     Each way starts with no statement kept. ``session`` starts Ray and is not used.
 
@@ -55,7 +56,7 @@ def compare_rules(recipe: config.Recipe, session: Session) -> dict[str, Any]:
 def loads(real: str, seed: int) -> dict[str, list[str]]:
     """Name -> reports: as a machine prints them, and PTB-XL's as they come and each once."""
     rng = np.random.default_rng(seed)
-    pool = [labels.draw(rng).split("\n") for _ in range(_POOL)]
+    pool = [labels.draw(rng).split("\n") for _ in range(POOL)]
     found = {"simulated machine reports": list(labels.mix(pool, REPORTS, rng))}
     tables = sorted(Path(real).glob("**/ptbxl_database*.csv"), key=lambda file: -file.stat().st_size)
     if real and tables:

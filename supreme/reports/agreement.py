@@ -44,18 +44,20 @@ def agreement(
     """
     owners = vocabulary.by_code(system)
     own = {entity: {code for code in owners if entity in owners[code]} for entity in vocabulary.ids}
+    known: dict[frozenset[str], tuple[set[str], set[str]]] = {}
     coded: Counter[str] = Counter()
     both: Counter[str] = Counter()
     only: Counter[str] = Counter()
     for present, given in zip(labels, codes, strict=True):
-        said = {code for entity in vocabulary.propagate(present) for code in own[entity]}
-        nearest = _nearest(present, own, vocabulary)
-        implied = set().union(*(vocabulary.ancestors(entity) for entity in nearest))
-        together = {code for one in given for entity in owners.get(one, ()) for code in own[entity]}
-        known = owners.keys() & set(given)
-        coded.update(known)
-        both.update(known & said)
-        only.update({code for entity in nearest - implied for code in own[entity]} - together)
+        names = frozenset(present)
+        if names not in known:
+            known[names] = _said(names, own, vocabulary)
+        said, named = known[names]
+        listed = owners.keys() & set(given)
+        together = {code for one in listed for entity in owners[one] for code in own[entity]}
+        coded.update(listed)
+        both.update(listed & said)
+        only.update(named - together)
     return [
         _row(code, tuple(owners[code]), coded[code], both[code], only[code], len(labels)) for code in owners
     ]
@@ -68,17 +70,21 @@ def micro(rows: Iterable[CodeAgreement]) -> tuple[float, float]:
     return both / max(sum(row.said for row in rows), 1), both / max(sum(row.coded for row in rows), 1)
 
 
-def _nearest(present: Iterable[str], own: dict[str, set[str]], vocabulary: Vocabulary) -> set[str]:
-    """The entities with a code that are nearest to those present."""
-    found: set[str] = set()
+def _said(
+    present: Collection[str], own: dict[str, set[str]], vocabulary: Vocabulary
+) -> tuple[set[str], set[str]]:
+    """The codes that a report says, and those that it names: of the nearest entities that have one."""
+    nearest: set[str] = set()
     waiting = list(present)
     while waiting:
         entity = waiting.pop()
         if own[entity]:
-            found.add(entity)
+            nearest.add(entity)
         else:
             waiting += [parent for parent in vocabulary[entity].parents if parent in own]
-    return found
+    implied = {above for entity in nearest for above in vocabulary.ancestors(entity)}
+    said = {code for entity in vocabulary.propagate(present) for code in own[entity]}
+    return said, {code for entity in nearest - implied for code in own[entity]}
 
 
 def _row(

@@ -70,7 +70,7 @@ def read(statement: str) -> tuple[Mention, ...]:
     apart = waves.find(tokens, matches, named)
     if apart:
         matches = sorted([*matches, *apart])
-    findings = regions.join_rates([match for match in matches if match.value != lexicon.IGNORE])
+    findings = regions.join([match for match in matches if match.value != lexicon.IGNORE])
     if not findings:
         return ()
     cues = rules.cues.find(coded, lexicon.bits(findings))

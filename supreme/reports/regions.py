@@ -87,22 +87,24 @@ def regional() -> dict[str, dict[str, str]]:
     return tables | {entity: table for entity, table in kinds.items() if entity not in own}
 
 
-def join_rates(findings: list[Match[str]]) -> list[Match[str]]:
-    """ "Atrial fibrillation with rapid ventricular response" is one finding; elsewhere a rate is its own."""
-    if all(match.value[0] != lexicon.RATE for match in findings):
+def join(findings: list[Match[str]]) -> list[Match[str]]:
+    """ "Atrial fibrillation, rapid ventricular response" and "PVCs in a pattern of bigeminy" are one finding."""
+    table: dict[str, dict[str, str]] = _table()["together"]
+    if table.keys().isdisjoint([match.value for match in findings]):
         return findings
     joined: list[Match[str]] = []
     for match in findings:
-        rate = _table()["rates"].get(match.value)
-        if rate is None:
+        with_ = table.get(match.value)
+        if with_ is None:
             joined.append(match)
             continue
-        at = next((i for i, before in enumerate(joined) if before.value.split(lexicon.AND)[0] in rate), None)
+        heads = [before.value.split(lexicon.AND)[0] for before in joined]
+        at = max((i for i, head in enumerate(heads) if head in with_), default=None)
         if at is None:
-            joined.append(match._replace(value=rate["alone"]))
+            joined.append(match._replace(value=with_["alone"]))
         else:
             first, *more = joined[at].value.split(lexicon.AND)
-            joined[at] = joined[at]._replace(value=lexicon.AND.join([rate[first], *more]))
+            joined[at] = joined[at]._replace(value=lexicon.AND.join([with_[first], *more]))
     return joined
 
 

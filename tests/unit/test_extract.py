@@ -6,70 +6,34 @@ import ast
 import csv
 import re
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme.reports import lexicon, statements
+from supreme.reports import agreement, extract, lexicon, statements
 from supreme.reports.extract import Mention, RuleExtractor
-from supreme.reports.vocabulary import LANGUAGES, Entity, load_base
+from supreme.reports.tokens import tokenize
+from supreme.reports.vocabulary import LANGUAGES, load_base
 
 pytestmark = pytest.mark.unit
 
 GOLD = tomllib.loads((Path(__file__).parent / "data" / "gold_statements.toml").read_text())["statement"]
-ENTITIES = list(load_base())
 WORDINGS = [
     (entity.id, text)
-    for entity in ENTITIES
+    for entity in load_base()
     for text in [entity.name, *(t for lang in LANGUAGES for t in entity.synonyms.get(lang, []))]
 ]
-#: Statements of MIMIC-IV-ECG that carry no finding about the heart.
+#: Remarks on the recording or on other remarks: statements of MIMIC-IV-ECG without a finding about the heart.
 NO_FINDING = re.compile(
-    r"(?i)unsuitable for analysis|missing lead|leads are missing|not used for morph|omitted|interpret"
-    r"|criteria used"
-    r"|report made|report below|analysis|magnet|normal for age|^changes |these .*changes|normal variant"
-    r"|normal juvenile|may not be valid|no other finding|repeat ecg|none available|regular rhythm"
-    r"|except for rate"
-    r"|non specific changes|are also involved|missing data"
+    r"(?i)not used for morph|omitted|interpret|criteria used|report made|report below|analysis|magnet"
+    r"|normal for age|^changes |these .*changes|normal variant|may not be valid|no other finding|repeat ecg"
+    r"|none available|regular rhythm|non specific changes|are also involved"
 )
-#: PTB-XL codes that annotate the text, and the entity of each; LPR and 1AVB name one finding.
-TEXT_CODES = {
-    ("AFIB",): "atrial_fibrillation",
-    ("SR",): "sinus_rhythm",
-    ("SBRAD",): "sinus_bradycardia",
-    ("STACH",): "sinus_tachycardia",
-    ("SARRH",): "sinus_arrhythmia",
-    ("PACE",): "paced_rhythm",
-    ("AFLT",): "atrial_flutter",
-    ("1AVB", "LPR"): "first_degree_av_block",
-    ("LVOLT",): "low_qrs_voltage",
-    ("PVC",): "ventricular_premature_complex",
-    ("PAC",): "atrial_premature_complex",
-    ("ABQRS",): "abnormal_qrs",
-    ("VCLVH",): "lvh_voltage_criteria",
-    ("QWAVE",): "abnormal_q_wave",
-    ("SVARR",): "supraventricular_arrhythmia",
-}
-FLOORS = {"precision": 0.91, "recall": 0.97}
-FLOORS_BY_CODE = {
-    "AFIB": (0.97, 0.99),
-    "SR": (0.99, 0.99),
-    "SBRAD": (0.93, 0.99),
-    "STACH": (0.96, 0.99),
-    "SARRH": (0.89, 0.99),
-    "PACE": (0.98, 0.95),
-    "ABQRS": (0.94, 0.99),
-    "SVARR": (0.99, 0.99),
-}
-
-
-@cache
-def rules() -> RuleExtractor:
-    return RuleExtractor()
+RULES = RuleExtractor()
 
 
 def by_status(mentions: list[Mention]) -> dict[str, set[str]]:
@@ -81,7 +45,7 @@ def by_status(mentions: list[Mention]) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("gold", GOLD, ids=lambda gold: gold["text"][:60])
 def test_gold_statement(gold: dict) -> None:
-    found = by_status(rules().extract(gold["text"]))
+    found = by_status(RULES.extract(gold["text"]))
     for status, entities in found.items():
         expected = set(gold.get(status, []))
         if gold.get("rest"):
@@ -91,38 +55,35 @@ def test_gold_statement(gold: dict) -> None:
 
 
 def test_gold_set_is_large_and_covers_languages_and_assertions() -> None:
-    assert len(GOLD) >= 60
-    assert sum(bool(g.get("absent")) for g in GOLD) >= 10
-    assert sum(bool(g.get("uncertain")) for g in GOLD) >= 20
+    assert len(GOLD) >= 110
+    assert sum(bool(g.get("absent")) for g in GOLD) >= 18
+    assert sum(bool(g.get("uncertain")) for g in GOLD) >= 35
 
 
-@pytest.mark.parametrize(("entity_id", "text"), WORDINGS, ids=lambda value: value)
-def test_every_wording_finds_its_own_entity_and_no_other(entity_id: str, text: str) -> None:
-    found = rules().extract(text)
+def test_every_wording_finds_its_own_entity_and_no_other() -> None:
     vocabulary = load_base()
-    entities = {m.entity for m in found}
-    assert entity_id in entities
-    assert {m.assertion for m in found if m.entity == entity_id} == {"present"}
-    assert entities <= {entity_id} | {e for e in entities if entity_id in vocabulary.ancestors(e)}
+    for entity_id, text in WORDINGS:
+        found = RULES.extract(text)
+        entities = {m.entity for m in found}
+        assert entity_id in entities, text
+        assert {m.assertion for m in found if m.entity == entity_id} == {"present"}, text
+        assert entities <= {entity_id} | {e for e in entities if entity_id in vocabulary.ancestors(e)}, text
 
 
-@pytest.mark.parametrize("entity", ENTITIES, ids=lambda entity: entity.id)
-def test_no_before_a_name_makes_it_absent(entity: Entity) -> None:
-    found = {m.assertion for m in rules().extract(f"no {entity.name}") if m.entity == entity.id}
-    assert found == {"absent"}
+def test_no_before_a_name_makes_it_absent_and_hedges_uncertain() -> None:
+    expected = {
+        "no {}": "absent",
+        "possible {}": "uncertain",
+        "cannot rule out {}": "uncertain",
+        "{} cannot be excluded": "uncertain",
+    }
+    for entity in load_base():
+        for frame, status in expected.items():
+            text = frame.format(entity.name)
+            assert {m.assertion for m in RULES.extract(text) if m.entity == entity.id} == {status}, text
 
 
-@pytest.mark.parametrize("entity", ENTITIES, ids=lambda entity: entity.id)
-def test_hedges_make_a_name_uncertain(entity: Entity) -> None:
-    for text in (
-        f"possible {entity.name}",
-        f"cannot rule out {entity.name}",
-        f"{entity.name} cannot be excluded",
-    ):
-        found = {m.assertion for m in rules().extract(text) if m.entity == entity.id}
-        assert found == {"uncertain"}, text
-
-
+@settings(max_examples=60)
 @given(
     st.sampled_from([gold["text"] for gold in GOLD]),
     st.sampled_from([str.upper, str.lower, str.title]),
@@ -130,22 +91,72 @@ def test_hedges_make_a_name_uncertain(entity: Entity) -> None:
 )
 def test_case_and_outer_white_space_do_not_matter(text: str, change: object, space: str) -> None:
     # ß and dotted I change their length with the case.
-    expected = [(m.entity, m.assertion) for m in rules().extract(text)]
+    expected = [(m.entity, m.assertion) for m in RULES.extract(text)]
     changed = space + change(text) + space  # type: ignore[operator]
-    assert [(m.entity, m.assertion) for m in rules().extract(changed)] == expected
+    assert [(m.entity, m.assertion) for m in RULES.extract(changed)] == expected
 
 
+@settings(max_examples=60)
 @given(st.text(max_size=200))
 def test_any_text_is_survived_and_spans_lie_inside(text: str) -> None:
     for statement in statements.split(text):
-        for mention in rules().extract(statement):
+        for mention in RULES.extract(statement):
             assert 0 <= mention.start < mention.end <= len(statement)
+
+
+@settings(max_examples=80)
+@given(
+    st.sampled_from(WORDINGS),
+    st.sampled_from(["", "  ", "xy ", "Überall (", "1) ", "nämlich  ", "ÄÖ/"]),
+    st.sampled_from(["", "  zz", ")", ".", ", xy", " 99%"]),
+    st.sampled_from([str.upper, str.lower, str.title]),
+)
+def test_spans_are_the_planted_words(
+    wording: tuple[str, str], before: str, after: str, change: object
+) -> None:
+    entity, text = wording[0], change(wording[1])  # type: ignore[operator]
+    found = [m for m in RULES.extract(before + text + after) if m.entity == entity]
+    assert found
+    for mention in found:
+        assert len(before) <= mention.start < mention.end <= len(before) + len(text)
+    whole = (before + text + after)[found[0].start : found[-1].end]
+    assert whole == whole.strip()
+    if len(RULES.extract(text)) == 1 and entity.split("_")[0] not in _PLACES:
+        assert whole.strip("().") in text
+
+
+_PLACES = {"anterior", "inferior", "lateral"}
 
 
 def test_spans_point_at_the_words() -> None:
     text = "No ST elevation; Vorhofflimmern möglich"
-    spans = {m.entity: text[m.start : m.end] for m in rules().extract(text)}
+    spans = {m.entity: text[m.start : m.end] for m in RULES.extract(text)}
     assert spans == {"st_elevation": "ST elevation", "atrial_fibrillation": "Vorhofflimmern"}
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("atrial fibrilation", "atrial_fibrillation"),
+        ("sinusryhthmus", "sinus_rhythm"),
+        ("Linksherzhypertropie", "left_ventricular_hypertrophy"),
+        ("pericardtis", "pericarditis"),
+        ("atypischer Rythmus", ""),
+        ("hypermagnesemia", ""),
+        ("literal", ""),
+    ],
+)
+def test_one_wrong_letter_in_a_long_word_is_forgiven(text: str, entity: str) -> None:
+    assert {m.entity for m in RULES.extract(text)} == ({entity} if entity else set())
+
+
+def test_words_that_are_known_are_never_taken_for_each_other() -> None:
+    words = extract._rules().words
+    coded = Counter(words[word] for word in words._learnt)
+    assert set(coded.values()) == {1}
+    assert len(coded) > 1500
+    for word in ("hypokalemia", "superior", "bifascicular", "unvollstaendig"):
+        assert words[word] not in {words[other] for other in words._learnt - {word}}
 
 
 def test_a_phrase_for_two_entities_is_refused() -> None:
@@ -153,44 +164,107 @@ def test_a_phrase_for_two_entities_is_refused() -> None:
         lexicon.Phrases([("ST elevation", "a"), ("st-Elevation", "b")], lexicon.Words())
 
 
+def test_the_longest_phrase_wins() -> None:
+    words = lexicon.Words()
+    phrases = lexicon.Phrases([("a b", 1), ("b c d", 2), ("d", 3), ("d e", 4)], words)
+
+    def found(text: str, taken: int = 0) -> list[tuple[int, int, int]]:
+        return [tuple(match) for match in phrases.find(words.code(tokenize(text)), taken)]
+
+    assert found("a b c d e") == [(1, 4, 2)]
+    assert found("a b x d e") == [(0, 2, 1), (3, 5, 4)]
+    assert found("a b x d e", taken=0b10001) == [(3, 4, 3)]
+
+
+def test_statements_that_come_again_are_not_shared() -> None:
+    first = RULES.extract("left bundle branch block")
+    first.clear()
+    assert RULES.extract("left bundle branch block")
+
+
+def test_the_version_follows_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = RULES.version
+    load = extract.load_table
+    monkeypatch.setattr(extract, "load_table", lambda name: load(name) | {"more": name == "cues"})
+    assert extract._version.__wrapped__() != version
+    monkeypatch.setattr(extract, "load_table", load)
+    assert extract._version.__wrapped__() == version
+
+
+# ---- real reports
+
+
 @pytest.mark.real
 def test_mimic_statements_with_a_finding_yield_an_entity(realdata: Path) -> None:
     with (realdata / "mimic-iv-ecg" / "distinct_report_sentences.csv").open() as file:
         texts = [row[0] for row in list(csv.reader(file))[1:]]
     texts = [text for text in texts if not NO_FINDING.search(text)]
-    missed = [text for text in texts if not rules().extract(text)]
+    missed = [text for text in texts if not RULES.extract(text)]
     assert len(texts) > 2000
-    assert len(missed) <= 0.005 * len(texts), missed[:50]
+    assert len(missed) <= 0.002 * len(texts), missed[:50]
+
+
+@cache
+def ptbxl(realdata: Path) -> tuple[list[dict[str, str]], list[dict[str, float]]]:
+    """Per record: entity -> words for what is present, and code -> likelihood."""
+    said: dict[str, dict[str, str]] = {}
+    labels, codes = [], []
+    with (realdata / "ptb-xl" / "ptbxl_database_full.csv").open() as file:
+        for row in csv.DictReader(file):
+            report = row["report"]
+            if report not in said:
+                said[report] = {
+                    m.entity: re.sub(r"\s+", " ", part[m.start : m.end].lower())
+                    for part in statements.split(report)
+                    for m in RULES.extract(part)
+                    if m.assertion == "present"
+                }
+            labels.append(said[report])
+            codes.append(ast.literal_eval(row["scp_codes"]))
+    return labels, codes
+
+
+def of_the_text(codes: list[dict[str, float]]) -> set[str]:
+    """Codes whose likelihood is 0 in nine of ten records that have them: they were made from the text."""
+    count, zero = Counter(), Counter()  # type: ignore[var-annotated]
+    for record in codes:
+        count.update(record.keys())
+        zero.update(code for code, likelihood in record.items() if likelihood == 0)
+    return {code for code in count if zero[code] >= 0.9 * count[code]}
 
 
 @pytest.mark.real
 def test_ptbxl_codes_that_annotate_the_text(realdata: Path) -> None:
-    right, wrong, missed = Counter(), Counter(), Counter()  # type: ignore[var-annotated]
-    vocabulary = load_base()
-    seen: dict[str, set[str]] = {}
-    with (realdata / "ptb-xl" / "ptbxl_database_full.csv").open() as file:
-        for row in csv.DictReader(file):
-            report = row["report"]
-            if report not in seen:
-                found = [m for s in statements.split(report) for m in rules().extract(s)]
-                seen[report] = vocabulary.propagate(m.entity for m in found if m.assertion == "present")
-            codes = set(ast.literal_eval(row["scp_codes"]))
-            for names, entity in TEXT_CODES.items():
-                coded, said = bool(codes & set(names)), entity in seen[report]
-                right[names[0]] += coded and said
-                wrong[names[0]] += said and not coded
-                missed[names[0]] += coded and not said
-    table = {
-        code: (right[code] / (right[code] + wrong[code]), right[code] / (right[code] + missed[code]))
-        for code in right
-    }
-    shown = "\n".join(f"{code:6} precision {p:.3f} recall {r:.3f}" for code, (p, r) in table.items())
-    total = sum(right.values())
-    micro = {
-        "precision": total / (total + sum(wrong.values())),
-        "recall": total / (total + sum(missed.values())),
-    }
-    assert all(micro[name] >= floor for name, floor in FLOORS.items()), f"{micro}\n{shown}"
-    for code, (precision, recall) in FLOORS_BY_CODE.items():
-        assert table[code][0] >= precision, shown
-        assert table[code][1] >= recall, shown
+    labels, codes = ptbxl(realdata)
+    rows = agreement.agreement(labels, codes, load_base(), "scp")
+    assert len(rows) == 71
+    chosen = of_the_text(codes)
+    assert len(chosen) == 22
+    shown = "\n".join(str(row) for row in rows)
+    for row in rows:
+        if row.code in chosen and row.coded >= 100:
+            assert row.recall >= (0.97 if row.code not in ("LOWT", "INVT", "NT_") else 0.9), shown
+    precision, recall = agreement.micro([row for row in rows if row.code in chosen])
+    assert (precision >= 0.79, recall >= 0.98) == (True, True), f"{precision} {recall}\n{shown}"
+    named = {"AFIB", "SR", "SBRAD", "STACH", "SARRH", "PACE", "LPR", "1AVB", "LVOLT", "HVOLT", "QWAVE"}
+    precision, recall = agreement.micro([row for row in rows if row.code in named])
+    assert (precision >= 0.91, recall >= 0.98) == (True, True), f"{precision} {recall}\n{shown}"
+
+
+@pytest.mark.real
+def test_what_ptbxl_does_not_code_is_in_wordings_that_it_never_codes(realdata: Path) -> None:
+    """PTB-XL's codes of the text know few wordings: of 1,200 reports that say "T abnorm", 3 have TAB_."""
+    labels, codes = ptbxl(realdata)
+    owners = load_base().by_code("scp")
+    coded: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for present, record in zip(labels, codes, strict=True):
+        for entity, words in present.items():
+            for code in (code for code, entities in owners.items() if entities == [entity]):
+                coded[code, words].append(code in record)
+    chosen = of_the_text(codes)
+    known = [hits for (code, _), hits in coded.items() if code in chosen and sum(hits) > 0.1 * len(hits)]
+    never = [hits for (code, _), hits in coded.items() if code in chosen and sum(hits) <= 0.1 * len(hits)]
+    right = sum(map(sum, known))
+    wrong = sum(len(hits) - sum(hits) for hits in known)
+    assert right / (right + wrong) >= 0.95
+    assert sum(len(hits) - sum(hits) for hits in never) >= 3 * wrong

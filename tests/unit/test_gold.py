@@ -65,7 +65,9 @@ def most_specific(labels: list[tuple[str, str]]) -> Found:
 def extract(text: str) -> Found:
     rules = RuleExtractor()
     mentions = [mention for part in statements.split(text) for mention in rules.extract(part)]
-    return most_specific([(e, mention.assertion) for mention in mentions for e in as_annotated(mention.entity)])
+    return most_specific(
+        [(e, mention.assertion) for mention in mentions for e in as_annotated(mention.entity)]
+    )
 
 
 def score(pairs: list[tuple[Found, Found]]) -> tuple[float, float]:

@@ -32,6 +32,8 @@ def test_sentences_are_cut_but_not_after_abbreviations_or_grades() -> None:
         "normal ECG",
     ]
     assert statements.split("neg. T in V4, path. Q in III") == ["neg. T in V4, path. Q in III"]
+    assert statements.split("v. a. Infarkt") == ["v. a. Infarkt"]
+    assert statements.split("? old infarct. LBBB?") == ["? old infarct.", "LBBB?"]
     assert statements.split("AV-Block I. Grades. Linkstyp") == ["AV-Block I. Grades.", "Linkstyp"]
 
 
@@ -86,6 +88,10 @@ def test_tokens_keep_their_place_in_the_text() -> None:
         ("I.V. conduction", "IV conduction"),
         ("ischaemia", "ischemia"),
         ("ST & T", "ST and T"),
+        ("PREMATURE ATRIAL CONTRACTION(S)", "premature atrial contractions"),
+        ("supraventr. Extrasystolen", "supraventrikuläre Extrasystole"),
+        ("QTc", "QT"),
+        ("AV-Block 1.Grades", "AV-Block 1 Grades"),
     ],
 )
 def test_variants_give_the_same_tokens(left: str, right: str) -> None:
@@ -101,6 +107,10 @@ def test_variants_give_the_same_tokens(left: str, right: str) -> None:
         ("V1 to V3 and I", "v1 v2 v3 i"),
         ("v3 - 5", "v3 v4 v5"),
         ("in I", "i"),
+        ("in II, III, F", "ii iii avf"),
+        ("I-III", "i ii iii"),
+        ("r, l, f", ""),
+        ("İST-HEBUNG IN V1-V2", "v1 v2"),
         ("i v4-v6", "v4 v5 v6"),
         ("i, avl, v5", "i avl v5"),
         ("A-V block I, II", ""),
@@ -125,6 +135,10 @@ def test_lead_lists(text: str, names: str) -> None:
         ("i ii avl v5 v6", "lateral"),
         ("ii iii avf v5 v6", "lateral inferior"),
         ("avr", ""),
+        ("v1", ""),
+        ("iii", ""),
+        ("ii iii avf v6", "inferior"),
+        ("v2 v3 avl", "anterior"),
     ],
 )
 def test_walls_of_leads(names: str, walls: str) -> None:

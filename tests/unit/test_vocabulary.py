@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
-from supreme.reports.vocabulary import Entity, Vocabulary, load_base, query_texts
+from supreme.reports.vocabulary import (
+    LANGUAGES,
+    Entity,
+    Vocabulary,
+    load_base,
+    query_texts,
+    without_entity,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -34,7 +44,44 @@ def entity(entity_id: str, parents: tuple[str, ...] = ()) -> Entity:
 def test_every_condition_of_the_simulator_and_the_benchmarks_is_there() -> None:
     base = load_base()
     assert [name for name in CONDITIONS if name not in base] == []
-    assert len(base) >= 150
+    assert len(base) >= 250
+
+
+def test_every_entity_has_wordings_in_every_language() -> None:
+    for item in load_base():
+        assert item.synonyms.keys() == set(LANGUAGES), item.id
+        assert all(item.synonyms[language] for language in LANGUAGES), item.id
+
+
+def test_codes_without_an_entity_name_known_ones_and_are_no_codes_of_an_entity() -> None:
+    base = load_base()
+    for system, codes in without_entity().items():
+        assert not codes.keys() & base.by_code(system).keys()
+        for code in codes.values():
+            assert set(code.entities) <= set(base.ids)
+            assert code.reason
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("system", "file", "column", "count"),
+    [
+        ("scp", "ptb-xl/scp_statements.csv", "", 71),
+        ("snomed_cinc", "cinc2021/dx_mapping_scored.csv", "SNOMEDCTCode", 30),
+        ("snomed_cinc", "cinc2021/dx_mapping_unscored.csv", "SNOMEDCTCode", 103),
+        ("snomed_csn", "ecg-arrhythmia/ConditionNames_SNOMED-CT.csv", "Snomed_CT", 55),
+        ("cpsc2018", "cpsc2018/REFERENCE.csv", "First_label", 9),
+    ],
+)
+def test_every_code_of_the_data_sets_has_its_entity_or_a_reason_why_not(
+    realdata: Path, system: str, file: str, column: str, count: int
+) -> None:
+    with (realdata / file).open(encoding="utf-8-sig") as rows:
+        codes = {row[column] for row in csv.DictReader(rows)}
+    known = load_base().by_code(system).keys() | without_entity().get(system, {}).keys()
+    assert codes - known == set()
+    assert len(codes) >= count - 10
+    assert all(len(entities) == 1 for entities in load_base().by_code(system).values())
 
 
 def test_definitions_are_single_distinct_sentences() -> None:
