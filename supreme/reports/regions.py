@@ -88,7 +88,7 @@ def regional() -> dict[str, dict[str, str]]:
 
 
 def join(findings: list[Match[str]]) -> list[Match[str]]:
-    """ "Atrial fibrillation, rapid ventricular response" and "PVCs in a pattern of bigeminy" are one finding."""
+    """ "Atrial fibrillation, rapid ventricular response", "PVCs in a pattern of bigeminy" are one finding."""
     table: dict[str, dict[str, str]] = _table()["together"]
     if table.keys().isdisjoint([match.value for match in findings]):
         return findings
