@@ -13,6 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from supreme import nested
+from supreme.nested import difference as difference
+from supreme.nested import flatten as flatten
+
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 
 
@@ -169,7 +173,7 @@ class Model(Section):
     encoder: str = "resnet1d"
     """One of `ENCODERS`, or a class of your own as `package.module:Class` (see `models/encoders.py`)."""
     width: int | None = Field(default=None, gt=0)
-    """ResNet: channels of the first stage. ViT: token width. Not set, like the next two: the encoder's own."""
+    """ResNet: channels of the first stage. ViT: of a token. Not set, like the next two: the encoder's own."""
     depth: int | None = Field(default=None, gt=0)
     """ResNet: blocks a stage. ViT: transformer blocks."""
     heads: int | None = Field(default=None, gt=0)
@@ -322,8 +326,11 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
         values = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
-    for override in overrides:
-        _apply(values, override)
+    try:
+        for override in overrides:
+            nested.override(values, override)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return parse(values)
 
 
@@ -343,51 +350,6 @@ def digest(*sections: Any) -> str:
     """A sha256 over sections, models or plain values, independent of key order."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in sections]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` to ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Lines ``key: old -> new`` for two nested configurations."""
-    left, right = flatten(old), flatten(new)
-    keys = sorted(left.keys() | right.keys())
-    return [f"{k}: {left.get(k)!r} -> {right.get(k)!r}" for k in keys if left.get(k) != right.get(k)]
-
-
-def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"{override!r} is not key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *parents, last = key.split(".")
-    target: Any = values
-    for parent in parents:
-        target = _item(target, parent, key) if isinstance(target, list) else target.setdefault(parent, {})
-        if not isinstance(target, dict | list):
-            raise ConfigError(f"{key}: {parent!r} has no keys below it")
-    if isinstance(target, list):
-        _item(target, last, key)
-        target[int(last)] = value
-    else:
-        target[last] = value
-
-
-def _item(items: list[Any], number: str, key: str) -> Any:
-    if not number.isdecimal() or int(number) >= len(items):
-        raise ConfigError(f"{key}: {number!r} is not one of the {len(items)} items (0 to {len(items) - 1})")
-    return items[int(number)]
 
 
 def _explain(item: Any) -> str:

@@ -84,7 +84,6 @@ def compare(recipe: Recipe, session: Session) -> dict[str, Any]:
         Median milliseconds of each, and median ratios: ``speedup_fp32`` and ``speedup_shipped`` (bf16) over
         the plain transformer in fp32, ``whole_over_encoder``.
     """
-    torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
     device, samples = "cuda" if recipe.training.gpu else "cpu", recipe.shards.samples
     ecg = torch.randn(recipe.training.batch_size, N_LEADS, samples, device=device)
