@@ -70,7 +70,7 @@ def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
         {"params": decayed, "weight_decay": training.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate)
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
 
 
 class Learner:

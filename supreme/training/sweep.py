@@ -57,7 +57,7 @@ def trials(recipe: config.Recipe) -> list[Trial]:
         changed["model"]["encoder"], changed["training"]["loss"] = encoder, loss
         changed["training"]["epochs"] = recipe.sweep.epochs
         changed["training"]["checkpoint_every"] = recipe.sweep.epochs / RUNGS
-        name = f"{encoder}-{loss}"
+        name = f"{encoder.replace(':', '-')}-{loss}"
         folder = driver.absolute(storage.join(recipe.folder("sweep"), name))
         found.append(Trial(name, config.parse(changed), folder))
     return found[: recipe.sweep.trials]
