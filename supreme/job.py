@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from supreme import config, log, storage
@@ -89,7 +91,7 @@ def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-@contextmanager
+@contextlib.contextmanager
 def ray_session() -> Iterator[None]:
     """The cluster of RAY_ADDRESS (set by `ray job submit`), the session that already runs, or an own one."""
     import ray
@@ -97,25 +99,43 @@ def ray_session() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    local = not os.environ.get("RAY_ADDRESS")
-    # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a two-core laptop.
-    start = partial(
-        ray.init,
-        address="local" if local else None,  # not whatever cluster someone has started on this machine
-        num_cpus=max(8, os.cpu_count() or 1) if local else None,
-        include_dashboard=False if local else None,
-        logging_level=logging.WARNING,
-        log_to_driver=True,
-    )
-    start_patiently(start)
-    # Its execution plans are not for people, and the error of a task is told once: by the job.
-    logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
-    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
-    try:
+    with contextlib.ExitStack() as stack:
+        local: dict[str, Any] = {}
+        if not os.environ.get("RAY_ADDRESS"):
+            stack.enter_context(_own_folder())
+            # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a laptop.
+            cpus = max(8, os.cpu_count() or 1)
+            local = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+        start_patiently(partial(ray.init, logging_level=logging.WARNING, log_to_driver=True, **local))
+        stack.callback(ray.shutdown)
+        if local:
+            _name_cluster(ray.get_runtime_context().gcs_address)
+        # Its execution plans are not for people, and the error of a task is told once: by the job.
+        logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
+        logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
+        logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
         yield
-    finally:
-        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_folder() -> Iterator[None]:
+    """A folder for Ray's files while the block runs; its path is short, because sockets are made in it."""
+    before = os.environ.get("RAY_TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="ray.", dir=before or "/tmp", ignore_cleanup_errors=True) as own:
+        os.environ["RAY_TMPDIR"] = own
+        try:
+            yield
+        finally:
+            del os.environ["RAY_TMPDIR"]
+            os.environ |= {"RAY_TMPDIR": before} if before else {}
+
+
+def _name_cluster(address: str) -> None:
+    """Leave the address where Ray Train's watchers look for "the" cluster.
+
+    They would find that of another Ray on this machine, not find the training there, and end it.
+    """
+    Path(os.environ["RAY_TMPDIR"], "ray", "ray_current_cluster").write_text(address)
 
 
 def start_patiently(start: Callable[[], object], waits_s: Sequence[float] = (5, 20)) -> None:

@@ -2,8 +2,9 @@
 
 A URI is a local path, ``file:///...`` or ``s3://bucket/prefix``. For other endpoints than AWS set
 ``AWS_ENDPOINT_URL``, or write ``s3://bucket/prefix?endpoint_override=host:port&scheme=http``. Public buckets
-need ``?anonymous=true``. Credentials come from the environment only (variables, profile, role). A request is
-tried ``AWS_MAX_ATTEMPTS`` (8) times with growing delays, about half a minute in all.
+need ``?anonymous=true``. Credentials come from the environment only (variables, profile, role), and so does
+``AWS_CA_BUNDLE``, the certificates of a store with its own. A request is tried ``AWS_MAX_ATTEMPTS`` (8) times
+with growing delays, about half a minute in all.
 
 Whatever fails is a :class:`StorageError` that names file or bucket and key, and the remedy.
 """

@@ -97,6 +97,7 @@ class Answer:
         if found is None:
             return cls("", 0, str(error))
         code = unknown[1] if unknown else found["code"]
+        code = "Untrusted" if "curlCode: 60" in found["detail"] else code
         return cls(code, int(found["status"] or 0), found["detail"], tried_again=unknown is None)
 
     @property
@@ -121,6 +122,8 @@ def of_s3(uri: str, store: str, answer: Answer) -> StorageError:
     where, plain = f"{uri} at {store}", answer.plain
     if plain in _LOST_CREDENTIALS:
         return Unavailable(f"{where}: the credentials were refused ({answer}); renew them, then {AGAIN}")
+    if plain == "untrusted":
+        return StorageError(f"{where}: {answer.detail}; AWS_CA_BUNDLE names a file of certificates to trust")
     if "quota" in plain or "storagefull" in plain:
         return Unavailable(f"{where}: the store is full ({answer}); make room, then {AGAIN}")
     if answer.is_passing:

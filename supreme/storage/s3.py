@@ -198,7 +198,7 @@ def _answer(error: Exception) -> Answer:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return Answer(said.get("Code", ""), status, said.get("Message", ""))
     if isinstance(error, exceptions.SSLError):
-        return Answer("", 0, f"{error}; AWS_CA_BUNDLE names the certificates to trust")
+        return Answer("Untrusted", 0, str(error))
     if isinstance(error, exceptions.CredentialRetrievalError | exceptions.MetadataRetrievalError):
         return Answer("CredentialRetrieval", 0, str(error))
     lost = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,16 +64,32 @@ def hashes(made: manifest.Manifest) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def cluster(between: Proxy) -> Iterator[dict[str, str]]:
+    """Ray for the tests, beside what somebody else's has left; what a job's environment needs to join it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as usual, pytest.MonkeyPatch.context() as here:
+        here.setenv("RAY_TMPDIR", usual)
+        (Path(usual) / "ray").mkdir()
+        (Path(usual) / "ray" / "ray_current_cluster").write_text("192.0.2.99:6379")
+        with job.ray_session():
+            joins = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+            yield joins | {name: os.environ[name] for name in ("RAY_AUTH_MODE",) if name in os.environ}
+        assert os.listdir(usual) == ["ray"], "a session leaves nothing"
+        assert os.environ["RAY_TMPDIR"] == usual
+
+
+@pytest.fixture(scope="module")
 def built_locally(cluster: dict[str, str], raw: Path) -> manifest.Manifest:
     return build.build(recipe(str(raw.parent / "runs")), Source(kind="csn", uri=str(raw)))
 
 
-@pytest.fixture(scope="module")
-def cluster(between: Proxy) -> Iterator[dict[str, str]]:
-    """Ray for the tests; what the environment of a job needs to join it."""
-    with job.ray_session():
-        joins = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-        yield joins | {name: os.environ[name] for name in ("RAY_AUTH_MODE",) if name in os.environ}
+def test_a_worker_that_looks_for_the_cluster_finds_its_own(cluster: dict[str, str]) -> None:
+    @ray.remote
+    def found() -> str | None:
+        from ray._private import services
+
+        return services.get_ray_address_from_environment("auto", None)
+
+    assert ray.get(found.remote()) == cluster["RAY_ADDRESS"]
 
 
 def test_shards_made_through_a_failing_network_are_the_same_bytes(
@@ -128,7 +145,13 @@ def tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
 def test_the_whole_way_on_object_storage(store: Proxy, cluster: dict[str, str], tracking_uri: str) -> None:
     store.plan = sometimes(5, **{"503 SlowDown": 0.03, "cut": 0.02})
     root = at(store, "runs")
-    wanted = [*TINY, "training.epochs=1", f"root={root}", f"tracking.uri={tracking_uri}"]
+    wanted = [
+        *TINY,
+        "training.epochs=1",
+        "training.workers=1",
+        f"root={root}",
+        f"tracking.uri={tracking_uri}",
+    ]
     done = finish("pipeline", *wanted, **cluster)
     found = result(done)
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in done.stderr + done.stdout

@@ -180,6 +180,8 @@ FROM_ARROW = {
     "NETWORK_CONNECTION during GetObject operation: curlCode: 18, Transferred a partial file; Details: "
     "end of response with 60000 bytes missing": storage.Unavailable,
     "NETWORK_CONNECTION during HeadObject operation: curlCode: 28, Timeout was reached": storage.Unavailable,
+    "NETWORK_CONNECTION during HeadObject operation: curlCode: 60, SSL peer certificate or SSH remote key was "
+    "not OK; Details: SSL certificate OpenSSL verify result: self-signed certificate": storage.StorageError,
     "INVALID_ACCESS_KEY_ID during ListObjectsV2 operation: none such": storage.Unavailable,
     "UNKNOWN (HTTP status 400) during GetObject operation: Unable to parse ExceptionName: ExpiredToken "
     "Message: it has expired": storage.Unavailable,
@@ -195,7 +197,7 @@ def test_what_pyarrow_says_has_its_kind_and_its_remedy(said):
     told = errors.of_s3("s3://lake/x.dat", "http://127.0.0.1:9000", answer)
     assert type(told) is FROM_ARROW[said]
     assert str(told).startswith("s3://lake/x.dat at http://127.0.0.1:9000: ")
-    remedies = ("run the same command again", "credentials", "AWS_REGION", "create it")
+    remedies = ("run the same command again", "credentials", "AWS_REGION", "AWS_CA_BUNDLE", "create it")
     assert any(remedy in str(told) for remedy in remedies)
     sent = pickle.loads(pickle.dumps(told))  # as from a worker to the job
     assert (type(sent), str(sent)) == (type(told), str(told))
