@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import wfdb
 
+from supreme.config import Source
 from supreme.ecg import LEADS, MIMIC_LEADS
 from supreme.records import Record, mimic_iv_ecg, open_source
 from supreme.records.simulated import SimulatedSource, write_mimic_folder
@@ -200,7 +201,7 @@ def test_mimic_folder_reads_back_by_lead_name(mimic: str) -> None:
 
 
 def test_mimic_folder_keeps_reports_and_patients(mimic: str) -> None:
-    entries = mimic_iv_ecg.open_folder("mimic", mimic).index()
+    entries = mimic_iv_ecg.open_folder(Source(kind="mimic_iv_ecg", name="mimic", uri=mimic)).index()
     drawn = _drawn()
     for entry, record in zip(entries, drawn, strict=True):
         assert entry.report == record.entry.report
