@@ -117,6 +117,6 @@ def _version() -> str:
 @cache
 def _rules() -> _Rules:
     words = Words()
+    cues = Phrases(assertions.cue_words(), words, as_they_are=True)
     walls = Phrases(regions.wall_words(), words)
-    cues = Phrases(assertions.cue_words(), words)
     return _Rules(words, walls, cues, regions.findings(walls, words))

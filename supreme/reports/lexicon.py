@@ -23,6 +23,8 @@ RATE = ">"
 
 _UNKNOWN = "\0"
 _KEPT = 200_000
+_STEM_FROM = 6
+"""Letters of a word's stem from which on its endings do not matter."""
 _SPELT_FROM = 7
 """Letters of a word from which on a slip of the pen is forgiven."""
 
@@ -38,20 +40,29 @@ class Match(NamedTuple, Generic[T]):
 class Words(dict[str, str]):
     """The words of all phrases, each as one character, so that a statement is a string of them.
 
-    A word that is in no phrase takes the character of the one known word that it misspells by one letter.
+    Words that differ in the ending only ("Artefakte", "Artefakt") are one, unless they were learnt as they
+    are: "möglich" stands behind a finding and "mögliche" before it. A word that is in no phrase takes the
+    character of a known form of it, else of the one known word that it misspells by one letter.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._learnt: set[str] = set()
+        self._as_they_are: set[str] = set()
+        self._by_stem: dict[str, set[str]] = {}
 
-    def learn(self, tokens: Iterable[Token]) -> str:
+    def learn(self, tokens: Iterable[Token], as_they_are: bool = False) -> str:
         """The code of a phrase; its words are known from now on."""
         texts = [token.text for token in tokens]
         for text in texts:
             if text not in self._learnt:
+                forms = set() if as_they_are else self._forms(text) - self._as_they_are
                 self._learnt.add(text)
-                self[text] = chr(len(self._learnt))
+                self[text] = self[forms.pop()] if forms else chr(len(self._learnt))
+                if as_they_are:
+                    self._as_they_are.add(text)
+                for stem in _stems(text):
+                    self._by_stem.setdefault(stem, set()).add(text)
         return "".join([self[text] for text in texts])
 
     def code(self, tokens: Iterable[Token]) -> str:
@@ -59,22 +70,29 @@ class Words(dict[str, str]):
         return "".join(map(self.__getitem__, [token.text for token in tokens]))
 
     def __missing__(self, word: str) -> str:
-        same = load_table("tokens")["same"]
-        near = {same.get(known, known) for known in _misspelt(word)} & self._learnt
-        character = self[near.pop()] if len(near) == 1 else _UNKNOWN
+        forms = self._forms(word)
+        known = {min(forms, key=lambda form: (len(form), form))} if forms else set()
+        if not known:
+            same = load_table("tokens")["same"]
+            known = {same.get(other, other) for other in _misspelt(word)} & self._learnt
+        character = self[known.pop()] if len(known) == 1 else _UNKNOWN
         if len(self) < _KEPT:
             self[word] = character
         return character
+
+    def _forms(self, word: str) -> set[str]:
+        """The known words that share a stem with this one."""
+        return {form for stem in _stems(word) for form in self._by_stem.get(stem, ())}
 
 
 class Phrases(Generic[T]):
     """Phrases with payloads, found in coded statements; a longer match wins over those that it overlaps."""
 
-    def __init__(self, phrases: Iterable[tuple[str, T]], words: Words) -> None:
+    def __init__(self, phrases: Iterable[tuple[str, T]], words: Words, as_they_are: bool = False) -> None:
         self._automaton = ahocorasick.Automaton()
         self._values: dict[str, T] = {}
         for phrase, value in phrases:
-            key = words.learn(tokenize(phrase))
+            key = words.learn(tokenize(phrase), as_they_are)
             if not key:
                 raise ValueError(f"phrase {phrase!r} has no words")
             if self._values.get(key, value) != value:
@@ -141,6 +159,14 @@ def _both_sides(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
                 found += [(f"{one} {word} {other} {rest}", both) for word in ("and", "nor")]
                 found.append((f"{one} or {other} {rest}", open_))
     return [(text, value) for text, value in found if text not in known]
+
+
+def _stems(word: str) -> Iterator[str]:
+    """What is left of a word without the endings that it may have, the word itself first."""
+    yield word
+    for suffix in load_table("tokens")["suffixes"]:
+        if len(word) - len(suffix) >= _STEM_FROM and word.endswith(suffix):
+            yield word.removesuffix(suffix)
 
 
 def _misspelt(word: str) -> Iterator[str]:

@@ -111,6 +111,8 @@ def canonical(word: str) -> str:
     """Fold a word and take it to its base form by the tables of ``tokens.toml``."""
     same, suffixes, stems = _forms()
     folded = _SUFFIX.sub(r"\1", fold_word(word))
+    if folded == "r" and len(word) > 1:
+        return "r'"  # a second R wave
     folded = same.get(folded, folded)
     for suffix in suffixes:
         stem = folded.removesuffix(suffix)
