@@ -169,8 +169,14 @@ def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
             linked = scene.joins_over(gap, range(at, match.first))
         else:
             linked = not scene.has_comma(gap) or (closing and scene.words(gap) <= 1)
-        # "Atrial flutter with 2:1 conduction is possible": what goes with a finding is no end before it.
-        ended = any(scene.ends.get(i) == "stop" or (reached and i in scene.ends) for i in gap)
+        # "Atrial flutter with 2:1 conduction is possible": what goes with a finding is no end before it, and
+        # "infarct - possible" is about the infarct.
+        ended = any(
+            i in scene.ends
+            and (reached or scene.ends[i] == "stop")
+            and not (closing and scene.tokens[i].text == "-" and len(gap) == 1)
+            for i in gap
+        )
         if scene.words(gap) > reach or ended or not linked:
             break
         reached.append(index)
