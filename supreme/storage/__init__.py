@@ -176,18 +176,18 @@ def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
     path = _local(uri)
     partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with fs.LocalFileSystem().open_output_stream(partial, compression=None) as stream:
-            yield stream
-        _to_disk(partial)
-        os.replace(partial, path)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with fs.LocalFileSystem().open_output_stream(partial, compression=None) as stream:
+                yield stream
+            _to_disk(partial)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)  # before the free space is told
     except StorageError:
         raise
     except OSError as error:
-        Path(partial).unlink(missing_ok=True)
         raise errors.of_file(path, error, size) from error
-    finally:
-        Path(partial).unlink(missing_ok=True)
 
 
 def _to_disk(path: str) -> None:

@@ -24,10 +24,10 @@ class TooLarge(StorageError):
 
 
 class Unavailable(StorageError):
-    """The storage does not answer, sends half a body, is full or takes none of the credentials any more.
+    """The storage does not answer, sends half a body, is full or does not take the credentials.
 
-    Nothing is wrong with the file itself. It outlived the retries; the same command, run again, goes on from
-    what is finished.
+    It says nothing about the file itself, and has outlived the retries; the same command, run again, goes on
+    from what is finished.
     """
 
 
@@ -41,7 +41,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # S3 codes without underscores and in small letters: pyarrow writes SLOW_DOWN, the protocol SlowDown.
 _LOST_CREDENTIALS = {
     *("expiredtoken", "invalidtoken", "tokenrefreshrequired", "invalidaccesskeyid", "signaturedoesnotmatch"),
-    *("requesttimetooskewed", "invalidclienttokenid", "unrecognizedclient", "credentialretrieval"),
+    *("requesttimetooskewed", "invalidclienttokenid", "unrecognizedclient"),
 }
 _TRANSIENT = {
     *("slowdown", "slowdownread", "slowdownwrite", "serviceunavailable", "internalfailure", "internalerror"),
@@ -115,22 +115,24 @@ class Answer:
 
 
 def of_s3(uri: str, store: str, answer: Answer) -> StorageError:
-    """Credentials that are no longer taken are a trouble of the whole run.
+    """Only what the server says of this object is an error of it; all else is `Unavailable`.
 
-    A record that could not be read for it is not a forbidden one.
+    A record that could not be read because a token has expired is not a forbidden one.
     """
     where, plain = f"{uri} at {store}", answer.plain
     if plain in _LOST_CREDENTIALS:
         return Unavailable(f"{where}: the credentials were refused ({answer}); renew them, then {AGAIN}")
     if plain == "untrusted":
-        return StorageError(f"{where}: {answer.detail}; AWS_CA_BUNDLE names a file of certificates to trust")
+        return Unavailable(f"{where}: {answer.detail}; AWS_CA_BUNDLE names a file of certificates to trust")
+    if plain == "notasked":
+        return Unavailable(f"{where}: {answer.detail}; put it right, then {AGAIN}")
     if "quota" in plain or "storagefull" in plain:
         return Unavailable(f"{where}: the store is full ({answer}); make room, then {AGAIN}")
     if answer.is_passing:
         said = f"{answer}: {answer.detail}".removesuffix(": ")
         return Unavailable(f"{where}: the store did not serve it ({said}); {AGAIN}")
-    if plain == "preconditionfailed":
-        return Unavailable(f"{where}: it was replaced while it was read; {AGAIN}")
+    if plain in ("preconditionfailed", "nosuchupload"):
+        return Unavailable(f"{where}: somebody else replaced or removed it meanwhile ({answer}); {AGAIN}")
     if plain == "nosuchbucket":
         return NotFound(f"{where}: there is no such bucket; create it, or correct the name")
     if answer.status == 404 or plain in ("nosuchkey", "resourcenotfound"):

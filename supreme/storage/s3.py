@@ -21,7 +21,7 @@ from urllib.parse import parse_qs
 from pyarrow import fs
 
 from supreme.storage import errors
-from supreme.storage.errors import Answer, StorageError
+from supreme.storage.errors import Answer, StorageError, Unavailable
 
 T = TypeVar("T")
 
@@ -101,9 +101,12 @@ def with_client(place: Place, action: Callable[[Any], T]) -> T:
     """What ``action`` finds with botocore's client, tried again while the store is in trouble."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    with _MAKING:  # sessions are not safe among threads, the clients that they make are
-        client = _client(os.getpid(), _environment(), place.store)
-    return _patiently(place, lambda: action(client), (BotoCoreError, ClientError), _answer)
+    def act() -> T:
+        with _MAKING:  # sessions are not safe among threads, the clients that they make are
+            client = _client(os.getpid(), _environment(), place.store)
+        return action(client)
+
+    return _patiently(place, act, (BotoCoreError, ClientError), _answer)
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
@@ -177,13 +180,18 @@ def _client(process: int, environment: tuple[tuple[str, str], ...], store: Store
 
 
 def _require_credentials(store: Store) -> Any:
-    """A botocore session that found some, or needs none; without, pyarrow would ask a metadata server."""
+    """A botocore session that found some, or needs none; without any, pyarrow would ask unsigned."""
+    import botocore.exceptions
     import botocore.session
 
     session = botocore.session.get_session()
     logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # not where it found them, each time
-    if not store.anonymous and session.get_credentials() is None:
-        raise StorageError(
+    try:
+        found = store.anonymous or session.get_credentials()
+    except botocore.exceptions.BotoCoreError as error:
+        raise Unavailable(f"no credentials for S3 at {store}: {error}") from error
+    if not found:
+        raise Unavailable(
             f"no credentials for S3 at {store}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE; for a public bucket add ?anonymous=true"
         )
@@ -199,10 +207,8 @@ def _answer(error: Exception) -> Answer:
         return Answer(said.get("Code", ""), status, said.get("Message", ""))
     if isinstance(error, exceptions.SSLError):
         return Answer("Untrusted", 0, str(error))
-    if isinstance(error, exceptions.CredentialRetrievalError | exceptions.MetadataRetrievalError):
-        return Answer("CredentialRetrieval", 0, str(error))
     lost = (
-        *(exceptions.HTTPClientError, exceptions.IncompleteReadError, exceptions.ResponseStreamingError),
-        exceptions.FlexibleChecksumError,
+        *(exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.ResponseStreamingError),
+        *(exceptions.IncompleteReadError, exceptions.FlexibleChecksumError),
     )
-    return Answer("NetworkConnection" if isinstance(error, lost) else "", 0, str(error))
+    return Answer("NetworkConnection" if isinstance(error, lost) else "NotAsked", 0, str(error))

@@ -87,7 +87,7 @@ def test_a_parquet_file_is_opened_with_one_request_and_a_column_is_another(
         assert len(sent(store)) == 3
         assert shard.read(["record_id"]).equals(table.select(["record_id"]))
         storage.write_bytes(at("lake/x.parquet"), BIG)
-        with pytest.raises(storage.Unavailable, match=r"s3://lake/x\.parquet.*replaced while it was read"):
+        with pytest.raises(storage.Unavailable, match=r"s3://lake/x\.parquet.*replaced or removed it"):
             shard.read_row_group(0)
     with storage.open_file(at("lake/one/empty")) as file:
         assert file.read() == b""

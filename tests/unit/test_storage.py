@@ -180,8 +180,8 @@ FROM_ARROW = {
     "NETWORK_CONNECTION during GetObject operation: curlCode: 18, Transferred a partial file; Details: "
     "end of response with 60000 bytes missing": storage.Unavailable,
     "NETWORK_CONNECTION during HeadObject operation: curlCode: 28, Timeout was reached": storage.Unavailable,
-    "NETWORK_CONNECTION during HeadObject operation: curlCode: 60, SSL peer certificate or SSH remote key was "
-    "not OK; Details: SSL certificate OpenSSL verify result: self-signed certificate": storage.StorageError,
+    "NETWORK_CONNECTION during HeadObject operation: curlCode: 60, SSL peer certificate or SSH remote key "
+    "was not OK; Details: SSL certificate OpenSSL verify result: self-signed": storage.Unavailable,
     "INVALID_ACCESS_KEY_ID during ListObjectsV2 operation: none such": storage.Unavailable,
     "UNKNOWN (HTTP status 400) during GetObject operation: Unable to parse ExceptionName: ExpiredToken "
     "Message: it has expired": storage.Unavailable,
@@ -207,8 +207,28 @@ def test_what_pyarrow_says_has_its_kind_and_its_remedy(said):
 def test_without_credentials_nothing_is_asked(monkeypatch):
     uri = "s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http"
     for action in (storage.read_bytes, storage.exists, storage.list_files, storage.filesystem):
-        with pytest.raises(storage.StorageError, match=r"127\.0\.0\.1:1.*AWS_ACCESS_KEY_ID.*anonymous=true"):
+        with pytest.raises(storage.Unavailable, match=r"127\.0\.0\.1:1.*AWS_ACCESS_KEY_ID.*anonymous=true"):
             action(uri)
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_a_store_that_is_down_is_asked_again_and_then_unavailable(monkeypatch, caplog):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "4")
+    monkeypatch.setattr(s3, "_FIRST_DELAY_S", 0.01)
+    options = "endpoint_override=127.0.0.1:1&scheme=http&anonymous=true"
+    with pytest.raises(storage.Unavailable, match=r"s3://b/x at http://127\.0\.0\.1:1: .*same command again"):
+        storage.read_bytes(f"s3://b/x?{options}")
+    assert [record.message.split(";")[-1] for record in caplog.records] == [" attempt 4 of 4 in 0 s"]
+
+
+@pytest.mark.usefixtures("no_credentials")
+def test_a_profile_that_is_not_there_says_nothing_about_a_record(monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    for uri in ("s3://b/x", "s3://b/x?anonymous=true"):
+        with pytest.raises(storage.Unavailable, match="nobody"):
+            storage.read_bytes(uri)
+    with pytest.raises(storage.Unavailable, match="nobody"):
+        storage.exists("s3://b/x")
 
 
 @pytest.mark.usefixtures("no_credentials")
