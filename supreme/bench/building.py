@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -60,11 +60,11 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
             "Ray, one part": partial(_rate, partial(_build, [first], job), each),
             "Ray, two parts at a time": partial(_rate, partial(_build, [first, second], job), 2 * each),
         }
+        memory = _memory(index, (each // 4, each), job)
         with session():
             for run in ways.values():
                 run()  # imports, worker processes, page cache
             taken = interleaved(ways, recipe.bench.repetitions)
-        memory = {count: _peak(_entries(index, count, "m"), job) for count in (each // 4, each)}
     bare_per_s, _, one_per_s, _ = taken.values()
     found = {
         name: {
@@ -79,7 +79,7 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
     )
     for line in table(found):
         log.get("bench").info(line)
-    log.get("bench").info(f"memory of a part at its peak in MB, by its records: {memory}")
+    log.get("bench").info(f"MB that writing a part adds at its peak, by its records: {memory}")
     return {"suite": "building", "rates": found, "memory_mb": memory}
 
 
@@ -144,9 +144,11 @@ def _ratio(rates: list[float], others: list[float]) -> float:
     return round(median(a / b for a, b in zip(rates, others, strict=True)), 2)
 
 
-def _peak(entries: list[Entry], job: part.Job) -> int:
-    """Megabytes that writing a part adds to a process."""
-    start = memory_bytes()
-    with peak_memory() as peak:
-        _write(entries, job)
-    return max(0, peak.value - start) // _MEGABYTE
+def _memory(index: list[Entry], counts: Iterable[int], job: part.Job) -> dict[int, int]:
+    """Megabytes that writing parts of growing size has added to a process at its peak."""
+    start, found = memory_bytes(), {}
+    for count in counts:
+        with peak_memory() as peak:
+            _write(_entries(index, count, "m"), job)
+        found[count] = (peak.value - start) // _MEGABYTE
+    return found
