@@ -7,6 +7,7 @@ int16 microvolts, lead-major.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class BadRecord(ValueError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
+@lru_cache(maxsize=1024)
 def canonical_lead(name: str) -> str | None:
     """The contract's spelling of a lead name ("AVR", "avr", "lead_V1" ...); None for any other channel."""
     folded = name.strip().casefold().removeprefix("lead").strip(" _-")
