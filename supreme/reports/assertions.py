@@ -82,8 +82,10 @@ def assess(
                 result[index] = proposed
     for index in range(len(findings) - 1) if choice else ():
         word = _alternative(statement, scene, index)
-        if word and result[index] == result[index + 1] == PRESENT:
-            result[index] = result[index + 1] = Assertion("uncertain", "alternative", word)
+        sides = result[index : index + 2]
+        if word and PRESENT in sides and "absent" not in {side.status for side in sides}:
+            open_ = Assertion("uncertain", "alternative", word)
+            result[index : index + 2] = [open_ if side == PRESENT else side for side in sides]
     return result
 
 
@@ -193,7 +195,10 @@ def _alternative(statement: str, scene: _Scene, index: int) -> str:
         return "/" if "/" in between else ""
     if scene.words(gap) > REACH_JOIN or any(i in scene.ends for i in gap) or one.value == other.value:
         return ""
-    return next((scene.tokens[i].text for i in gap if scene.tokens[i].text in _ALTERNATIVE), "")
+    texts = [scene.tokens[i].text for i in gap]
+    word = next((text for text in texts if text in _ALTERNATIVE), "")
+    # "A, or B", but not "A, consider some or B".
+    return word if word and "," not in texts[: max(texts.index(word) - 1, 0)] else ""
 
 
 def _assertion(match: Match[Cue], tokens: Sequence[Token]) -> Assertion:

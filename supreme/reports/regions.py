@@ -15,6 +15,10 @@ from supreme.reports.tokens import Token, load_table, tokenize
 from supreme.reports.vocabulary import load_base
 
 
+#: Before what a phrase denies or leaves open.
+_MARKS = lexicon.NOT + lexicon.MAYBE
+
+
 class Wall(NamedTuple):
     """A wall named by a word or a lead list, at tokens ``first`` to ``last`` (exclusive)."""
 
@@ -62,14 +66,16 @@ def resolve(layout: Layout, which: int) -> tuple[list[str], bool]:
     """The entities of finding ``which``, those of its walls or itself, and whether the wall is in doubt."""
     finding = layout.findings[which]
     parts = finding.value.split(lexicon.AND) if lexicon.AND in finding.value else [finding.value]
-    if not layout.walls or regional().keys().isdisjoint(parts):
+    if not layout.walls or regional().keys().isdisjoint([part.lstrip(_MARKS) for part in parts]):
         return parts, False
     place = _place(layout, finding) or Place([])
     entities: list[str] = []
     for part in parts:
-        table = regional().get(part, {})
+        name = part.lstrip(_MARKS)
+        mark, table = part.removesuffix(name), regional().get(name, {})
         own = list(dict.fromkeys(entity for wall in place.names for entity in _entities(table, wall)))
-        entities += [*own, table["also"]] if own and "also" in table else own or [part]
+        own = [*own, table["also"]] if own and "also" in table else own or [name]
+        entities += [mark + entity for entity in own]
     return entities, place.doubtful
 
 

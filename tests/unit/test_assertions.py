@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 import pytest
 
+from supreme.reports import statements
 from supreme.reports.extract import RuleExtractor
 
 pytestmark = pytest.mark.unit
@@ -68,6 +73,31 @@ def said(text: str) -> dict[str, str]:
 )
 def test_scope(text: str, expected: dict[str, str]) -> None:
     assert said(text) == expected
+
+
+FRAMES = tomllib.loads((Path(__file__).parent / "data" / "frames.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("status", FRAMES["one"])
+@pytest.mark.parametrize(
+    ("name", "entity"), [("LVH", "left_ventricular_hypertrophy"), ("Perikarditis", "pericarditis")]
+)
+def test_frames_of_one_finding(status: str, name: str, entity: str) -> None:
+    for frame in FRAMES["one"][status]:
+        text = frame.format(name)
+        mentions = [m for part in statements.split(text) for m in RULES.extract(part) if m.entity == entity]
+        assert {m.assertion for m in mentions} == {status}, text
+
+
+@pytest.mark.parametrize("statuses", FRAMES["two"])
+@pytest.mark.parametrize(("one", "other"), [("RBBB", "LVH"), ("Vorhofflimmern", "pericarditis")])
+def test_frames_of_two_findings(statuses: str, one: str, other: str) -> None:
+    entities = [RULES.extract(name)[0].entity for name in (one, other)]
+    for frame in FRAMES["two"][statuses]:
+        text = re.sub(r"\bA\b|\bB\b", lambda match: one if match[0] == "A" else other, frame)
+        mentions = [m for part in statements.split(text) for m in RULES.extract(part)]
+        for entity, status in zip(entities, statuses.split("_"), strict=True):
+            assert {m.assertion for m in mentions if m.entity == entity} == {status}, text
 
 
 def test_the_cue_is_kept_for_readers() -> None:
