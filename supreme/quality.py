@@ -74,7 +74,7 @@ def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
     copied = _copied(signal_mv, low, high)
     flags = _flags("flat", flat) + _flags("clipped", beyond | saturated) + _flags("copied", copied & ~flat)
     flags += _contradictions(signal_mv, flat)
-    swapped = "einthoven" not in flags and not flat[[_I, _V6]].any() and _mirrored(signal_mv, rate_hz)
+    swapped = "einthoven" not in flags and not (flat[_I] or flat[_V6]) and _mirrored(signal_mv, rate_hz)
     return [*flags, "arm_leads_swapped"] if swapped else flags
 
 
@@ -115,17 +115,15 @@ def _saturated(signal_mv: np.ndarray, rate_hz: float, low: np.ndarray, high: np.
     for extreme in (low, high):
         at_limit = some == extreme[wide, None]
         for lead in wide[(at_limit[:, 1:] & at_limit[:, :-1]).any(axis=1)]:
-            whole = signal_mv[lead] == extreme[lead]
-            if np.count_nonzero(whole) >= held and _longest_run(whole) >= held:
+            if _has_run(signal_mv[lead] == extreme[lead], held):
                 found[lead] |= abs(extreme[lead] - np.median(signal_mv[lead])) >= SATURATION_MV
     return found
 
 
-def _longest_run(mask: np.ndarray) -> int:
-    """The most neighbours that are all set, where some are."""
+def _has_run(mask: np.ndarray, length: int) -> bool:
+    """Whether so many neighbours are all set."""
     where = np.flatnonzero(mask)
-    ends = np.flatnonzero(np.diff(where, append=len(mask) + 1) > 1)
-    return int(np.diff(ends, prepend=-1).max())
+    return len(where) >= length and bool((where[length - 1 :] - where[: 1 - length] == length - 1).any())
 
 
 def _copied(signal_mv: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -167,7 +165,7 @@ def _mirrored(signal_mv: np.ndarray, rate_hz: float) -> bool:
 
 
 def _flags(kind: str, which: np.ndarray) -> list[str]:
-    return [f"{kind}:{LEADS[lead]}" for lead in np.flatnonzero(which)]
+    return [f"{kind}:{lead}" for lead, found in zip(LEADS, which.tolist(), strict=True) if found]
 
 
 def _names(which: np.ndarray) -> str:
