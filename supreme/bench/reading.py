@@ -86,8 +86,8 @@ def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str,
     for name, way in rivals.items():
         found[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
     _tell(
-        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} to int16 tensors in this process; cold: with "
-        "the page cache dropped (posix_fadvise), but not the caches below it",
+        f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} to int16 tensors in this process; cold: "
+        "with the page cache dropped (posix_fadvise), but not the caches below it",
         found,
     )
     return found

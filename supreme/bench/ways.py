@@ -32,11 +32,11 @@ from supreme.training.stream import dataset
 BATCH_SIZE = 256
 #: What is a hundred times slower reads this many times fewer records.
 WFDB_SHARE = 8
-READING_CPUS = 2
+READING_THREADS = 2
 #: Batches; no way has more than a quarter of them read ahead.
 LONG_PASS = 32
 REFERENCE = "memory map, DataLoader 2"
-LIMIT = "int16 to float32 in memory (limit)"
+LIMIT = "int16 in memory to float32 mV (limit)"
 _MILLIVOLTS = 1e-3
 
 Read = Callable[[], Iterator[tuple[Any, torch.Tensor]]]
@@ -84,7 +84,7 @@ def corpus_of(folder: str, passes: int) -> Corpus:
 
 def torch_read(corpus: Corpus, workers: int = 0) -> Read:
     """Plain PyTorch: threads of this process, or worker processes."""
-    batches = Batches(corpus, BATCH_SIZE, threads=1 if workers else READING_CPUS)
+    batches = Batches(corpus, BATCH_SIZE, threads=1 if workers else READING_THREADS)
     loader = DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
     return lambda: ((batch["record_id"], batch["signal_uv"]) for batch in loader)
 
@@ -94,7 +94,7 @@ def ray_read(corpus: Corpus) -> Read:
     order = Order(corpus.sizes, 0, 1, BATCH_SIZE)
 
     def read() -> Iterator[tuple[Any, torch.Tensor]]:
-        rows = dataset(corpus, order, 0, order.steps_until(order.records), cpus=READING_CPUS)
+        rows = dataset(corpus, order, 0, order.steps_until(order.records), threads=READING_THREADS)
         batches = rows.iter_batches(batch_size=BATCH_SIZE, batch_format="pyarrow", prefetch_batches=2)
         for batch in cast(Iterable[pa.Table], batches):
             yield batch.column("record_id").to_pylist(), to_tensor(batch, corpus.samples)
@@ -164,7 +164,7 @@ def measure(way: Way, samples: int, *, millivolts: bool = False) -> tuple[float,
     times, counts = [time.perf_counter()], [0]
     for _, signal_uv in way.read():
         if millivolts:
-            torch.mul(signal_uv, _MILLIVOLTS, out=buffer[: len(signal_uv)])
+            buffer[: len(signal_uv)].copy_(signal_uv).mul_(_MILLIVOLTS)
         times.append(time.perf_counter())
         counts.append(counts[-1] + len(signal_uv))
     batches = len(times) - 1

@@ -10,9 +10,7 @@ for epoch in range(8):
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,9 +58,10 @@ class Batches(IterableDataset[dict[str, Any]]):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         begin, every = (worker.id, worker.num_workers) if worker else (0, 1)
-        first, last = self._steps()
-        rounds = self._order.rounds(first, last)[begin::every]
-        for table in _ahead(self._read, rounds, self.threads):
+        order = self._order
+        turns = [(step, sum(order.round_at(step))) for step in order.rounds(*self._steps())[begin::every]]
+        columns = [*self.columns, "signal"]
+        for table in self.corpus.read_ahead(order, self.rank, turns, self.threads, columns):
             signal_uv = to_tensor(table, self.corpus.samples)
             others = {name: table.column(name).to_pylist() for name in self.columns}
             for at in range(0, len(table), self.batch_size):
@@ -77,11 +76,6 @@ class Batches(IterableDataset[dict[str, Any]]):
         order, epoch = self._order, int(self._epoch)
         return order.steps_until(epoch * order.records), order.steps_until((epoch + 1) * order.records)
 
-    def _read(self, step: int) -> pa.Table:
-        order = self._order
-        end = sum(order.round_at(step))
-        return self.corpus.read_steps(order, self.rank, step, end, [*self.columns, "signal"])
-
 
 def to_tensor(table: pa.Table, samples: int) -> torch.Tensor:
     """The `signal` column of one chunk as an int16 tensor ``(N, 12, samples)`` that shares its memory.
@@ -91,18 +85,3 @@ def to_tensor(table: pa.Table, samples: int) -> torch.Tensor:
     signal_uv = signals_uv(table, samples)
     flat = pa.Array.from_buffers(pa.int16(), signal_uv.size, [None, pa.py_buffer(signal_uv)])
     return torch.from_dlpack(flat).reshape(signal_uv.shape)
-
-
-def _ahead(read: Callable[[int], pa.Table], items: list[int], threads: int) -> Iterator[pa.Table]:
-    """What ``read`` gives for each item, in order; so many are read at once as there are threads."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[pa.Table]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(read, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)

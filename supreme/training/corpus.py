@@ -5,7 +5,9 @@ Without PyTorch: this is what Ray Data's reading tasks import, in processes of t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,6 +94,27 @@ class Corpus:
             groups.append(window.groups[kept])
             rows.append(window.rows[kept])
         return self.read_rows(np.concatenate(groups), np.concatenate(rows), columns)
+
+    def read_ahead(
+        self,
+        order: Order,
+        rank: int,
+        pieces: Iterable[tuple[int, int]],
+        threads: int,
+        columns: Sequence[str] = COLUMNS,
+    ) -> Iterator[pa.Table]:
+        """`read_steps` of each piece (first step, last step) in turn; as many are read at once as threads."""
+        with ThreadPoolExecutor(threads) as pool:
+            waiting: deque[Future[pa.Table]] = deque()
+            try:
+                for first, last in pieces:
+                    waiting.append(pool.submit(self.read_steps, order, rank, first, last, columns))
+                    if len(waiting) > threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def record_ids(self, split: str) -> list[str]:
         return [i for s in self.shards for i in s.table(["record_id"], split).column("record_id").to_pylist()]

@@ -133,11 +133,11 @@ def ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:
         yield item
 
 
-def _reading_cpus(world: int) -> float:
-    """Reading tasks at once: the idle cores of this node, within what the workers leave of the cluster."""
+def _reading_threads(world: int) -> int:
+    """Threads that read: the idle cores of this node, within what the workers leave of the cluster."""
     idle = (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size() - torch.get_num_threads()
     left = (ray.cluster_resources().get("CPU", 1.0) - world) // world
-    return float(max(1, min(4, idle, left)))
+    return int(max(1, min(4, idle, left)))
 
 
 @dataclass
@@ -172,7 +172,7 @@ class _Run:
         last = order.steps_until(total)
         every = training.checkpoint_every * order.records
         curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
-        read = stream(self.corpus, order, first, last, self.rank, _reading_cpus(self.world))
+        read = stream(self.corpus, order, first, last, self.rank, _reading_threads(self.world))
         batches = ahead(read, BATCHES_AHEAD)
         sums, told = _Sums(), time.monotonic()
         for step in range(first, last):

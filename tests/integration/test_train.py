@@ -46,7 +46,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(corpus: Corpus, order: Order, first: int, last: int, rank: int) -> list[Any]:
-    return list(stream(corpus, order, first, last, rank, cpus=2))
+    return list(stream(corpus, order, first, last, rank, threads=2))
 
 
 def record_ids(tables: list[Any]) -> list[str]:
