@@ -41,7 +41,7 @@ def find(
     for index in _near(tokens, finding, taken, named):
         entity = _words().get(tokens[index].text)
         around = {tokens[i].text for i in (index - 1, index + 1) if 0 <= i < len(tokens)}
-        if entity and entity != finding.value and not around & set(table["unknown"]):
+        if entity and not around & set(table["unknown"]):
             hedges = around & set(table["hedges"])
             own = bool(hedges) and assertion.status == "present"
             said = Assertion("uncertain", "probable", min(hedges)) if own else assertion

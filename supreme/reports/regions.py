@@ -14,7 +14,6 @@ from supreme.reports.lexicon import Match, Phrases, Words
 from supreme.reports.tokens import Token, load_table, tokenize
 from supreme.reports.vocabulary import load_base
 
-
 #: Before what a phrase denies or leaves open.
 _MARKS = lexicon.NOT + lexicon.MAYBE
 

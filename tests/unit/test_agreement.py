@@ -55,6 +55,7 @@ def test_codes_of_one_entity_stand_for_each_other() -> None:
 def test_what_is_implied_is_right_where_coded_and_not_wrong_where_not() -> None:
     assert rows([{"left"}], [{"B", "L"}])["B"].both == 1
     assert rows([{"left"}], [{"L"}])["B"].said == 0
+    assert rows([{"left", "block"}], [{"L"}])["B"].said == 0
     assert rows([{"block"}], [{"L"}])["B"].said == 1
 
 

@@ -67,6 +67,12 @@ def said(text: str) -> dict[str, str]:
             "verdacht auf linkshypertrophie linksschenkelblock",
             {"left_ventricular_hypertrophy": "probable", "left_bundle_branch_block": "present"},
         ),
+        ("lbbb but not seen before", {"left_bundle_branch_block": "present"}),
+        ("lvh, technical fault possible", {"left_ventricular_hypertrophy": "present"}),
+        (
+            "(lvh?) rbbb",
+            {"left_ventricular_hypertrophy": "possible", "right_bundle_branch_block": "present"},
+        ),
         ("ingen vänsterkammarhypertrofi", {"left_ventricular_hypertrophy": "absent"}),
         ("vänsterkammarhypertrofi kan ej uteslutas", {"left_ventricular_hypertrophy": "cannot_rule_out"}),
     ],

@@ -141,12 +141,13 @@ def test_spans_point_at_the_words() -> None:
         ("sinusryhthmus", "sinus_rhythm"),
         ("Linksherzhypertropie", "left_ventricular_hypertrophy"),
         ("pericardtis", "pericarditis"),
+        ("Vorhofextrasystolen", "atrial_premature_complex"),
         ("atypischer Rythmus", ""),
         ("hypermagnesemia", ""),
         ("literal", ""),
     ],
 )
-def test_one_wrong_letter_in_a_long_word_is_forgiven(text: str, entity: str) -> None:
+def test_endings_and_one_wrong_letter_in_a_long_word_are_forgiven(text: str, entity: str) -> None:
     assert {m.entity for m in RULES.extract(text)} == ({entity} if entity else set())
 
 

@@ -28,6 +28,8 @@ def found(text: str, taken: list[Match[str]] | None = None) -> list[str]:
         ("T waves, LBBB, inverted", []),
         ("PR interval is prolonged, QT normal", ["first_degree_av_block", "!long_qt"]),
         ("normal", []),
+        ("ST depressed in V5, flat T", ["st_depression", "low_t_wave"]),
+        ("T flat in I, normal", ["low_t_wave"]),
     ],
 )
 def test_changes_go_to_their_wave(text: str, values: list[str]) -> None:
