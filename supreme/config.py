@@ -92,11 +92,11 @@ class Labels(Section):
     extractor: Literal["rules", "llm"] = "rules"
     """`llm`: the language model of the section `llm`; the rules stand in where it gives no usable reply."""
     corrections: str = ""
-    """CSV with the columns statement, entity, assertion (present, absent, uncertain, none): overrides both."""
+    """CSV of statement, entity, assertion (present, absent, uncertain, none): overrides both."""
     propagate: bool = True
     """What is present or uncertain makes its parents so."""
     link_threshold: float = Field(default=0.85, ge=0.8, le=1)
-    """`llm`: least cosine at which a name is taken for a known one (what is said of sides, walls ... is equal)."""
+    """`llm`: least cosine at which a name is taken for a known one that names the same side, wall, degree."""
     umls: str = ""
     """Your MRCONSO.RRF: CUIs in the vocabulary and, for `llm`, more synonyms to link names by."""
     compare_with: str = ""
@@ -109,7 +109,7 @@ class LLM(Section):
     """The language model that reads statements where `labels.extractor` is "llm"."""
 
     engine: Literal["http", "vllm"] = "http"
-    """`http`: any OpenAI-compatible endpoint. `vllm`: vLLM on the Ray cluster itself (its image needs vllm)."""
+    """`http`: any OpenAI-compatible endpoint. `vllm`: on the Ray cluster itself (its image needs vllm)."""
     url: str = "http://127.0.0.1:8000/v1"
     """Base address; calls go to `<url>/chat/completions`."""
     model: str = ""
@@ -117,7 +117,7 @@ class LLM(Section):
     key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the API key; it may be unset where the endpoint asks for none."""
     reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """How the endpoint is held to JSON; a weaker one is taken by itself where the endpoint refuses this one."""
+    """How the endpoint is held to JSON; where it refuses this, a weaker one is taken."""
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=1024, gt=0)
     """Tokens a reply may have; a longer one is cut off, and refused."""

@@ -9,8 +9,10 @@ from functools import lru_cache
 from supreme import storage
 from supreme.reports.tokens import FOLD, abbreviations, fold_word
 
-#: Some PTB-XL reports end in "Edit: NORM 100, ...", which are the labels themselves.
-_LABEL_LEAK = re.compile(r"(?is)\bedit:.*")
+#: Some PTB-XL reports end in "Edit: NORM 100, ..." or, since 1.0.3, "consensus label derived from: {'SR': ...",
+#: which are the labels themselves.
+_LEAK_SIGNS = ("edit:", "consensus label")
+_LABEL_LEAK = re.compile(r"(?is)\bedit:.*|\bconsensus label derived from:.*")
 _NOISE = re.compile(
     r"(?i)\btrace only(?: requested)?\b\.?|\b4\.46\s+unbest\w*.*$"
     r"|\bunbest(?:ä|ae)tigt\w*(?:\s+beri\w*)?$|\*unconfirmedanalysis\*"
@@ -26,7 +28,7 @@ def split(report: str) -> list[str]:
     Lines are statements; a line that starts with "- " (MIMIC-IV-ECG) qualifies the line before and is joined
     to it; a line with several sentences is cut at their ends, but not after abbreviations.
     """
-    if "edit:" in report.lower():
+    if any(sign in report.lower() for sign in _LEAK_SIGNS):
         report = _LABEL_LEAK.sub("", report)
     if "\n" not in report:
         return list(sentences(report))

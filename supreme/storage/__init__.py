@@ -16,7 +16,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -183,7 +183,8 @@ def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
             _to_disk(partial)
             os.replace(partial, path)
         finally:
-            Path(partial).unlink(missing_ok=True)  # before the free space is told
+            with suppress(NotADirectoryError):  # a file stands where a folder should: said below
+                Path(partial).unlink(missing_ok=True)  # before the free space is told
     except StorageError:
         raise
     except OSError as error:

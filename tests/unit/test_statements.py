@@ -41,6 +41,7 @@ def test_sentences_are_cut_but_not_after_abbreviations_or_grades() -> None:
     ("report", "kept"),
     [
         ("normal ecg. Edit: NORM 100, SR 0", ["normal ecg."]),
+        ("sinus rhythm. consensus label derived from: {'SR': 0.0, 'AFIB': 0.0}", ["sinus rhythm."]),
         ("EDIT: AFIB 100\nLBBB", []),
         ("trace only requested.", []),
         ("normales ekg 4.46                unbestÄtigter bericht", ["normales ekg"]),
