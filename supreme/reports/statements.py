@@ -9,8 +9,8 @@ from functools import lru_cache
 from supreme import storage
 from supreme.reports.tokens import FOLD, abbreviations, fold_word
 
-#: Some PTB-XL reports end in "Edit: NORM 100, ..." or, since 1.0.3, "consensus label derived from: {'SR': ...",
-#: which are the labels themselves.
+#: Some PTB-XL reports end in "Edit: NORM 100, ..." or, since 1.0.3, "consensus label derived from:
+#: {'SR': 0.0, ...", which are the labels themselves.
 _LEAK_SIGNS = ("edit:", "consensus label")
 _LABEL_LEAK = re.compile(r"(?is)\bedit:.*|\bconsensus label derived from:.*")
 _NOISE = re.compile(
