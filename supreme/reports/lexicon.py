@@ -58,7 +58,7 @@ class Words(dict[str, str]):
             if text not in self._learnt:
                 forms = set() if as_they_are else self._forms(text) - self._as_they_are
                 self._learnt.add(text)
-                self[text] = self[forms.pop()] if forms else chr(len(self._learnt))
+                self[text] = self[min(forms)] if forms else chr(len(self._learnt))
                 if as_they_are:
                     self._as_they_are.add(text)
                 for stem in _stems(text):

@@ -1,6 +1,8 @@
 """A finding and the walls or leads named with it become the wall's own entity.
 
-"ST elevation in inferior leads", "T wave inversion V4-V6", "inferior and lateral infarct".
+"ST elevation in inferior leads", "T wave inversion V4-V6", "inferior and lateral infarct". What else narrows
+a finding is read in the same way, as if it were a wall: "frequent multifocal PVCs", "low voltage in limb
+leads".
 """
 
 from __future__ import annotations
