@@ -3,9 +3,9 @@
 ``zstd`` and ``none`` hold ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of
 `ecg.LEADS`. ``delta`` holds as many bytes, of what little is left after prediction: the four derived limb
 leads become their difference from Einthoven's and Goldberger's equations, the other eight leads theirs from
-the sample before; signs move to the lowest bit, so that small numbers of either sign have a high byte of
-zero; all high bytes come before all low bytes. Every step is exact modulo 2^16, also where a difference
-overflows. Compression itself is Parquet's (`compression`): it decompresses a page in C, with its own threads.
+the sample before; 128 is added, so that small numbers of either sign have a high byte of zero; all high bytes
+come before all low bytes. Every step is exact modulo 2^16, also where a difference overflows. Compression
+itself is Parquet's (`compression`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ CODECS: tuple[Codec, ...] = get_args(Codec)
 #: III, aVR, aVL, aVF.
 _LIMB = slice(2, 6)
 _OTHERS = (slice(0, 2), slice(6, N_LEADS))
+_OFFSET = 128
 
 
 def compression(codec: Codec) -> tuple[str, int | None]:
@@ -41,8 +42,8 @@ def encode(signal_uv: np.ndarray, codec: Codec) -> bytes:
     left[_LIMB] -= _predicted_limb_leads(plain)
     for leads in _OTHERS:
         left[leads, 1:] -= plain[leads, :-1]
-    folded = (left << 1) ^ (left >> 15)
-    return np.ascontiguousarray(folded.view(np.uint8).reshape(-1, 2).T[::-1]).tobytes()
+    left += _OFFSET
+    return np.ascontiguousarray(left.view(np.uint8).reshape(-1, 2).T[::-1]).tobytes()
 
 
 def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np.ndarray:
@@ -77,16 +78,12 @@ def _predicted_limb_leads(signal_uv: np.ndarray) -> np.ndarray:
 
 def _decode_delta(held: np.ndarray, samples: int) -> np.ndarray:
     """``(N, bytes)`` to ``(N, 12, samples)`` int16."""
-    # All rows in a call and each in place: long calls let other threads run, which short ones would not.
+    # All rows in a call: long calls let other threads run, which short ones would not.
     high, low = held[:, : held.shape[1] // 2], held[:, held.shape[1] // 2 :]
-    folded = high.astype("<u2")
-    folded <<= 8
-    folded |= low
-    sign = folded & 1
-    np.negative(sign, out=sign)
-    folded >>= 1
-    folded ^= sign
-    signal_uv = folded.view("<i2").reshape(-1, N_LEADS, samples)
+    left = np.multiply(high, np.uint16(256), dtype="<u2")
+    left += low
+    left -= _OFFSET
+    signal_uv = left.view("<i2").reshape(-1, N_LEADS, samples)
     for leads in _OTHERS:
         np.add.accumulate(signal_uv[:, leads], axis=-1, out=signal_uv[:, leads])
     signal_uv[:, _LIMB] += _predicted_limb_leads(signal_uv)
