@@ -44,7 +44,7 @@ class Request:
 
 
 #: What happens to a request: "" passes it on, "503 SlowDown" answers so instead of the server, "reset" drops
-#: the connection, "hang" never answers, "cut" sends half of the answer's body.
+#: the connection, "hang" never answers, "cut" sends half of the answer's body, "garble" one byte of it wrong.
 Plan = Callable[[Request], str]
 
 
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif " " in fault:
             self._refuse(*fault.split())
         else:
-            self._forward(body, cut=fault == "cut")
+            self._forward(body, fault)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass
 
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             frames.append(self.rfile.readline())
         return b"".join(frames)
 
-    def _forward(self, body: bytes, cut: bool) -> None:
+    def _forward(self, body: bytes, fault: str) -> None:
         connection = http.client.HTTPConnection(self.proxy.upstream, timeout=120)
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -142,7 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.status != 204 and length is not None:
             self.send_header("Content-Length", length)
         self.end_headers()
-        if cut:
+        if fault == "garble" and self.command == "GET" and answer.headers.get("x-amz-checksum-crc32"):
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        if fault == "cut":
             self.wfile.write(content[: len(content) // 2])
             self._reset(gently=True)
         else:
