@@ -38,6 +38,8 @@ def serving(program: str, folder: Path) -> Iterator[str]:
     command = [program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += ["-volume.max=20", "-master.volumeSizeLimitMB=256"]
     command += [f"{name}={port}" for name, port in zip(names, ports, strict=True)]
+    # Off, or two servers on a machine would meet on these fixed ports.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
     try:

@@ -30,6 +30,7 @@ ALONE = {
         *("reports/spread.py", "reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
+    "botocore": ("storage",),
     "transformers": ("text.py",),
     "matplotlib": ("reporting",),
 }
