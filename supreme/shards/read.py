@@ -144,8 +144,8 @@ class Shards:
             return error
         why = str(error).strip()
         return storage.StorageError(
-            f"{self.folder}: {what} cannot be read ({why}); bring the file back, or make the shards again "
-            "with jobs/shard.py --new"
+            f"{self.folder}: {what} cannot be read ({why}); bring the file back, or delete it "
+            "and run jobs/shard.py, which makes it again"
         )
 
 
@@ -167,7 +167,7 @@ def _check_sizes(folder: str, expected: dict[str, int]) -> None:
         what = "is missing" if size is None else f"has {size:,} bytes instead of {expected[name]:,}"
         raise ConfigError(
             f"{folder}: {name} {what} ({len(wrong)} of {len(expected)} shards differ from the manifest); "
-            "bring the files back, or make the shards again with jobs/shard.py --new"
+            "bring the files back, or run jobs/shard.py again, which makes them again"
         )
 
 
