@@ -26,7 +26,7 @@ ALONE = {
     "mlflow": ("tracking.py", "registry.py"),
     "ray": (
         *("shards/build.py", "training/driver.py", "training/sweep.py", "training/loop.py"),
-        *("training/stream.py", "bench/building.py", "bench/ways.py"),
+        *("training/stream.py", "bench/building.py", "bench/reading.py", "bench/ways.py"),
         *("reports/spread.py", "reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),

@@ -137,7 +137,7 @@ def test_the_schema_is_plain_data():
 
 def test_a_missing_shard_is_named_with_the_remedy(shards):
     Path(shards.folder, "train-00001.parquet").unlink()
-    with pytest.raises(ConfigError, match=r"train-00001\.parquet is missing.*1 of 3.*--new"):
+    with pytest.raises(ConfigError, match=r"train-00001\.parquet is missing.*1 of 3.*run jobs/shard\.py again"):
         Shards.open(shards.folder)
 
 
@@ -159,7 +159,7 @@ def test_damage_of_the_same_size_is_an_error_that_names_the_shard(tmp_path, dama
     file.write_bytes(content)
     [group] = [g for g in shards.row_groups() if (g.file, g.index) == ("train-00000.parquet", 0)]
     for read in (lambda: shards.read_row_group(group), lambda: shards.table(SCHEMA.names)):
-        with pytest.raises(storage.StorageError, match=r"train-00000\.parquet.*cannot be read.*--new"):
+        with pytest.raises(storage.StorageError, match=r"train-00000\.parquet.*cannot be read.*delete it"):
             read()
 
 
