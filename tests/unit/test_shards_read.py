@@ -137,7 +137,7 @@ def test_the_schema_is_plain_data():
 
 def test_a_missing_shard_is_named_with_the_remedy(shards):
     Path(shards.folder, "train-00001.parquet").unlink()
-    with pytest.raises(ConfigError, match=r"train-00001\.parquet is missing.*1 of 3.*run jobs/shard\.py again"):
+    with pytest.raises(ConfigError, match=r"train-00001\.parquet is missing.*1 of 3.*run jobs/shard"):
         Shards.open(shards.folder)
 
 
