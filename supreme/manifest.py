@@ -89,6 +89,13 @@ def begin(folder: str, request: Request, *, new: bool = False) -> Manifest | Non
     return None
 
 
+def begin_or_replace(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
+    """As :func:`begin`, but what was made of other inputs or configuration is replaced."""
+    earlier = read(folder)
+    same = earlier is not None and (earlier.config, earlier.inputs) == (request.config, request.inputs)
+    return begin(folder, request, new=new or not same)
+
+
 def begun(folder: str, request: Request) -> bool:
     """Whether a stage folder was begun with this request.
 

@@ -24,6 +24,8 @@ from urllib.request import urlopen
 
 from pyarrow import fs
 
+from supreme.bench.object_store import free_ports
+
 BIN = Path(sys.executable).parent
 KEYS = {"AWS_ACCESS_KEY_ID": "supreme-tests", "AWS_SECRET_ACCESS_KEY": "correct-horse-battery"}
 _GUEST = {"accessKey": "guest", "secretKey": "guest-of-the-house"}
@@ -194,16 +196,6 @@ def proxy(upstream: str) -> Iterator[Proxy]:
         made.stopping.set()
         server.shutdown()
         server.server_close()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from supreme import config, manifest
+from supreme.bench.labels import empty
 from supreme.shards.schema import SCHEMA
 
 
@@ -25,7 +26,7 @@ def write(
         for number in range(-(-len(rows) // size)):
             path = folder / f"{split}-{number:05d}.parquet"
             own = rows[number * size : (number + 1) * size]
-            columns = [pa.array([row.get(f.name, _empty(f.type)) for row in own], f.type) for f in SCHEMA]
+            columns = [pa.array([row.get(f.name, empty(f.type)) for row in own], f.type) for f in SCHEMA]
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), path)
             made[path.name] = manifest.describe(str(path), len(own))
     request = manifest.Request(stage="shards", config={"shards": config.Shards().model_dump()})
@@ -35,11 +36,3 @@ def write(
 
 def _row(record_id: str, split: str, report: str, codes: Sequence[str] = ()) -> dict[str, Any]:
     return {"record_id": record_id, "split": split, "report": report, "codes": list(codes)}
-
-
-def _empty(kind: pa.DataType) -> Any:
-    if pa.types.is_string(kind):
-        return ""
-    if pa.types.is_binary(kind):
-        return b""
-    return [] if pa.types.is_list(kind) else 0

@@ -131,11 +131,12 @@ def _table(reports: list[str], start: int) -> pa.Table:
         "split": ["train"] * len(reports),
         "report": reports,
     }
-    columns = [pa.array(own.get(f.name, [_empty(f.type)] * len(reports)), f.type) for f in SCHEMA]
+    columns = [pa.array(own.get(f.name, [empty(f.type)] * len(reports)), f.type) for f in SCHEMA]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _empty(kind: pa.DataType) -> Any:
+def empty(kind: pa.DataType) -> Any:
+    """What stands in a column of this type that says nothing."""
     if pa.types.is_string(kind):
         return ""
     if pa.types.is_binary(kind):

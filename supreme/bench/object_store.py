@@ -33,7 +33,7 @@ def serving(program: str, folder: Path) -> Iterator[str]:
         TimeoutError: the server does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ports = _free_ports(2 * len(_SERVICES))
+    ports = free_ports(2 * len(_SERVICES))
     names = [f"-{service}.port{kind}" for service in _SERVICES for kind in ("", ".grpc")]
     command = [program, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
     command += ["-volume.max=20", "-master.volumeSizeLimitMB=256"]
@@ -71,7 +71,8 @@ def _bucket(address: str, process: subprocess.Popen[bytes]) -> str:
             time.sleep(0.5)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nothing listens on."""
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))

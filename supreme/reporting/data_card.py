@@ -17,7 +17,7 @@ from supreme.manifest import Manifest, Request
 from supreme.records import SPLITS, all_sources
 from supreme.records.label_sets import label_sets, unmapped
 from supreme.reporting import examples, figures, html, plates
-from supreme.reports.vocabulary import load_base
+from supreme.reports.vocabulary import CODE_SYSTEMS, load_base
 from supreme.shards import leakage
 from supreme.shards.read import Shards
 
@@ -26,8 +26,6 @@ PLATES = 2
 MOST_CODES = 24
 _COLUMNS = ("record_id", "split", "fingerprint", "report", "codes", "age", "sex", "quality")
 _MEASURES = ("n_valid", "source_rate_hz")
-#: Kind of source -> the code system of the vocabulary that its codes belong to.
-_SYSTEMS = {"ptbxl": "scp", "csn": "snomed_csn", "cinc2021": "snomed_cinc", "cpsc2018": "cpsc2018"}
 
 
 def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
@@ -46,9 +44,7 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
         config={"seed": recipe.seed, "plates": PLATES},
         inputs={f"shards/{name}": one.manifest.digest() for name, one in shards.items()},
     )
-    earlier = manifest.read(folder)
-    same = earlier is not None and (earlier.config, earlier.inputs) == (request.config, request.inputs)
-    finished = manifest.begin(folder, request, new=new or not same)
+    finished = manifest.begin_or_replace(folder, request, new=new)
     uri = storage.join(folder, CARD)
     if finished is None:
         tables = {name: one.table((*_COLUMNS, *_MEASURES)) for name, one in shards.items()}
@@ -124,7 +120,7 @@ def _label_set(labels: Any, codes: pa.ChunkedArray) -> dict[str, Any]:
 
 def _codes(kind: str, codes: pa.ChunkedArray) -> dict[str, Any]:
     """The most frequent codes with the entities of the vocabulary that they stand for."""
-    vocabulary, known = load_base(), load_base().by_code(_SYSTEMS.get(kind, ""))
+    vocabulary, known = load_base(), load_base().by_code(CODE_SYSTEMS.get(kind, ""))
     count = Counter(_flat(codes))
     rows = []
     for code, records in count.most_common(MOST_CODES):
@@ -141,16 +137,7 @@ def _plates(shards: Shards, record_ids: Sequence[str], seed: int) -> list[dict[s
     for record_id in drawn:
         ecg = ecgs[record_id]
         figure = plates.plate(ecg.signal_mv, shards.rate_hz, ecg.n_valid)
-        width_mm, height_mm = (25.4 * inches for inches in figure.get_size_inches())
-        shown.append(
-            {
-                "record_id": record_id,
-                "codes": ecg.codes,
-                "image": figures.png(figure),
-                "width_mm": round(width_mm, 2),
-                "height_mm": round(height_mm, 2),
-            }
-        )
+        shown.append({"record_id": record_id, "codes": ecg.codes, **figures.on_paper(figure)})
     return shown
 
 

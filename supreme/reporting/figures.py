@@ -186,3 +186,9 @@ def png(figure: Figure, dpi: int = 144) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def on_paper(figure: Figure) -> dict[str, Any]:
+    """What a page needs to show a figure at its true size: ``image``, ``width_mm`` and ``height_mm``."""
+    width_mm, height_mm = (round(25.4 * inches, 2) for inches in figure.get_size_inches())
+    return {"image": png(figure), "width_mm": width_mm, "height_mm": height_mm}

@@ -50,9 +50,7 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
         config={"plates": recipe.evaluation.plates},
         inputs={"evaluation": made.digest(), "metrics": storage.sha256(lines)},
     )
-    earlier = manifest.read(folder)
-    same = earlier is not None and (earlier.config, earlier.inputs) == (request.config, request.inputs)
-    finished = manifest.begin(folder, request, new=new or not same)
+    finished = manifest.begin_or_replace(folder, request, new=new)
     uri = storage.join(folder, PAGE)
     if finished is None:
         found = storage.read_json(storage.join(evaluated, stage.RESULTS))
@@ -186,7 +184,6 @@ def _plates(
         folder = shards[item.record_id.partition("/")[0]]
         ecg = examples.load(folder, [item.record_id])[item.record_id]
         figure = plates.plate(ecg.signal_mv, folder.rate_hz, ecg.n_valid)
-        width_mm, height_mm = (25.4 * inches for inches in figure.get_size_inches())
         shown.append(
             {
                 "example": item,
@@ -194,9 +191,7 @@ def _plates(
                 "labels": [display_name(label) for label in item.labels],
                 "codes": ecg.codes,
                 "top": [(display_name(c), p, true) for c, p, true in item.top],
-                "image": figures.png(figure),
-                "width_mm": round(width_mm, 2),
-                "height_mm": round(height_mm, 2),
+                **figures.on_paper(figure),
             }
         )
     return shown

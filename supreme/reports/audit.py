@@ -17,18 +17,10 @@ from supreme.reports.extract import RuleExtractor
 from supreme.reports.label_table import Bits, Labeller
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import Part, Statement
-from supreme.reports.vocabulary import Vocabulary
+from supreme.reports.vocabulary import CODE_SYSTEMS, Vocabulary
 
 #: Statements without an entity that are listed.
 MAX_UNMATCHED = 200
-#: Kind of source -> the code system of its codes.
-_SYSTEMS = {
-    "ptbxl": "scp",
-    "csn": "snomed_csn",
-    "cinc2021": "snomed_cinc",
-    "cpsc2018": "cpsc2018",
-    "simulated": "simulated",
-}
 
 
 def request(recipe: Recipe, made: manifest.Manifest) -> dict[str, Any]:
@@ -123,7 +115,7 @@ def _codes(
     """Data set -> its codes, the most frequent first, with the agreement of the reports."""
     found = {}
     for source, folder in zip(recipe.sources, shard_folders, strict=True):
-        system = _SYSTEMS.get(source.kind, "")
+        system = CODE_SYSTEMS.get(source.kind, "")
         if not system:
             continue
         coded = _simulated(vocabulary) if system == "simulated" else vocabulary

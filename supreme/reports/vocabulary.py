@@ -13,6 +13,14 @@ from pydantic import BaseModel, ConfigDict
 
 LANGUAGES = ("en", "de", "sv")
 FOLDER = "data/vocabulary"
+#: Kind of source -> the system that its codes belong to.
+CODE_SYSTEMS = {
+    "ptbxl": "scp",
+    "csn": "snomed_csn",
+    "cinc2021": "snomed_cinc",
+    "cpsc2018": "cpsc2018",
+    "simulated": "simulated",
+}
 
 
 class Entity(BaseModel):
