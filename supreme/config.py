@@ -213,6 +213,8 @@ class Training(Section):
     workers: int = Field(default=2, ge=1)
     gpu: bool = False
     threads_per_worker: int = 1
+    objective: Literal["supreme", "linear", "merl", "ked", "simclr"] = "supreme"
+    """What is learned: the method, or a baseline on the same shards."""
     loss: Literal["bce", "weighted_bce", "asymmetric", "focal"] = "bce"
     uncertain: Literal["mask", "soft"] = "mask"
     learning_rate: float = Field(default=2e-3, gt=0)

@@ -14,10 +14,9 @@ from safetensors.torch import load, save
 
 from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
+from supreme.objectives.task import PRESENT, UNCERTAIN
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.text import TextEncoder, Whitening, embed
-
-PRESENT, UNCERTAIN = 1, 2
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray.train
 import ray.train.torch
+import torch
 from safetensors.torch import load
 
 from supreme import config, log, manifest, storage
 from supreme.models.supreme import SupremeModel
+from supreme.objectives.make import make_task
 from supreme.reports.label_table import read_vocabulary
 from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
@@ -178,10 +180,12 @@ def load_trained(recipe: config.Recipe, asked: manifest.Request, folder: str) ->
     folder = absolute(folder)
     state = checkpoints.read_state(storage.join(folder, checkpoints.STATE), _identity(asked))
     queries = Queries.read(storage.join(folder, QUERIES))
-    model = SupremeModel(recipe.model, queries.embeddings.shape[1], _corpus(recipe, "train").samples)
-    model.load_state_dict(load(storage.read_bytes(storage.join(folder, WEIGHTS))))
+    samples, entities = _corpus(recipe, "train").samples, len(queries.offsets) - 1
+    task = make_task(recipe, queries.embeddings.shape[1], samples, torch.zeros(entities)).eval()
+    task.load_state_dict(load(storage.read_bytes(storage.join(folder, WEIGHTS))))
     vocabulary, encoder = read_vocabulary(recipe.folder("labels")), open_encoder(recipe.text)
-    return Trained(model.eval(), vocabulary, queries, encoder, state, _counts(recipe, state, model))
+    counts = _counts(recipe, state, task.model)
+    return Trained(cast(SupremeModel, task.model), vocabulary, queries, encoder, state, counts)
 
 
 def publish(
@@ -298,7 +302,7 @@ def _write_metrics(folder: str, reports: list[dict[str, Any]]) -> None:
     storage.write_bytes(storage.join(folder, METRICS), lines.encode())
 
 
-def _counts(recipe: config.Recipe, state: checkpoints.State, model: SupremeModel) -> dict[str, Any]:
+def _counts(recipe: config.Recipe, state: checkpoints.State, model: torch.nn.Module) -> dict[str, Any]:
     return {
         "steps": state.steps,
         "samples_seen": state.samples_seen,

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -22,11 +22,13 @@ import torch.distributed as dist
 
 from supreme import log
 from supreme.config import ConfigError, Recipe
-from supreme.models.supreme import SupremeModel
+from supreme.ecg import N_LEADS
+from supreme.objectives.make import make_task
 from supreme.reports.label_table import read_vocabulary
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
 from supreme.training.data import Labels, Queries
+from supreme.training.meter import Meter, Progress
 from supreme.training.order import Order, replay
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.stream import stream
@@ -36,7 +38,6 @@ from supreme.training.validate import to_batch, validate
 BATCHES_AHEAD = 16
 #: Points of the loss curve between two checkpoints.
 CURVE_POINTS = 10
-PROGRESS_EVERY_S = 10.0
 
 #: Ray calls this logger by its file; it prints every report with all its values, on every worker.
 _RAY_REPORT_LOGGER = str(sys.modules["ray.train.v2._internal.execution.context"].__file__)
@@ -83,35 +84,36 @@ def _make_learner(
             f"{len(queries.offsets) - 1} queries for {labels.codes.shape[1]} entities: start with --new"
         )
     torch.manual_seed(recipe.seed)
-    model = SupremeModel(recipe.model, queries.embeddings.shape[1], corpus.samples)
+    rate = positive_rate(labels.codes)
     learner = Learner(
-        model,
+        make_task(recipe, queries.embeddings.shape[1], corpus.samples, rate),
         recipe.training,
         queries,
-        positive_rate(labels.codes),
         seed=recipe.seed,
         rank=rank,
         device=ray.train.torch.get_device(),
         wrap=ray.train.torch.prepare_model,
     )
     if world > 1:
-        _settle_buckets(learner, corpus.samples)
+        _settle_buckets(learner, corpus.samples, labels.codes.shape[1])
     return learner
 
 
-def _settle_buckets(learner: Learner, samples: int) -> None:
+def _settle_buckets(learner: Learner, samples: int, entities: int) -> None:
     """Two passes on zeros, weights unchanged.
 
     DDP lays its gradient buckets out anew after the first step, and with more than two workers the layout
     decides the order of the sums: without this, a resumed run would differ in the last bit.
     """
-    weights = {name: tensor.clone() for name, tensor in learner.model.state_dict().items()}
-    queries = learner.embeddings[learner.offsets[:-1]]
+    weights = {name: tensor.clone() for name, tensor in learner.task.state_dict().items()}
+    nothing = Batch(
+        ["", ""], torch.zeros(2, N_LEADS, samples, dtype=torch.int16), torch.zeros(2, entities).to(torch.int8)
+    )
     learner.wrapped.train()
     for _ in range(2):
-        learner.wrapped(torch.zeros(2, 12, samples, device=learner.device), queries).sum().backward()
+        learner.wrapped(learner.inputs(nothing, step=0))[0].backward()
     learner.optimizer.zero_grad(set_to_none=True)
-    learner.model.load_state_dict(weights)
+    learner.task.load_state_dict(weights)
 
 
 def ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:
@@ -141,18 +143,6 @@ def _reading_threads(world: int) -> int:
 
 
 @dataclass
-class _Sums:
-    """What is averaged between two reports."""
-
-    steps: int = 0
-    loss: float = 0.0
-    loader_s: float = 0.0
-    step_s: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
-
-
-@dataclass
 class _Run:
     """One worker's run from a state to the end."""
 
@@ -174,32 +164,27 @@ class _Run:
         curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
         read = stream(self.corpus, order, first, last, self.rank, _reading_threads(self.world))
         batches = ahead(read, BATCHES_AHEAD)
-        sums, told = _Sums(), time.monotonic()
+        progress = Progress(order.steps_until(total), order.records, order.global_batch)
+        meter = Meter()
         for step in range(first, last):
             samples = order.first_sample + step * order.global_batch
             batch, waited = self._next(batches)
             began = time.monotonic()
             # The count of steps, and with it every random draw, goes on when the number of workers changes.
             found = self.learner.step(
-                batch, state.steps + step - first, samples + order.global_batch // 2, total
+                batch, state.steps + meter.steps, samples + order.global_batch // 2, total
             )
-            sums.steps, sums.loss = sums.steps + 1, sums.loss + found["loss"]
-            sums.loader_s, sums.step_s = sums.loader_s + waited, sums.step_s + time.monotonic() - began
+            meter.add(found, waited, time.monotonic() - began)
             after = samples + order.global_batch
             if (step + 1) % curve_every == 0:
-                sums.curve.append(
+                meter.curve.append(
                     {"samples_seen": after, "step_loss": self._mean(found["loss"]), **_rest(found)}
                 )
-            now = time.monotonic()
-            if self.rank == 0 and now - told >= PROGRESS_EVERY_S:
-                told = now
-                self._tell(step - first + 1, last - first, after, found, sums)
+            if self.rank == 0:
+                progress.tell(order.steps_until(after), after, found, meter)
             if step + 1 == last or after // every > samples // every:
-                done = sums.steps
-                state = self._report(
-                    state.advanced(self.world, order.batch_size, done, order.records), sums, found
-                )
-                first, sums = step + 1, _Sums()
+                done = state.advanced(self.world, order.batch_size, meter.steps, order.records)
+                state, meter = self._report(done, meter, found), Meter()
 
     def _next(self, batches: Iterator[pa.Table]) -> tuple[Batch, float]:
         began = time.monotonic()
@@ -208,17 +193,15 @@ class _Run:
         batch = to_batch(table, self.corpus.samples, self.labels)
         return batch, time.monotonic() - began
 
-    def _report(self, state: checkpoints.State, sums: _Sums, found: dict[str, float]) -> checkpoints.State:
+    def _report(self, state: checkpoints.State, meter: Meter, found: dict[str, float]) -> checkpoints.State:
         """Validate, write the checkpoint (rank 0) and report; a barrier for all workers."""
-        training_s = time.monotonic() - sums.since
+        speed = meter.speed(self.order.global_batch)
         self.learner.share_statistics()
         metrics: dict[str, Any] = {
             "samples_seen": state.samples_seen,
             "epoch": round(state.epoch, 6),
-            "loss": self._mean(sums.loss / sums.steps),
-            "records_per_s": sums.steps * self.order.global_batch / training_s,
-            "loader_wait_fraction": sums.loader_s / (sums.loader_s + sums.step_s),
-            "step_ms": 1000 * sums.step_s / sums.steps,
+            "loss": self._mean(meter.mean("loss")),
+            **speed,
             **_rest(found),
             **validate(self.learner, self.held_out, self.labels, self.rank, self.world),
         }
@@ -226,9 +209,9 @@ class _Run:
         best = metrics if score > state.best.get("validation_macro_auroc", -math.inf) else state.best
         state = state.model_copy(
             update={
-                "seconds": state.seconds + time.monotonic() - sums.since,
+                "seconds": state.seconds + time.monotonic() - meter.since,
                 "best": best,
-                "reports": [*state.reports, metrics | {"curve": sums.curve}],
+                "reports": [*state.reports, metrics | {"curve": meter.curve}],
             }
         )
         if self.rank:
@@ -246,7 +229,7 @@ class _Run:
         with tempfile.TemporaryDirectory() as folder:
             checkpoints.write(folder, self.learner, state)
             ray.train.report(
-                metrics | {"curve": sums.curve}, checkpoint=ray.train.Checkpoint.from_directory(folder)
+                metrics | {"curve": meter.curve}, checkpoint=ray.train.Checkpoint.from_directory(folder)
             )
         return state
 
@@ -256,22 +239,6 @@ class _Run:
         tensor = torch.tensor([value], dtype=torch.float64, device=self.learner.device)
         dist.all_reduce(tensor)
         return tensor.item() / self.world
-
-    def _tell(self, done: int, total: int, samples: int, found: dict[str, float], sums: _Sums) -> None:
-        per_step = (time.monotonic() - sums.since) / sums.steps
-        minutes, seconds = divmod(round(per_step * (total - done)), 60)
-        logger.info(
-            "step %d/%d loss %.4f lr %.2e %d ms %.0f ECGs/s epoch %.2f ETA %d:%02d",
-            self.order.steps_until(samples),
-            self.order.steps_until(self.recipe.training.epochs * self.order.records),
-            found["loss"],
-            found["learning_rate"],
-            1000 * per_step,
-            self.order.global_batch / per_step,
-            samples / self.order.records,
-            minutes,
-            seconds,
-        )
 
 
 def _rest(found: dict[str, float]) -> dict[str, float]:

@@ -64,7 +64,7 @@ class State(BaseModel):
 def write(folder: str | Path, learner: Learner, state: State) -> None:
     """Write a checkpoint into a local folder."""
     path = Path(folder)
-    save_file(_tensors(learner.model), path / MODEL)
+    save_file(_tensors(learner.task), path / MODEL)
     save_file(_tensors(learner.averaged), path / AVERAGED)
     torch.save(learner.optimizer.state_dict(), path / OPTIMIZER)
     (path / STATE).write_text(state.model_dump_json(indent=1))
@@ -89,7 +89,7 @@ def read_state(uri: str, config: dict[str, Any]) -> State:
 def load_learner(folder: str | Path, learner: Learner) -> None:
     """Put a checkpoint's weights and optimizer state into a learner."""
     path = Path(folder)
-    learner.model.load_state_dict(load_file(path / MODEL))
+    learner.task.load_state_dict(load_file(path / MODEL))
     learner.averaged.load_state_dict(load_file(path / AVERAGED))
     learner.optimizer.load_state_dict(
         torch.load(path / OPTIMIZER, weights_only=True, map_location=learner.device)

@@ -20,10 +20,10 @@ from torch import nn
 from supreme.augment import augment
 from supreme.config import Training
 from supreme.ecg import MICROVOLTS_PER_MILLIVOLT
-from supreme.losses import entity_loss
-from supreme.training.data import PRESENT, UNCERTAIN, Queries
+from supreme.objectives.task import PRESENT, UNCERTAIN, Inputs, Task
+from supreme.training.data import Queries
 
-_PHRASING, _AUGMENT, _DROPOUT = 1, 2, 3
+_PHRASING, _AUGMENT, _DROPOUT, _TASK = 1, 2, 3, 4
 
 
 class TrainingStopped(RuntimeError):
@@ -74,14 +74,13 @@ def make_optimizer(model: nn.Module, training: Training) -> torch.optim.AdamW:
 
 
 class Learner:
-    """Model, averaged weights and optimizer of one worker."""
+    """Task, averaged weights and optimizer of one worker."""
 
     def __init__(
         self,
-        model: nn.Module,
+        task: Task,
         training: Training,
         queries: Queries,
-        positive_rate: torch.Tensor,
         *,
         seed: int,
         rank: int = 0,
@@ -89,13 +88,12 @@ class Learner:
         wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
     ) -> None:
         self.training, self.seed, self.rank, self.device = training, seed, rank, torch.device(device)
-        self.model = model.to(self.device)
-        self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = make_optimizer(self.model, training)
+        self.task = task.to(self.device)
+        self.averaged = copy.deepcopy(self.task).eval().requires_grad_(False)
+        self.optimizer = make_optimizer(self.task, training)
         self.embeddings = queries.whitened().to(self.device)
         self.offsets = queries.offsets
-        self.positive_rate = positive_rate.to(self.device)
-        self.wrapped = wrap(self.model)
+        self.wrapped = wrap(self.task)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16")
@@ -108,27 +106,33 @@ class Learner:
         """
         # Dropout draws from the global generator; this process belongs to this worker alone.
         torch.manual_seed(seed_of(self.seed, _DROPOUT, step, self.rank))
-        ecg_mv, codes = self.to_device(batch)
-        if self.training.augment:
-            generator = torch.Generator(self.device)
-            generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank))
-            ecg_mv = augment(ecg_mv, generator, self.training.augment)
-        queries = self.embeddings[draw_phrasings(self.offsets, self.seed, step)]
+        inputs = self.inputs(batch, step)
         self.wrapped.train()
         with self.autocast():
-            logits = self.wrapped(ecg_mv, queries)
-        loss = self.loss(logits, codes)
+            loss, parts = self.wrapped(inputs)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
-        value, norm_value = torch.stack([loss.detach(), norm]).tolist()
+        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.training.gradient_clip)
+        value, norm_value, *part_values = torch.stack([loss.detach(), norm, *parts.values()]).tolist()
         self._require_finite(value, norm_value, step, batch.record_ids)
         rate = learning_rate(self.training, samples, total_samples)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self._average(step)
-        return {"loss": value, "gradient_norm": norm_value, "learning_rate": rate}
+        told = dict(zip(parts, part_values, strict=True))
+        return {"loss": value, "gradient_norm": norm_value, "learning_rate": rate} | told
+
+    def inputs(self, batch: Batch, step: int) -> Inputs:
+        """What the task learns from at ``step``: augmented views, a phrasing of each query."""
+        ecg_mv, codes = self.to_device(batch)
+        views = [ecg_mv] * self.task.views
+        if self.training.augment:
+            generator = torch.Generator(self.device)
+            generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank))
+            views = [augment(view, generator, self.training.augment) for view in views]
+        queries = self.embeddings[draw_phrasings(self.offsets, self.seed, step)]
+        return Inputs(tuple(views), codes, queries, seed_of(self.seed, _TASK, step))
 
     def to_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """ECG in millivolts (B, 12, T) float32 and label codes (B, Q) on the device."""
@@ -138,11 +142,6 @@ class Learner:
         signal = signal.to(self.device, non_blocking=True)
         return signal.float().div_(MICROVOLTS_PER_MILLIVOLT), codes.to(self.device, non_blocking=True)
 
-    def loss(self, logits: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        return entity_loss(
-            logits.float(), codes == PRESENT, codes == UNCERTAIN, self.training, self.positive_rate
-        )
-
     @torch.no_grad()
     def share_statistics(self) -> None:
         """Give all workers rank 0's running statistics of normalisation: those that a checkpoint holds.
@@ -150,14 +149,14 @@ class Learner:
         Each worker updates them with its own records, so that a resumed run would validate differently.
         """
         if dist.is_initialized() and dist.get_world_size() > 1:
-            for buffer in [*self.averaged.buffers(), *self.model.buffers()]:
+            for buffer in [*self.averaged.buffers(), *self.task.buffers()]:
                 dist.broadcast(buffer, src=0)
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
         # The decay grows with the steps, or the random initial weights would weigh on short runs.
         decay = min(self.training.ema_decay, (1 + step) / (10 + step))
-        for mean, now in zip(_state(self.averaged), _state(self.model), strict=True):
+        for mean, now in zip(_state(self.averaged), _state(self.task), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(now, 1 - decay)
             else:

@@ -10,9 +10,10 @@ import torch
 import torch.distributed as dist
 from scipy.stats import rankdata
 
+from supreme.objectives.task import PRESENT, UNCERTAIN
 from supreme.shards.read import signals_uv
 from supreme.training.corpus import Corpus
-from supreme.training.data import PRESENT, UNCERTAIN, Labels
+from supreme.training.data import Labels
 from supreme.training.step import Batch, Learner
 
 #: Enough for a macro AUROC to a tenth of a percent; a large corpus is thinned to about this many.
@@ -63,8 +64,8 @@ def validate(
             batch = to_batch(part, corpus.samples, labels)
             ecg_mv, batch_codes = learner.to_device(batch)
             with learner.autocast():
-                logits = learner.averaged(ecg_mv, queries)
-            loss += float(learner.loss(logits, batch_codes)) * len(part)
+                logits = learner.averaged.scores(ecg_mv, queries)
+            loss += float(learner.averaged.validation_loss(logits, batch_codes)) * len(part)
             count += len(part)
             scores.append(logits.float().cpu().numpy())
             codes.append(batch.codes.numpy())

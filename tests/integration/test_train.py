@@ -134,7 +134,7 @@ def test_it_learns_what_was_planted(undisturbed: driver.Trained, root: Path) -> 
     [checkpoint] = sorted((root / "undisturbed/ray/run").glob("checkpoint_2*"))[-1:]
     averaged = load_file(checkpoint / "ema.safetensors")
     weights = undisturbed.model.state_dict()
-    assert all((weights[name] == averaged[name]).all() for name in weights)
+    assert all((weights[name] == averaged[f"model.{name}"]).all() for name in weights)
     assert len((root / "undisturbed/metrics.jsonl").read_text().splitlines()) == 6
 
 

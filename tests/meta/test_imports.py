@@ -17,7 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
     *("ecg", "nested", "config", "storage", "manifest", "log", "records", "signal", "quality", "shards"),
-    *("text", "reports", "models", "losses", "augment", "training", "bundle", "tracking", "registry"),
+    *(
+        "text",
+        "reports",
+        "models",
+        "losses",
+        "augment",
+        "objectives",
+        "training",
+        "bundle",
+        "tracking",
+        "registry",
+    ),
     *("evaluation", "reporting", "bench", "job"),
 )
 #: Package -> files and folders that may import it.

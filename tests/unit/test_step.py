@@ -11,7 +11,9 @@ from scipy.stats import mannwhitneyu
 
 from supreme.config import Model, Training
 from supreme.models.supreme import SupremeModel
-from supreme.training.data import PRESENT, UNCERTAIN, Queries
+from supreme.objectives.supreme import Supreme
+from supreme.objectives.task import PRESENT, UNCERTAIN
+from supreme.training.data import Queries
 from supreme.training.state import weights_digest
 from supreme.training.step import (
     Batch,
@@ -44,7 +46,8 @@ def learner(queries: Queries, seed: int = 0, dropout: float = 0.1, **training: o
         SAMPLES,
     )
     values = {"precision": "fp32", "learning_rate": 0.01, **training}
-    return Learner(model, Training.model_validate(values), queries, torch.full((3,), 0.3), seed=seed)
+    chosen = Training.model_validate(values)
+    return Learner(Supreme(model, chosen, torch.full((3,), 0.3)), chosen, queries, seed=seed)
 
 
 def batch(step: int = 0) -> Batch:
@@ -63,9 +66,9 @@ def test_the_same_steps_give_bit_identical_weights_whatever_was_drawn_before(que
     torch.rand(17)
     for step in range(3):
         two.step(batch(step), step, step * 8, 100)
-    assert weights_digest(one.model) == weights_digest(two.model)
+    assert weights_digest(one.task) == weights_digest(two.task)
     assert weights_digest(one.averaged) == weights_digest(two.averaged)
-    assert weights_digest(one.averaged) != weights_digest(one.model)
+    assert weights_digest(one.averaged) != weights_digest(one.task)
 
 
 @pytest.mark.parametrize(("dropout", "augment"), [(0.3, 0.0), (0.0, 1.0)])
@@ -103,14 +106,14 @@ def test_each_phrasing_of_an_entity_is_drawn_about_equally_often(queries: Querie
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
 def test_not_finite_stops_before_the_update_and_names_the_records(queries: Queries, poison: str) -> None:
     made = learner(queries)
-    before = [parameter.detach().clone() for parameter in made.model.parameters()]
+    before = [parameter.detach().clone() for parameter in made.task.parameters()]
     if poison == "loss":
         made.embeddings[:] = torch.nan
     else:
-        next(made.model.parameters()).register_hook(lambda gradient: gradient * torch.inf)
+        next(made.task.parameters()).register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(TrainingStopped, match=r"step 4 .*x/9-0.*x/9-7"):
         made.step(batch(9), 4, 0, 100)
-    assert all(map(torch.equal, before, made.model.parameters()))
+    assert all(map(torch.equal, before, made.task.parameters()))
     assert not made.optimizer.state
 
 
@@ -122,22 +125,22 @@ def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
 
 def test_no_weight_decay_on_vectors(queries: Queries) -> None:
     made = learner(queries, weight_decay=0.3)
-    decayed, plain = make_optimizer(made.model, made.training).param_groups
+    decayed, plain = make_optimizer(made.task, made.training).param_groups
     assert decayed["weight_decay"] == 0.3
     assert plain["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"])
     assert all(p.ndim <= 1 for p in plain["params"])
-    assert len(decayed["params"]) + len(plain["params"]) == len(list(made.model.parameters()))
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(made.task.parameters()))
 
 
 def test_averaged_weights_follow_the_recurrence(queries: Queries) -> None:
     made = learner(queries, ema_decay=0.5)
-    name = next(iter(dict(made.model.named_parameters())))
-    expected = dict(made.model.named_parameters())[name].detach().clone()
+    name = next(iter(dict(made.task.named_parameters())))
+    expected = dict(made.task.named_parameters())[name].detach().clone()
     for step in range(12):
         made.step(batch(step), step, step * 8, 200)
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * dict(made.model.named_parameters())[name].detach()
+        expected = decay * expected + (1 - decay) * dict(made.task.named_parameters())[name].detach()
     torch.testing.assert_close(dict(made.averaged.named_parameters())[name], expected)
 
 

@@ -1,0 +1,53 @@
+"""The seam between the training step and what is learned: batch in, loss and report out.
+
+Shapes: B records of a worker, T samples, Q entities, D text width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+PRESENT, UNCERTAIN = 1, 2
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a task learns from in one step, on the device."""
+
+    views: tuple[Tensor, ...]
+    """ECGs in millivolts, each (B, 12, T) float32; as many as the task asks for, augmented independently."""
+    codes: Tensor
+    """(B, Q) int8: 0 not mentioned or absent, `PRESENT` or `UNCERTAIN`."""
+    queries: Tensor
+    """(Q, D): one phrasing of each entity, the same on all workers."""
+    seed: int
+    """Of this step, the same on all workers: for what they must draw alike."""
+    reports: Tensor | None = None
+    """(B, D) embedded reports, where the task asks for them."""
+
+
+class Task(nn.Module, ABC):
+    """Model and objective: what is distributed, averaged and kept in checkpoints."""
+
+    model: nn.Module
+    """What is released: ``(ecg_mv (B, 12, T), queries (Q, D)) -> logits (B, Q)``."""
+    views: int = 1
+    reads_reports: bool = False
+    answers_queries: bool = True
+    """False: the model is an encoder alone, no text can be asked of it."""
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss to minimise, and its detached parts by name."""
+
+    def scores(self, ecg_mv: Tensor, queries: Tensor) -> Tensor:
+        """Logits (B, Q) of ``queries``, for validation."""
+        logits: Tensor = self.model(ecg_mv, queries)
+        return logits
+
+    @abstractmethod
+    def validation_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
+        """The loss of `scores` on held-out records."""
