@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.profiler import record_function
 
 from supreme.augment import augment
 from supreme.config import Training
@@ -106,20 +107,25 @@ class Learner:
         """
         # Dropout draws from the global generator; this process belongs to this worker alone.
         torch.manual_seed(seed_of(self.seed, _DROPOUT, step, self.rank))
-        inputs = self.inputs(batch, step)
+        with record_function("supreme: copy and augment"):
+            inputs = self.inputs(batch, step)
         self.wrapped.train()
-        with self.autocast():
+        with record_function("supreme: forward"), self.autocast():
             loss, parts = self.wrapped(inputs)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.training.gradient_clip)
-        value, norm_value, *part_values = torch.stack([loss.detach(), norm, *parts.values()]).tolist()
-        self._require_finite(value, norm_value, step, batch.record_ids)
-        rate = learning_rate(self.training, samples, total_samples)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self._average(step)
+        with record_function("supreme: backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        with record_function("supreme: check"):
+            norm = nn.utils.clip_grad_norm_(self.task.parameters(), self.training.gradient_clip)
+            value, norm_value, *part_values = torch.stack([loss.detach(), norm, *parts.values()]).tolist()
+            self._require_finite(value, norm_value, step, batch.record_ids)
+        with record_function("supreme: optimizer"):
+            rate = learning_rate(self.training, samples, total_samples)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
+        with record_function("supreme: average"):
+            self._average(step)
         told = dict(zip(parts, part_values, strict=True))
         return {"loss": value, "gradient_norm": norm_value, "learning_rate": rate} | told
 
