@@ -48,7 +48,13 @@ logger = log.get("train")
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Train from the latest checkpoint, or from nothing, to the end.
+    """Train from the latest checkpoint, or from nothing, to the end; ``config`` as in `open_run`."""
+    run, state = open_run(config)
+    run.train(state)
+
+
+def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
+    """This worker's run, and the state of the latest checkpoint that it goes on from.
 
     ``config``: ``recipe`` (values), ``request`` (what the checkpoint belongs to), ``shards`` (folders),
     ``labels`` (folder), ``queries`` (file). All paths are absolute.
@@ -73,7 +79,7 @@ def train_loop(config: dict[str, Any]) -> None:
             state = checkpoints.read_state(f"{folder}/{checkpoints.STATE}", config["request"])
             checkpoints.load_learner(folder, learner)
     order = replay(corpus.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
-    _Run(recipe, learner, corpus, held_out, labels, order, rank, world).train(state)
+    return Run(recipe, learner, corpus, held_out, labels, order, rank, world), state
 
 
 def _make_learner(
@@ -143,7 +149,7 @@ def _reading_threads(world: int) -> int:
 
 
 @dataclass
-class _Run:
+class Run:
     """One worker's run from a state to the end."""
 
     recipe: Recipe
