@@ -147,11 +147,7 @@ def train(
         raise config.ConfigError(
             "the shards hold no validation records: add records (one patient in ten is held out)"
         )
-    encoder = open_encoder(recipe.text)
-    cache = absolute(storage.join(recipe.root, "embeddings"))
-    vocabulary = read_vocabulary(recipe.folder("labels"))
-    queries = Queries.embed(vocabulary, encoder, recipe.text.whitening_shrinkage, cache)
-    queries.write(storage.join(folder, QUERIES))
+    embed_queries(recipe, folder)
     logger.info("training: %s", ", ".join(f"{k} {v:,}" for k, v in began.items() if k != "folder"))
     final = _fit(recipe, asked, folder, name, [_Recorder(report, folder), *(callbacks or [])])
     with final.as_directory() as checkpoint:
@@ -164,6 +160,14 @@ def train(
     storage.write_bytes(storage.join(folder, WEIGHTS), weights)
     storage.write_bytes(storage.join(folder, checkpoints.STATE), state.model_dump_json(indent=1).encode())
     return load_trained(recipe, asked, folder)
+
+
+def embed_queries(recipe: config.Recipe, folder: str) -> None:
+    """Write the embedded queries of the vocabulary into ``folder``, where the workers read them."""
+    cache = absolute(storage.join(recipe.root, "embeddings"))
+    vocabulary, encoder = read_vocabulary(recipe.folder("labels")), open_encoder(recipe.text)
+    queries = Queries.embed(vocabulary, encoder, recipe.text.whitening_shrinkage, cache)
+    queries.write(storage.join(folder, QUERIES))
 
 
 def is_trained(folder: str) -> bool:
@@ -231,7 +235,7 @@ class _Recorder(ray.train.UserCallback):
                 raise cause
 
 
-class _Trainer(ray.train.torch.TorchTrainer):
+class Trainer(ray.train.torch.TorchTrainer):
     """In a local session there is no dashboard, and Ray's cleaner could only warn of that each second."""
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -250,15 +254,9 @@ def _fit(
 ) -> ray.train.Checkpoint:
     training = recipe.training
     system, path = storage.filesystem(storage.join(folder, RAY_FOLDER))
-    trainer = _Trainer(
+    trainer = Trainer(
         train_loop,
-        train_loop_config={
-            "recipe": recipe.model_dump(mode="json"),
-            "request": _identity(asked),
-            "shards": [absolute(shards) for shards in shard_folders(recipe)],
-            "labels": absolute(recipe.folder("labels")),
-            "queries": storage.join(folder, QUERIES),
-        },
+        train_loop_config=loop_config(recipe, asked, folder),
         scaling_config=ray.train.ScalingConfig(num_workers=training.workers, use_gpu=training.gpu),
         run_config=ray.train.RunConfig(
             name=name,
@@ -277,6 +275,17 @@ def _fit(
         raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
     assert result.checkpoint is not None
     return result.checkpoint
+
+
+def loop_config(recipe: config.Recipe, asked: manifest.Request, folder: str) -> dict[str, Any]:
+    """What `supreme.training.loop.open_run` is told on every worker."""
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "request": _identity(asked),
+        "shards": [absolute(shards) for shards in shard_folders(recipe)],
+        "labels": absolute(recipe.folder("labels")),
+        "queries": storage.join(folder, QUERIES),
+    }
 
 
 def _identity(asked: manifest.Request) -> dict[str, Any]:
