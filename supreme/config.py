@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from supreme import nested
+from supreme.augment_settings import Augment
 from supreme.nested import difference as difference
 from supreme.nested import flatten as flatten
 
@@ -191,6 +192,8 @@ class Model(Section):
     fusion_heads: int = Field(default=4, gt=0)
     query_self_attention: bool = False
     """Off: a score does not depend on what else is asked."""
+    temperature: float = Field(default=0.07, gt=0)
+    """Of the cosines that merl, ked and simclr contrast; 0.07 is CLIP's and MERL's, 0.1 SimCLR's."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("encoder")
@@ -224,8 +227,8 @@ class Training(Section):
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
     """Decay of the averaged weights that are validated and released; 0 switches averaging off."""
     precision: Literal["fp32", "bf16"] = "bf16"
-    augment: float = Field(default=1.0, ge=0)
-    """Strength of gain, crosstalk, wander, noise, shift and lead dropout (none changes a label); 0: off."""
+    augment: Augment = Augment()
+    """Changes that leave labels true, off by default as in the paper: see `augment_settings.py`."""
     checkpoint_every: float = Field(default=1.0, gt=0)
     """Epochs between checkpoint, validation and report."""
     max_failures: int = Field(default=2, ge=0)
@@ -305,6 +308,11 @@ class Recipe(Section):
     predict: Predict = Predict()
     bench: Bench = Bench()
 
+    @model_validator(mode="after")
+    def _augmentable(self) -> Recipe:
+        self.training.augment.require(self.shards.rate_hz, self.shards.duration_s)
+        return self
+
     def folder(self, stage: str) -> str:
         base, mark, query = self.root.partition("?")
         return f"{base.rstrip('/')}/{self.name}/{stage}{mark}{query}"
@@ -361,7 +369,9 @@ def _explain(item: Any) -> str:
     location = [str(part) for part in item["loc"]]
     key = ".".join(location)
     if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (got {item.get('input')!r})"
+        given = item.get("input")
+        got = "" if isinstance(given, dict) else f" (got {given!r})"
+        return (f"{key}: " if key else "") + item["msg"].removeprefix("Value error, ") + got
     valid = list(_valid_keys(Recipe))
     normal = ".".join(part for part in location if not part.isdecimal())
     nearest = difflib.get_close_matches(normal, valid, n=1, cutoff=0.0)

@@ -1,4 +1,8 @@
-"""Multi-label losses over (ECG, query) pairs; what the report left uncertain is masked or a soft target."""
+"""Multi-label losses over (ECG, query) pairs, and contrastive losses over pairs of a batch.
+
+In the former, what the report left uncertain is masked or a soft target. The latter take any rows (N, D): a
+similarity is the cosine over the temperature.
+"""
 
 from __future__ import annotations
 
@@ -64,3 +68,43 @@ def _focal(logits: Tensor, target: Tensor, positive_rate: Tensor) -> Tensor:
 
 
 _LOSSES = {"bce": _bce, "weighted_bce": _weighted_bce, "asymmetric": _asymmetric, "focal": _focal}
+
+
+def pair_contrast(ecg: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """CLIP's loss (arXiv 2103.00020, figure 3), both terms of MERL (arXiv 2403.06659): each ECG has to find
+    its own ``other`` among all, and the reverse; the mean of both cross-entropies.
+    """
+    similarity = _cosines(ecg, other) / temperature
+    own = torch.arange(len(similarity), device=similarity.device)
+    return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+
+
+def finding_contrast(ecg: Tensor, report: Tensor, present: Tensor, temperature: float) -> Tensor:
+    """KED's contrast of signal, text and labels (Cell Reports Medicine 2024): a pair counts once for each
+    finding (``present``, (N, Q)) that ECG and report share.
+
+    The weights of a record sum to one, as in UniCL (arXiv 2204.03610, eq. 3-4), so that the loss does not
+    grow with the batch as in KED's code; records without a finding only serve as negatives.
+    """
+    has = present.to(ecg.dtype)
+    shared = has @ has.T
+    total = shared.sum(1, keepdim=True)
+    weights = shared / total.clamp(min=1)
+    similarity = _cosines(ecg, report) / temperature
+    found = similarity.log_softmax(1) + similarity.T.log_softmax(1)
+    return -(weights * found).sum() / 2 / (total > 0).sum().clamp(min=1)
+
+
+def view_contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """SimCLR's NT-Xent (arXiv 2002.05709, eq. 1): a view has to find the other view of its record among all
+    other views of the batch.
+    """
+    views = torch.cat([first, second])
+    similarity = _cosines(views, views) / temperature
+    itself = torch.eye(len(views), dtype=torch.bool, device=views.device)
+    other = torch.arange(len(views), device=views.device).roll(len(first))
+    return F.cross_entropy(similarity.masked_fill(itself, -torch.inf), other)
+
+
+def _cosines(first: Tensor, second: Tensor) -> Tensor:
+    return F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).T

@@ -1,9 +1,10 @@
-"""ECG encoder + Cardiac Fusion Network, with the normalisation that belongs to them."""
+"""ECG encoder + Cardiac Fusion Network or a baseline's head, with the normalisation that belongs to them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,11 +13,15 @@ from torch import Tensor, nn
 from supreme.config import Model
 from supreme.models import encoders
 from supreme.models.fusion import CardiacFusionNetwork
+from supreme.models.heads import CommonSpace, EntityHead
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 #: Cycles a record below which is baseline, not ECG: 0.5 Hz in ten seconds.
 _BASELINE_CYCLES = 5
 _CLIP_MV = 4.0
+
+#: The Cardiac Fusion Network, MERL's common space, a linear head over trained entities, or an encoder alone.
+Head = Literal["fusion", "common_space", "entities", "none"]
 
 
 class SupremeModel(nn.Module):
@@ -26,13 +31,33 @@ class SupremeModel(nn.Module):
         config: architecture.
         text_dim: width of the query embeddings.
         samples: T of every ECG.
+        head: what makes logits of tokens and queries; without one it is an encoder, which answers no queries.
+        known: for the head of entities: their phrasings (P, text_dim), and the entity (P,) of each.
     """
 
-    def __init__(self, config: Model, text_dim: int, samples: int) -> None:
+    fusion: nn.Module | None
+
+    def __init__(
+        self,
+        config: Model,
+        text_dim: int,
+        samples: int,
+        head: Head = "fusion",
+        known: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
         super().__init__()
-        self.config, self.text_dim, self.samples = config, text_dim, samples
-        self.encoder, width, tokens = encoders.make(config, samples)
-        self.fusion = CardiacFusionNetwork(config, width, text_dim, tokens)
+        self.config, self.text_dim, self.samples, self.head = config, text_dim, samples, head
+        self.encoder, self.token_width, tokens = encoders.make(config, samples)
+        if head == "fusion":
+            self.fusion = CardiacFusionNetwork(config, self.token_width, text_dim, tokens)
+        elif head == "common_space":
+            space = (self.token_width, text_dim, config.fusion_width)
+            self.fusion = CommonSpace(*space, config.temperature)
+        elif head == "entities":
+            assert known is not None
+            self.fusion = EntityHead(self.token_width, *known)
+        else:
+            self.fusion = None
 
     def encode(self, ecg_mv: Tensor) -> Tensor:
         """Tokens ``(B, N, D)`` of ECGs ``(B, 12, T)`` in millivolts."""
@@ -40,7 +65,10 @@ class SupremeModel(nn.Module):
 
     def forward(self, ecg_mv: Tensor, queries: Tensor) -> Tensor:
         """Logits ``(B, Q)`` of ECGs ``(B, 12, T)`` in millivolts and query embeddings ``(Q, text_dim)``."""
-        return self.fusion(self.encode(ecg_mv), queries)
+        if self.fusion is None:
+            raise ValueError("this model is an encoder alone and answers no queries: probe its `encode`")
+        logits: Tensor = self.fusion(self.encode(ecg_mv), queries)
+        return logits
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json``."""
@@ -48,7 +76,12 @@ class SupremeModel(nn.Module):
         save_file(
             {name: value.contiguous() for name, value in self.state_dict().items()}, Path(folder) / WEIGHTS
         )
-        values = {"model": self.config.model_dump(), "text_dim": self.text_dim, "samples": self.samples}
+        values = {
+            "model": self.config.model_dump(),
+            "text_dim": self.text_dim,
+            "samples": self.samples,
+            "head": self.head,
+        }
         (Path(folder) / CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
     @classmethod
@@ -59,8 +92,13 @@ class SupremeModel(nn.Module):
             ConfigError: the encoder is code of others that the environment does not allow.
         """
         values = json.loads((Path(folder) / CONFIG).read_text())
-        model = cls(Model.model_validate(values["model"]), values["text_dim"], values["samples"])
-        model.load_state_dict(load_file(Path(folder) / WEIGHTS))
+        config, weights = Model.model_validate(values["model"]), load_file(Path(folder) / WEIGHTS)
+        # Folders of before there were other heads do not name theirs.
+        head, known = values.get("head", "fusion"), None
+        if head == "entities":
+            known = weights["fusion.phrasings"], weights["fusion.owner"]
+        model = cls(config, values["text_dim"], values["samples"], head, known)
+        model.load_state_dict(weights)
         return model.eval()
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from supreme.config import Model
 from supreme.ecg import LEADS, order_leads
 from supreme.models.fusion import CardiacFusionNetwork
-from supreme.models.supreme import SupremeModel, without_baseline
+from supreme.models.heads import CommonSpace, EntityHead
+from supreme.models.supreme import Head, SupremeModel, without_baseline
 
 pytestmark = pytest.mark.unit
 
@@ -33,10 +34,11 @@ SMALL = {
 }
 
 
-def _model(encoder: str = "resnet1d", **changes: Any) -> SupremeModel:
+def _model(encoder: str = "resnet1d", head: Head = "fusion", **changes: Any) -> SupremeModel:
     torch.manual_seed(0)
     config = Model.model_validate({"encoder": encoder, **SMALL, **changes})
-    return SupremeModel(config, TEXT_DIM, SAMPLES).eval()
+    known = (_queries(5, seed=7), torch.tensor([0, 0, 1, 2, 2]))
+    return SupremeModel(config, TEXT_DIM, SAMPLES, head, known).eval()
 
 
 def _ecgs(count: int, seed: int = 0) -> Tensor:
@@ -184,6 +186,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"encoder": "vit1d", "tokens": "leadwise", "fusion_heads": 4},
     {"encoder": "vit1d", "positions": "rotary", "query_self_attention": True},
     {"encoder": "vit1d", "tokens": "leadwise", "positions": "rotary", "fusion_depth": 3},
+    {"encoder": "vit1d", "head": "common_space", "temperature": 0.5},
+    {"encoder": "resnet1d", "head": "entities"},
 )
 
 
@@ -213,7 +217,56 @@ def test_weights_are_safetensors_and_the_rest_is_json(tmp_path: Path) -> None:
     content = (tmp_path / "model.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert {entry["dtype"] for name, entry in header.items() if name != "__metadata__"} <= {"F32", "I64"}
-    assert set(json.loads((tmp_path / "config.json").read_text())) == {"model", "samples", "text_dim"}
+    assert set(json.loads((tmp_path / "config.json").read_text())) == {"head", "model", "samples", "text_dim"}
+
+
+def test_a_folder_of_before_there_were_heads_is_read(tmp_path: Path) -> None:
+    model = _model()
+    model.save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values.pop("head") == "fusion"
+    assert values["model"].pop("temperature")
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with torch.no_grad():
+        again = SupremeModel.from_pretrained(tmp_path)
+        assert torch.equal(again(_ecgs(2), _queries(3)), model(_ecgs(2), _queries(3)))
+
+
+def test_a_common_space_scores_the_cosine_over_the_temperature() -> None:
+    model, ecgs, queries = _model(head="common_space", temperature=0.25), _ecgs(3), _queries(4)
+    assert isinstance(model.fusion, CommonSpace)
+    with torch.no_grad():
+        logits = model(ecgs, queries)
+        ecg = model.fusion.project_ecg(model.encode(ecgs).mean(1)).double().numpy()
+        text = model.fusion.project_text(queries).double().numpy()
+        assert torch.allclose(model(ecgs, queries[2:3])[:, 0], logits[:, 2], atol=1e-6)
+    for row, one in enumerate(ecg):
+        for column, other in enumerate(text):
+            cosine = one @ other / math.sqrt((one @ one) * (other @ other))
+            assert logits[row, column].item() == pytest.approx(cosine / 0.25, abs=1e-5)
+
+
+def test_the_linear_head_takes_a_text_for_the_nearest_entity_it_knows() -> None:
+    model, ecgs, known = _model(head="entities"), _ecgs(3), _queries(5, seed=7)
+    known = known / known.norm(dim=1, keepdim=True)
+    assert isinstance(model.fusion, EntityHead)
+    model.fusion.phrasings.copy_(known)
+    with torch.no_grad():
+        entities = model.fusion.of_entities(model.encode(ecgs))
+        assert entities.shape == (3, 3)
+        assert torch.equal(model(ecgs, known), entities[:, [0, 0, 1, 2, 2]])
+        assert torch.equal(model(ecgs, 0.6 * known[3:4] + 0.4 * known[:1]), entities[:, 2:])
+
+
+def test_an_encoder_alone_answers_nothing_but_is_saved_and_read(tmp_path: Path) -> None:
+    model = _model(head="none")
+    with pytest.raises(ValueError, match="answers no queries"):
+        model(_ecgs(1), _queries(1))
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        again = SupremeModel.from_pretrained(tmp_path).encode(_ecgs(2))
+        assert torch.equal(again, model.encode(_ecgs(2)))
+        assert torch.equal(again, _model().encode(_ecgs(2))), "the head has no part in the encoder"
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
