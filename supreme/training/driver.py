@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from supreme.objectives.make import make_task
 from supreme.reports.label_table import read_vocabulary
 from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
+from supreme.training import history
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
 from supreme.training.data import Queries, shard_folders
@@ -33,11 +34,11 @@ from supreme.training.step import TrainingStopped
 
 RULE = "last averaged weights; the value is measured on held-out pre-training records"
 METRIC = "validation_macro_auroc"
-QUERIES, METRICS, WEIGHTS = "queries.safetensors", "metrics.jsonl", "weights.safetensors"
+QUERIES, WEIGHTS = "queries.safetensors", "weights.safetensors"
 RAY_FOLDER, RUN_NAME = "ray", "run"
 
-#: Called with metrics and samples seen, again after a restart; is sent to the controller process.
-Reporter = Callable[[Mapping[str, float], int], None]
+#: Called at every report with the whole history so far; is sent to the controller process and must not wait.
+Reporter = Callable[[Sequence[history.Line]], None]
 
 logger = log.get("pretrain")
 
@@ -153,10 +154,7 @@ def train(
     with final.as_directory() as checkpoint:
         state = checkpoints.read_state(f"{checkpoint}/{checkpoints.STATE}", _identity(asked))
         weights = (Path(checkpoint) / checkpoints.AVERAGED).read_bytes()
-    # A controller killed between a checkpoint and its report left a gap: fill it from the checkpoint.
-    for metrics in state.reports:
-        _report_all(report, metrics)
-    _write_metrics(folder, state.reports)
+    history.write(folder, state.reports)
     storage.write_bytes(storage.join(folder, WEIGHTS), weights)
     storage.write_bytes(storage.join(folder, checkpoints.STATE), state.model_dump_json(indent=1).encode())
     return load_trained(recipe, asked, folder)
@@ -200,7 +198,7 @@ def publish(
     Ray's own folder with the checkpoints is no part of the result.
     """
     folder = stage_folder(recipe)
-    names = sorted({QUERIES, METRICS, WEIGHTS, checkpoints.STATE, *files})
+    names = sorted({QUERIES, history.METRICS, WEIGHTS, checkpoints.STATE, *files})
     entries = {name: manifest.describe(storage.join(folder, name)) for name in names}
     return manifest.publish(folder, asked, trained.counts | {"run_id": run_id}, entries)
 
@@ -215,17 +213,17 @@ class _Recorder(ray.train.UserCallback):
 
     def __init__(self, report: Reporter, folder: str) -> None:
         self.report, self.folder = report, folder
-        self.lines: list[dict[str, Any]] | None = None
+        self.lines: list[history.Line] = []
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        if self.lines is None:
-            uri = storage.join(self.folder, METRICS)
-            text = storage.read_bytes(uri).decode() if storage.exists(uri) else ""
-            self.lines = [json.loads(line) for line in text.splitlines()]
         mine = metrics[0]
+        if not self.lines:
+            # The checkpoint also knows what a controller that was killed in between did not write down.
+            with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{checkpoints.STATE}") as stream:
+                self.lines = json.load(stream)["reports"]
         self.lines = [line for line in self.lines if line["samples_seen"] < mine["samples_seen"]] + [mine]
-        _write_metrics(self.folder, self.lines)
-        _report_all(self.report, mine)
+        history.write(self.folder, self.lines)
+        self.report(self.lines)
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         # An exception from here ends the run; otherwise Ray would retry what is bound to fail again.
@@ -257,7 +255,7 @@ def _fit(
     trainer = Trainer(
         train_loop,
         train_loop_config=loop_config(recipe, asked, folder),
-        scaling_config=ray.train.ScalingConfig(num_workers=training.workers, use_gpu=training.gpu),
+        scaling_config=scaling(training),
         run_config=ray.train.RunConfig(
             name=name,
             storage_path=path,
@@ -268,13 +266,22 @@ def _fit(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
         ),
     )
+    checkpoint = fitted(trainer).checkpoint
+    assert checkpoint is not None
+    return checkpoint
+
+
+def scaling(training: config.Training) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(num_workers=training.workers, use_gpu=training.gpu)
+
+
+def fitted(trainer: Trainer) -> ray.train.Result:
+    """Run a trainer; what our own code raised in it is raised here as it was."""
     try:
-        result = trainer.fit()
+        return trainer.fit()
     except ray.train.ControllerError as error:
         cause = error.controller_failure
         raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
-    assert result.checkpoint is not None
-    return result.checkpoint
 
 
 def loop_config(recipe: config.Recipe, asked: manifest.Request, folder: str) -> dict[str, Any]:
@@ -294,21 +301,6 @@ def _identity(asked: manifest.Request) -> dict[str, Any]:
 
 def _corpus(recipe: config.Recipe, split: str) -> Corpus:
     return Corpus.open(shard_folders(recipe), split)
-
-
-def _report_all(report: Reporter, metrics: dict[str, Any]) -> None:
-    for point in metrics["curve"]:
-        report(_numbers(point), int(point["samples_seen"]))
-    report(_numbers(metrics), int(metrics["samples_seen"]))
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {k: float(v) for k, v in metrics.items() if k != "samples_seen" and isinstance(v, int | float)}
-
-
-def _write_metrics(folder: str, reports: list[dict[str, Any]]) -> None:
-    lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in reports)
-    storage.write_bytes(storage.join(folder, METRICS), lines.encode())
 
 
 def _counts(recipe: config.Recipe, state: checkpoints.State, model: torch.nn.Module) -> dict[str, Any]:

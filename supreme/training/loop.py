@@ -168,13 +168,12 @@ class Run:
         last = order.steps_until(total)
         every = training.checkpoint_every * order.records
         curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
-        read = stream(self.corpus, order, first, last, self.rank, _reading_threads(self.world))
-        batches = ahead(read, BATCHES_AHEAD)
+        batches = self.batches(first, last)
         progress = Progress(order.steps_until(total), order.records, order.global_batch)
         meter = Meter()
         for step in range(first, last):
             samples = order.first_sample + step * order.global_batch
-            batch, waited = self._next(batches)
+            batch, waited = self.next(batches)
             began = time.monotonic()
             # The count of steps, and with it every random draw, goes on when the number of workers changes.
             found = self.learner.step(
@@ -184,7 +183,12 @@ class Run:
             after = samples + order.global_batch
             if (step + 1) % curve_every == 0:
                 meter.curve.append(
-                    {"samples_seen": after, "step_loss": self._mean(found["loss"]), **_rest(found)}
+                    {
+                        "samples_seen": after,
+                        "unix_time_s": round(time.time(), 3),
+                        "step_loss": self._mean(found["loss"]),
+                        **_rest(found),
+                    }
                 )
             if self.rank == 0:
                 progress.tell(order.steps_until(after), after, found, meter)
@@ -192,7 +196,13 @@ class Run:
                 done = state.advanced(self.world, order.batch_size, meter.steps, order.records)
                 state, meter = self._report(done, meter, found), Meter()
 
-    def _next(self, batches: Iterator[pa.Table]) -> tuple[Batch, float]:
+    def batches(self, first: int, last: int) -> Iterator[pa.Table]:
+        """This worker's records of the steps from ``first`` to before ``last``, a table each, read ahead."""
+        read = stream(self.corpus, self.order, first, last, self.rank, _reading_threads(self.world))
+        return ahead(read, BATCHES_AHEAD)
+
+    def next(self, batches: Iterator[pa.Table]) -> tuple[Batch, float]:
+        """The next batch, and the seconds that it was waited for."""
         began = time.monotonic()
         table = next(batches)
         assert len(table) == self.order.batch_size
@@ -205,6 +215,7 @@ class Run:
         self.learner.share_statistics()
         metrics: dict[str, Any] = {
             "samples_seen": state.samples_seen,
+            "unix_time_s": round(time.time(), 3),
             "epoch": round(state.epoch, 6),
             "loss": self._mean(meter.mean("loss")),
             **speed,
