@@ -168,8 +168,9 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     return [
         *told,
         f"{'step':<20}{step:>10.2f} ms",
-        f"{found['records_per_s']} ECGs/s on {found['workers']} workers ({found['device']}), each with "
-        f"{found['gflop_per_s']} of {found['peak_gflop_per_s']} GFLOP/s ({use:.0f} %), {found['memory_mb']} MB",
+        f"{found['records_per_s']} ECGs/s on {found['workers']} workers ({found['device']}), "
+        f"each with {found['gflop_per_s']} of {found['peak_gflop_per_s']} GFLOP/s ({use:.0f} %) "
+        f"and {found['memory_mb']} MB",
         *found["advice"],
     ]
 
