@@ -29,7 +29,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     # What could only fail after hours of work is said before it.
     records.check(recipe)
     labels.check(recipe)
-    tracking.open_store(recipe.tracking, recipe.root)
+    tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
     results: dict[str, Any] = {}
     start = time.monotonic()
     # One Ray session for all stages: start-up is most of what a finished pipeline takes.

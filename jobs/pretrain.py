@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from supreme.config import Recipe
 from supreme.job import Options, main, ray_session
 
+if TYPE_CHECKING:
+    from supreme.manifest import Manifest, Request
+    from supreme.tracking import StageRun
+
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Train, write the bundle, record the MLflow run; the result names run and bundle."""
-    from supreme import bundle, storage, tracking
+    from supreme import storage, tracking
     from supreme.training import driver
 
     if options.dry_run:
         return driver.plan(recipe)
+    if options.profile:
+        from supreme.training.profiling import profile
+
+        with ray_session():
+            return profile(recipe)
     folder = driver.stage_folder(recipe)
     asked, made = driver.begin(recipe, new=options.new)
-    if made is None:
-        uri = tracking.open_store(recipe.tracking, recipe.root)
+    if made is None or tracking.is_behind(folder):
+        uri = tracking.open_store(recipe.tracking, recipe.root, folder)
         run = tracking.start_or_resume(
             uri, recipe.tracking.experiment, folder, recipe.name, recipe.model_dump(mode="json"), asked.inputs
         )
-        with tracking.closing(run), ray_session():
-            trained = driver.train(recipe, asked, folder, report=run.log_metrics)
-            place = storage.join(folder, "bundle")
-            bundle.write_bundle(place, recipe=recipe, **trained.bundle_parts())
-            run.log_dict(recipe.model_dump(mode="json"), "recipe.json")
-            for name in (driver.METRICS, "stage.json"):
-                run.log_file(storage.join(folder, name))
-            files = [f"bundle/{name}" for name in bundle.FILES]
-            made = driver.publish(recipe, asked, trained, run_id=run.run_id, files=files)
+        with tracking.closing(run):
+            made = made or _train(recipe, asked, run)
     return {"folder": folder, "bundle": storage.join(folder, "bundle"), **made.counts}
 
 
+def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
+    from supreme import bundle, storage
+    from supreme.training import driver
+
+    with ray_session():
+        trained = driver.train(recipe, asked, run.folder, report=run.report)
+    bundle.write_bundle(storage.join(run.folder, "bundle"), recipe=recipe, **trained.bundle_parts())
+    files = [f"bundle/{name}" for name in bundle.FILES]
+    return driver.publish(recipe, asked, trained, run_id=run.run_id, files=files)
+
+
 if __name__ == "__main__":
-    main(run, __doc__)
+    main(run, __doc__, switches={"profile": "time a few steps, tell where the time goes, and keep nothing"})

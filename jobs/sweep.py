@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from supreme.config import Recipe
 from supreme.job import Options, main, ray_session
 
+if TYPE_CHECKING:
+    from supreme.training.sweep import Trial
+
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Run the trials, register the best; the result names its version and every trial's value."""
-    from supreme import bundle, manifest, registry, storage, tracking
+    from supreme import manifest, tracking
     from supreme.training import driver, sweep
 
     planned = sweep.trials(recipe)
@@ -18,38 +22,39 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         return {trial.name: driver.plan(trial.recipe) for trial in planned}
     folder, asked = driver.absolute(recipe.folder("sweep")), sweep.request(recipe)
     made = manifest.begin(folder, asked, new=options.new)
-    if made is not None:
+    if made is not None and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
         return made.counts
-    uri, experiment = tracking.open_store(recipe.tracking, recipe.root), recipe.tracking.experiment
-    values = recipe.model_dump(mode="json")
-    parent = tracking.start_or_resume(uri, experiment, folder, f"{recipe.name} sweep", values, asked.inputs)
-    with tracking.closing(parent), ray_session():
-        runs = {
-            trial.name: tracking.start_or_resume(
-                uri, experiment, trial.folder, trial.name, trial.values(), parent=parent.run_id
-            )
-            for trial in planned
-        }
-        ended = sweep.run(recipe, {name: nested.log_metrics for name, nested in runs.items()})
+    uri = tracking.open_store(recipe.tracking, recipe.root, folder)
+    begin = partial(tracking.start_or_resume, uri, recipe.tracking.experiment)
+    parent = begin(folder, f"{recipe.name} sweep", recipe.model_dump(mode="json"), asked.inputs)
+    with tracking.closing(parent):
+        runs = {t.name: begin(t.folder, t.name, t.values(), parent=parent) for t in planned}
+        if made is None:
+            with ray_session():
+                sweep.run(recipe, {name: nested.report for name, nested in runs.items()})
+        ended = sweep.ended(recipe)
         for trial in ended:
             runs[trial.name].finish("FINISHED" if trial.completed else "KILLED")
-        best = ended[0]
-        trained = driver.load_trained(best.recipe, driver.request(best.recipe), best.folder)
-        place = storage.join(folder, "bundle")
-        bundle.write_bundle(place, recipe=best.recipe, **trained.bundle_parts())
-        data = trained.counts["validation_digest"]
-        tags = registry.Selection(validation_digest=data, **trained.counts["selection"]).tags()
-        version = registry.register(
-            place, runs[best.name].run_id, tracking_uri=uri, model=recipe.tracking.model, tags=tags
-        )
-        counts = {
-            "model_uri": f"models:/{version.name}/{version.version}",
-            "run_id": parent.run_id,
-            "best": best.name,
-            "trials": {trial.name: trial.outcome() for trial in ended},
-        }
-        files = {f"bundle/{n}": manifest.describe(storage.join(place, n)) for n in bundle.FILES}
-        return manifest.publish(folder, asked, counts, files).counts
+        if made is None:
+            files, counts = _register(recipe, ended[0], runs[ended[0].name].run_id, uri)
+            counts |= {"run_id": parent.run_id, "trials": {trial.name: trial.outcome() for trial in ended}}
+            made = manifest.publish(folder, asked, counts, files)
+    return made.counts
+
+
+def _register(recipe: Recipe, best: Trial, run_id: str, uri: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make the best trial a candidate; the files of its bundle and what the result says of it."""
+    from supreme import bundle, manifest, registry, storage
+    from supreme.training import driver
+
+    trained = driver.load_trained(best.recipe, driver.request(best.recipe), best.folder)
+    place = storage.join(driver.absolute(recipe.folder("sweep")), "bundle")
+    bundle.write_bundle(place, recipe=best.recipe, **trained.bundle_parts())
+    data = trained.counts["validation_digest"]
+    tags = registry.Selection(validation_digest=data, **trained.counts["selection"]).tags()
+    version = registry.register(place, run_id, tracking_uri=uri, model=recipe.tracking.model, tags=tags)
+    files = {f"bundle/{n}": manifest.describe(storage.join(place, n)) for n in bundle.FILES}
+    return files, {"model_uri": f"models:/{version.name}/{version.version}", "best": best.name}
 
 
 if __name__ == "__main__":

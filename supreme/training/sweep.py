@@ -8,7 +8,6 @@ which is pickled, is ever read back.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from supreme import config, log, manifest, storage
-from supreme.training import driver
+from supreme.training import driver, history
 
 #: Reports of a trial, evenly over its epochs: the points at which it may be stopped.
 RUNGS = 4
@@ -70,8 +69,8 @@ def request(recipe: config.Recipe) -> manifest.Request:
     return manifest.Request(stage="sweep", config=sections, inputs=asked.inputs)
 
 
-def run(recipe: config.Recipe, reporters: Mapping[str, driver.Reporter]) -> list[Trial]:
-    """Run all trials, each reporting to its own reporter (by trial name); best first.
+def run(recipe: config.Recipe, reporters: Mapping[str, driver.Reporter]) -> None:
+    """Run all trials, each reporting to its own reporter (by trial name).
 
     Needs a Ray session.
 
@@ -106,32 +105,30 @@ def run(recipe: config.Recipe, reporters: Mapping[str, driver.Reporter]) -> list
     results = tuner.fit()
     for error in results.errors:
         logger.error("a trial failed: %s", error)
-    ended = [_ended(trial) for trial in planned.values()]
-    ended.sort(key=lambda trial: (trial.completed, trial.value), reverse=True)
-    for trial in ended:
+    best, *others = ended(recipe)
+    for trial in (best, *others):
         logger.info("%s: %s", trial.name, trial.outcome())
-    if not ended[0].completed:
+    if not best.completed:
         raise RuntimeError(f"no trial came to its end; the first error: {next(iter(results.errors), None)}")
-    return ended
+
+
+def ended(recipe: config.Recipe) -> list[Trial]:
+    """How far each trial came, best first."""
+    found = [_ended(trial) for trial in trials(recipe)]
+    return sorted(found, key=lambda trial: (trial.completed, trial.value), reverse=True)
 
 
 def _train_trial(trial: Trial, report: driver.Reporter) -> None:
     """In the trial's process: say again what was reported before a restart, then train on."""
     log.configure()
-    for metrics in _reports(trial):
+    for metrics in history.read(trial.folder):
         ray.tune.report({name: value for name, value in metrics.items() if name != "curve"})
     asked = driver.request(trial.recipe)
     driver.train(trial.recipe, asked, trial.folder, report=report, callbacks=[TuneReportCallback()])
 
 
-def _reports(trial: Trial) -> list[dict[str, Any]]:
-    uri = storage.join(trial.folder, driver.METRICS)
-    text = storage.read_bytes(uri).decode() if storage.exists(uri) else ""
-    return [json.loads(line) for line in text.splitlines()]
-
-
 def _ended(trial: Trial) -> Trial:
-    last = ([{}, *_reports(trial)])[-1]
+    last = ([{}, *history.read(trial.folder)])[-1]
     return Trial(
         trial.name,
         trial.recipe,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from supreme import config, manifest
 from supreme.job import ray_session
 from supreme.shards.read import signals_uv
-from supreme.training import driver
+from supreme.training import driver, history
 from supreme.training.corpus import Corpus
 from supreme.training.order import Order, replay
 from supreme.training.step import TrainingStopped
@@ -104,23 +105,24 @@ class KillWorker(ray.train.UserCallback):
         return sorted(found)
 
 
-def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[driver.Trained, list[tuple[Any, int]]]:
-    lines = folder / "reported"
+def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[driver.Trained, list[list[int]]]:
+    """What was trained, and of every report the samples seen of the whole history."""
+    file = folder / "reported"
 
-    def report(metrics: Any, samples: int) -> None:
-        with lines.open("a") as stream:
-            stream.write(f"{samples} {sorted(metrics)}\n")
+    def report(lines: Sequence[history.Line]) -> None:
+        with file.open("a") as stream:
+            stream.write(f"{[line['samples_seen'] for line in lines]}\n")
 
     folder.mkdir(exist_ok=True)
     trained = driver.train(recipe, driver.request(recipe), str(folder), report=report, **extra)
-    return trained, [line.split(maxsplit=1) for line in lines.read_text().splitlines()]
+    return trained, [json.loads(line) for line in file.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(session: None, root: Path) -> driver.Trained:
     trained, reported = train(training_data.recipe(root, epochs=6), root / "undisturbed")
-    samples = [int(line[0]) for line in reported if "validation_macro_auroc" in line[1]]
-    assert set(samples) == {report["samples_seen"] for report in trained.state.reports}
+    samples = [report["samples_seen"] for report in trained.state.reports]
+    assert reported == [samples[:count] for count in range(1, 1 + len(samples))]
     return trained
 
 

@@ -12,6 +12,7 @@ import mlflow
 import pytest
 
 from supreme import config, storage, tracking
+from supreme.training.history import Point
 
 pytestmark = pytest.mark.unit
 
@@ -29,11 +30,11 @@ def store(root: str) -> str:
 
 
 @pytest.fixture
-def run(store: str, tmp_path: Path) -> tracking.Run:
+def run(store: str, tmp_path: Path) -> tracking.StageRun:
     return tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", PARAMS)
 
 
-def history(run: tracking.Run, metric: str) -> list[tuple[int, float]]:
+def logged(run: tracking.Run, metric: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in run.client.get_metric_history(run.run_id, metric)]
 
 
@@ -97,16 +98,17 @@ def test_killed_while_the_tables_are_made_the_store_is_made_again(tmp_path: Path
 def test_a_killed_stage_goes_on_in_its_run_without_logging_a_step_twice(store: str, tmp_path: Path) -> None:
     folder = str(tmp_path / "stage")
     first = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
-    for step in (64, 128, 192):
-        first.log_metrics({"loss": 1 / step, "records_per_s": 5.0}, step)
+    first.log_points([Point(step, 1.5, {"loss": 1 / step, "step_ms": 5.0}) for step in (64, 128, 192)])
     first.log_metrics({"validation_macro_auroc": 0.7}, 128)
     again = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
     assert again.run_id == first.run_id
-    for step in (128, 192, 256):  # from the checkpoint at 128 on
-        again.log_metrics({"loss": 9.0}, step)
+    again.log_points([Point(step, 2.5, {"loss": 9.0}) for step in (128, 192, 256, 256)])  # from step 128 on
     again.log_metrics({"validation_macro_auroc": 0.8}, 256)
-    assert history(again, "loss") == [(64, 1 / 64), (128, 1 / 128), (192, 1 / 192), (256, 9.0)]
-    assert history(again, "validation_macro_auroc") == [(128, 0.7), (256, 0.8)]
+    assert logged(again, "loss") == [(64, 1 / 64), (128, 1 / 128), (192, 1 / 192), (256, 9.0)]
+    assert logged(again, "validation_macro_auroc") == [(128, 0.7), (256, 0.8)]
+    assert again.last_steps() == {"loss": 256, "step_ms": 192, "validation_macro_auroc": 256}
+    times = [point.timestamp for point in again.client.get_metric_history(again.run_id, "loss")]
+    assert times == [1500, 1500, 1500, 2500]
 
 
 def test_a_finished_run_is_running_again_when_resumed(store: str, tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_a_stage_that_was_tracked_elsewhere_gets_a_new_run(
     storage.write_json(str(tmp_path / tracking.RUN_FILE), {"run_id": "0" * 32})
     run = tracking.start_or_resume(store, "tests", str(tmp_path), "pretrain", {})
     assert run.run_id != "0" * 32
-    assert storage.read_json(str(tmp_path / tracking.RUN_FILE)) == {"run_id": run.run_id}
+    assert storage.read_json(str(tmp_path / tracking.RUN_FILE))["run_id"] == run.run_id
     assert "is not on this tracking store" in caplog.text
 
 
@@ -137,7 +139,7 @@ def test_another_process_writes_to_the_same_run(run: tracking.Run) -> None:
     process = python(code, run.uri, run.run_id)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert history(run, "loss") == [(10, 4.0), (20, 3.0)]
+    assert logged(run, "loss") == [(10, 4.0), (20, 3.0)]
 
 
 def test_parameters_are_flat_cut_and_free_of_secrets(
@@ -171,9 +173,9 @@ def test_more_parameters_and_metrics_than_a_batch_holds(run: tracking.Run) -> No
     assert len(data.metrics) == 1100
 
 
-def test_tags_tell_the_code_and_the_parent(run: tracking.Run, store: str, tmp_path: Path) -> None:
+def test_tags_tell_the_code_and_the_parent(run: tracking.StageRun, store: str, tmp_path: Path) -> None:
     child = tracking.start_or_resume(
-        store, "tests", str(tmp_path / "trial"), "trial", {}, {"data_digest": "abc"}, parent=run.run_id
+        store, "tests", str(tmp_path / "trial"), "trial", {}, {"data_digest": "abc"}, parent=run
     )
     tags = child.client.get_run(child.run_id).data.tags
     assert tags["mlflow.parentRunId"] == run.run_id
@@ -203,7 +205,7 @@ def test_artifacts_keep_their_names(run: tracking.Run, tmp_path: Path) -> None:
     ("error", "status"), [(None, "FINISHED"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
 )
 def test_the_status_tells_how_a_run_ended(
-    run: tracking.Run, error: type[BaseException] | None, status: str
+    run: tracking.StageRun, error: type[BaseException] | None, status: str
 ) -> None:
     if error is None:
         with tracking.closing(run):

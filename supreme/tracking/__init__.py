@@ -1,0 +1,12 @@
+"""MLflow runs: where they are kept, and one run a stage that goes on where it was interrupted.
+
+Everything goes through an explicit client: there is no global active run, so that the driver, a controller
+in another process and a resumed stage can all write to the same run.
+"""
+
+from supreme.tracking.note import RUN_FILE, is_behind
+from supreme.tracking.run import Run
+from supreme.tracking.stage import StageRun, closing, start_or_resume
+from supreme.tracking.store import open_store
+
+__all__ = ["RUN_FILE", "Run", "StageRun", "closing", "is_behind", "open_store", "start_or_resume"]

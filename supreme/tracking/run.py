@@ -1,0 +1,138 @@
+"""One MLflow run as it is on the server: every call goes there at once and raises what goes wrong there."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from supreme import config, log, storage
+from supreme.training.history import Point
+
+#: MLflow refuses longer values and larger batches.
+_MAX_KEY = 250
+_MAX_VALUE = 500
+_MAX_PARAMS = 100
+_MAX_METRICS = 1000
+
+
+@dataclass
+class Run:
+    """One MLflow run; every method may be called again after an interruption."""
+
+    uri: str
+    run_id: str
+    client: MlflowClient = field(repr=False)
+
+    @classmethod
+    def attach(cls, uri: str, run_id: str) -> Run:
+        """A run that was begun elsewhere."""
+        return cls(uri, run_id, MlflowClient(tracking_uri=uri, registry_uri=uri))
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log a nested mapping as ``a.b.c``; secrets are redacted, long values cut, known keys left alone."""
+        flat = {_key(k): v for k, v in config.flatten(_number_lists(dict(params))).items()}
+        known = self.client.get_run(self.run_id).data.params
+        new = [Param(k, _text(v, k)) for k, v in flat.items() if k not in known]
+        for start in range(0, len(new), _MAX_PARAMS):
+            self.client.log_batch(self.run_id, params=new[start : start + _MAX_PARAMS])
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log values at a step that they have not reached before; others are left alone."""
+        self.log_points([Point(step, time.time(), dict(metrics))])
+
+    def log_points(self, points: Iterable[Point]) -> None:
+        """Log what the server does not have yet: of every metric the steps after its last one there.
+
+        A point's time is its own, so that a server which got it twice (it may take a batch and be gone before
+        it answers) sees that it is the same.
+        """
+        last = self.last_steps()
+        new: dict[tuple[str, int], Metric] = {}
+        for point in points:
+            time_ms = round(1000 * point.unix_time_s)
+            for name, value in point.values.items():
+                if point.samples_seen > last.get(name, -1):
+                    # The last point of a curve is also a report: the first counts.
+                    metric = Metric(name, value, time_ms, point.samples_seen)
+                    new.setdefault((name, point.samples_seen), metric)
+        metrics = list(new.values())
+        for start in range(0, len(metrics), _MAX_METRICS):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + _MAX_METRICS])
+
+    def last_steps(self) -> dict[str, int]:
+        """The last step at which each metric was logged, by whichever process."""
+        data: Any = self.client.get_run(self.run_id).data
+        return {metric.key: metric.step for metric in data.to_proto().metrics}
+
+    def last_step(self, metric: str) -> int:
+        """The last step at which a metric was logged; -1 for none."""
+        return self.last_steps().get(metric, -1)
+
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        self.client.log_batch(self.run_id, tags=[RunTag(_key(k), _text(v, k)) for k, v in tags.items()])
+
+    def log_dict(self, value: dict[str, Any], name: str) -> None:
+        """Store a dictionary as the JSON or YAML artifact ``name``."""
+        self.client.log_dict(self.run_id, value, name)
+
+    def log_file(self, uri: str, folder: str = "") -> None:
+        """Store a file (local or S3) as an artifact under its own name."""
+        with tempfile.TemporaryDirectory() as temporary:
+            copy = Path(temporary) / uri.partition("?")[0].rpartition("/")[2]
+            copy.write_bytes(storage.read_bytes(uri))
+            self.client.log_artifact(self.run_id, str(copy), folder or None)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Store a text, for instance a figure as SVG, as the artifact ``name``."""
+        self.client.log_text(self.run_id, text, name)
+
+
+def git_tags() -> dict[str, str]:
+    """Commit and state of the checkout that this package runs from; empty for an installed package."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / ".git").exists():
+        return {}
+    try:
+        commit = _git(checkout, "rev-parse", "HEAD")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"mlflow.source.git.commit": commit, "supreme.git.changed": str(bool(changed)).lower()}
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()
+
+
+def _number_lists(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists of tables to tables keyed by position, so that ``sources.0.kind`` is a parameter of its own."""
+    numbered: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, list | tuple) and value and all(isinstance(item, dict) for item in value):
+            value = {str(position): item for position, item in enumerate(value)}
+        numbered[key] = _number_lists(value) if isinstance(value, dict) else value
+    return numbered
+
+
+def _key(name: str) -> str:
+    """A name that MLflow takes: it refuses absolute paths and most punctuation."""
+    return posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")[:_MAX_KEY]
+
+
+def _text(value: Any, key: str) -> str:
+    # The key is part of what redact() looks at.
+    shown = log.redact(f"{key}={value}")[len(key) + 1 :]
+    return shown if len(shown) <= _MAX_VALUE else f"{shown[: _MAX_VALUE - 3]}..."

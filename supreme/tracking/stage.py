@@ -1,0 +1,252 @@
+"""The run of a stage folder: a copy, on the tracking server, of what the folder holds.
+
+Nothing is kept apart for a server that is away: the folder's ``metrics.jsonl`` is the whole history, so every
+report brings the server up to date from what it has, and so does the end of the stage, or the same command
+later. Training never waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+from supreme import __version__, log, storage
+from supreme.manifest import REQUEST
+from supreme.tracking import note
+from supreme.tracking.run import Run, git_tags
+from supreme.tracking.store import experiment_id
+from supreme.training import history
+
+#: How long a stage waits for a server at its start, at its end, and after an error or an interrupt.
+START_WAIT_S, END_WAIT_S, HASTE_WAIT_S = 5.0, 75.0, 5.0
+_KEY_TAG = "supreme.stage_key"
+_MAX_REASON = 200
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+logger = log.get("tracking")
+
+
+class _Attempt(threading.Thread):
+    """One try to reach the server, for which nobody has to wait."""
+
+    def __init__(self, action: Callable[[], Any]) -> None:
+        super().__init__(daemon=True, name="tracking")
+        self.action = action
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        # MLflow shows a locked database with a traceback: it is told once, by us.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        try:
+            self.result = self.action()
+        except Exception as error:  # whatever a server, a proxy or its artifact store comes up with
+            self.error = error
+
+    def failure(self, wait_s: float) -> str:
+        """What went wrong within this time; empty when all went well."""
+        self.join(wait_s)
+        return f"no answer within {wait_s:.0f} s" if self.is_alive() else _reason(self.error)
+
+
+@dataclass
+class Link:
+    """What a process knows of the server.
+
+    The runs of a sweep share it, so that a server which is away is told and waited for once.
+    """
+
+    away: bool = False
+    patience_s: float = END_WAIT_S
+
+    def tell(self, failure: str) -> None:
+        """Say it once when the server is away, and when it is back."""
+        if failure and not self.away:
+            logger.warning("the tracking server is left out until it is back: %s", failure)
+        elif self.away and not failure:
+            logger.info("the tracking server is back and has everything")
+        self.away = bool(failure)
+
+
+@dataclass
+class StageRun(Run):
+    """The run of a stage folder; it raises nothing once it is begun. It may be sent to other processes."""
+
+    folder: str
+    params: dict[str, Any] = field(repr=False)
+    tags: dict[str, Any] = field(repr=False)
+    link: Link = field(default_factory=Link, repr=False)
+    _described: bool = field(default=False, repr=False)
+    _lines: Sequence[history.Line] = field(default=(), repr=False)
+    _sent: int = field(default=-1, repr=False)
+    """`samples_seen` of the last line that the server is known to have."""
+    _attempt: _Attempt | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_attempt": None}
+
+    def describe(self) -> None:
+        """Status, tags, parameters and the recipe; raises what goes wrong."""
+        self.client.update_run(self.run_id, status="RUNNING")
+        self.set_tags(self.tags)
+        self.log_params(self.params)
+        self.log_dict(self.params, "recipe.json")
+        self._described = True
+
+    def report(self, lines: Sequence[history.Line]) -> None:
+        """Bring the server up to date with the whole history so far; returns at once."""
+        self._lines = lines
+        if self._attempt is None or not self._attempt.is_alive():
+            self._attempt = _Attempt(self._catch_up_and_tell)
+
+    def finish(self, status: Status = "FINISHED", wait_s: float = END_WAIT_S) -> None:
+        """Bring the server up to date with the folder and set the status, or say what it lacks."""
+        missing = ["parameters", "metrics", "artifacts", f"status {status}"]
+
+        def complete() -> None:
+            self._catch_up()
+            del missing[:2]
+            for name in (history.METRICS, REQUEST):
+                if storage.exists(storage.join(self.folder, name)):
+                    self.log_file(storage.join(self.folder, name))
+            del missing[0]
+            self.client.set_terminated(self.run_id, status)
+
+        self._lines = history.read(self.folder)
+        deadline = time.monotonic() + min(wait_s, self.link.patience_s)
+        if self._attempt:
+            self._attempt.join(deadline - time.monotonic())
+        failure = _Attempt(complete).failure(max(1.0, deadline - time.monotonic()))
+        if not failure:
+            note.write(self.folder, complete=True)
+            return
+        self.link.patience_s = 1.0  # for the next run: the server had its time
+        logger.warning(
+            "run %s is not complete on the tracking server: it lacks %s (%s). All of it is kept in %s; "
+            "the same command, run again when the server is back, fills it in",
+            *(self.run_id, ", ".join(missing), failure, self.folder),
+        )
+
+    def _catch_up_and_tell(self) -> None:
+        try:
+            self._catch_up()
+        except Exception as error:
+            self.link.tell(_reason(error))
+        else:
+            self.link.tell("")
+
+    def _catch_up(self) -> None:
+        if not self._described:
+            self.describe()
+        done: object = None
+        while done is not self._lines:  # which may be longer by now
+            done = lines = self._lines
+            new = [line for line in lines if line["samples_seen"] > self._sent]
+            self.log_points(history.points(new))
+            self._sent = max([self._sent, *(line["samples_seen"] for line in new)])
+
+
+def start_or_resume(
+    uri: str,
+    experiment: str,
+    folder: str,
+    name: str,
+    params: Mapping[str, Any],
+    tags: Mapping[str, Any] | None = None,
+    parent: StageRun | None = None,
+) -> StageRun:
+    """The run of a stage folder: the one named in its ``run.json``, or a new one.
+
+    A new run needs the server, one that was begun goes on without it.
+
+    Args:
+        uri: from :func:`open_store`.
+        folder: stage folder; a stage that is killed and started again goes on in the same run.
+        params: nested parameters, normally ``recipe.model_dump(mode="json")``.
+        tags: for instance the digests of the data; git commit and code version are added.
+        parent: run under which this one is shown.
+    """
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    link = parent.link if parent else Link()
+    nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
+    tags = {"supreme.code_version": __version__, **git_tags(), **(tags or {}), **nested}
+    run = StageRun(
+        uri, note.write(folder, complete=False)["run_id"], client, folder, dict(params), tags, link
+    )
+    if run.run_id:
+        resume = _Attempt(lambda: _resume(run))
+        failure = resume.failure(START_WAIT_S if not link.away else 1.0)
+        link.tell(failure)
+        if failure or resume.result:
+            logger.info("going on in run %s", run.run_id)
+            return run
+        logger.warning("run %s is not on this tracking store: a new one is begun", run.run_id)
+    run.run_id = _create(client, experiment_id(client, experiment), name, folder)
+    run.describe()
+    return run
+
+
+@contextmanager
+def closing(run: StageRun) -> Iterator[StageRun]:
+    """Finish the run at the end of the block: FAILED after an exception, KILLED after an interrupt."""
+    try:
+        yield run
+    except Exception:
+        run.finish("FAILED", HASTE_WAIT_S)
+        raise
+    except BaseException:
+        run.finish("KILLED", HASTE_WAIT_S)
+        raise
+    run.finish()
+
+
+def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> str:
+    """A new run's id, noted in the folder.
+
+    Its key is noted before, so that neither a process killed here nor a request that was repeated because its
+    answer was lost leaves a second run.
+    """
+    key = note.read(folder)["key"]
+    wanted = f"tags.`{_KEY_TAG}` = '{key}'"
+    if not client.search_runs([experiment], wanted):
+        client.create_run(experiment, run_name=name, tags={_KEY_TAG: key})
+    first, *others = client.search_runs([experiment], wanted, order_by=["attributes.start_time"])
+    for other in others:
+        client.delete_run(other.info.run_id)
+    note.write(folder, run_id=first.info.run_id)
+    return str(first.info.run_id)
+
+
+def _resume(run: StageRun) -> bool:
+    """Whether the run is on this store, where it is then described anew."""
+    try:
+        if run.client.get_run(run.run_id).info.lifecycle_stage != "active":
+            return False
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        return False
+    run.describe()
+    return True
+
+
+def _reason(error: Exception | None) -> str:
+    """The first line, without what the HTTP library wraps around it, free of secrets; empty for no error."""
+    if error is None:
+        return ""
+    text = str(error)
+    inner = re.search(r"\[Errno -?\d+\] [^'\")(]+|[Rr]ead timed out|connect timeout", text)
+    said = inner[0] if inner else (text.splitlines() or [""])[0][:_MAX_REASON]
+    return log.redact(f"{type(error).__name__}: {said}")

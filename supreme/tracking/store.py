@@ -1,0 +1,135 @@
+"""Where runs are kept: a sqlite file of our own, or a tracking server."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import mlflow.db
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+
+from supreme import config, log, storage
+from supreme.tracking import note
+
+PROBE_TIMEOUT_S = 2.5
+_DATABASE = "mlflow.db"
+_ARTIFACTS = "mlartifacts"
+
+logger = log.get("tracking")
+
+
+def open_store(tracking: config.Tracking, root: str, folder: str = "") -> str:
+    """The tracking URI of a recipe, ready to be written to.
+
+    With an empty ``tracking.uri`` that is a sqlite file ``<root>/mlflow.db``, created or migrated under a
+    file lock so that several processes may start at once; its artifacts lie in ``<root>/mlartifacts``. A
+    server is asked at once whether it answers; where the stage ``folder`` has begun its run already, it may
+    be away: the stage goes on without it.
+
+    Raises:
+        ConfigError: no server answers, the URI holds a password, or ``root`` is on S3 and no server is named.
+    """
+    uri = tracking.uri or _embedded_uri(root)
+    scheme = urlsplit(uri).scheme
+    if scheme == "sqlite":
+        _migrate(uri)
+    elif scheme in ("http", "https"):
+        away = _probe(uri)
+        if away and not (folder and note.is_begun(folder)):
+            raise config.ConfigError(
+                f"{away}: start it, correct tracking.uri, or leave it empty for a local sqlite store"
+            )
+        if away:
+            logger.warning("%s: its run goes on without it", away)
+    else:
+        raise config.ConfigError(
+            f"tracking.uri: {scheme or 'a path'} is no tracking store: "
+            "give http(s)://host:port or sqlite:////file"
+        )
+    return uri
+
+
+def _embedded_uri(root: str) -> str:
+    if root.startswith("s3://"):
+        raise config.ConfigError(
+            f"root={root} is object storage, where no sqlite file can live: "
+            "start a tracking server (mlflow server) and name it with tracking.uri=http://host:port"
+        )
+    _, folder = storage.filesystem(root)
+    return f"sqlite:///{folder}/{_DATABASE}"
+
+
+def _migrate(uri: str) -> None:
+    """Create or upgrade the tables once: concurrent first contacts race on migrations."""
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    with (database.parent / f"{database.name}.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if database.exists() and lock.read() == mlflow.__version__:
+            return
+        migrate: Any = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
+        if database.exists():
+            migrate(uri)
+        else:
+            # Its many steps are no transaction: killed between two of them, they could not be begun again.
+            fresh = database.with_name(f"{database.name}.partial")
+            fresh.unlink(missing_ok=True)
+            migrate(f"sqlite:///{fresh}")
+            fresh.replace(database)
+        lock.truncate(0)
+        lock.write(mlflow.__version__)
+
+
+def _probe(uri: str) -> str:
+    """Why a server cannot be used; empty where it answers."""
+    parts = urlsplit(uri)
+    address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    if "@" in parts.netloc:
+        raise config.ConfigError(
+            f"tracking.uri: leave the login out of {address} and set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD in the environment (a recipe is copied into runs and manifests)"
+        )
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S).close()
+    except (OSError, ValueError) as error:
+        if getattr(error, "code", 0) in (401, 403):
+            return ""  # it answers; what it refuses is said by the first real request
+        return f"tracking server {address} does not answer ({getattr(error, 'reason', error)})"
+    return ""
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """The experiment of this name, made where there is none.
+
+    Raises:
+        ConfigError: it was deleted.
+    """
+    if client.get_experiment_by_name(name) is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+                raise  # unless another process was faster
+    found: Any = client.get_experiment_by_name(name)
+    if found.lifecycle_stage == "deleted":
+        raise config.ConfigError(
+            f"tracking.experiment: {name!r} was deleted on the tracking store: restore it "
+            f"(mlflow experiments restore -x {found.experiment_id}) or give another name"
+        )
+    return str(found.experiment_id)
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Beside a sqlite file; a server knows its own place."""
+    if not uri.startswith("sqlite:"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).parent / _ARTIFACTS).as_uri()
