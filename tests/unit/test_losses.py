@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import get_args
 
@@ -183,3 +184,114 @@ def test_one_record_and_no_entity_are_finite(name: str, shape: tuple[int, int]) 
     assert (loss > 0) == (logits.numel() > 0)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def _unit(row: np.ndarray) -> np.ndarray:
+    return row / math.sqrt(sum(value * value for value in row))
+
+
+def _pick(similarities: list[float], chosen: int) -> float:
+    """-log of the softmax at ``chosen``."""
+    return math.log(sum(math.exp(value) for value in similarities)) - similarities[chosen]
+
+
+def _clip(ecg: np.ndarray, report: np.ndarray, temperature: float) -> float:
+    """CLIP, figure 3: cross-entropy over rows and over columns of the scaled cosines, halved."""
+    n, total = len(ecg), 0.0
+    for i in range(n):
+        row = [_unit(ecg[i]) @ _unit(report[k]) / temperature for k in range(n)]
+        column = [_unit(ecg[k]) @ _unit(report[i]) / temperature for k in range(n)]
+        total += (_pick(row, i) + _pick(column, i)) / n
+    return total / 2
+
+
+def _nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
+    """SimCLR, eq. 1 and algorithm 1: views 2k - 1 and 2k are of one record; a view is not compared with itself."""
+    views = [_unit(view) for pair in zip(first, second, strict=True) for view in pair]
+    total = 0.0
+    for i, view in enumerate(views):
+        others = [k for k in range(len(views)) if k != i]
+        partner = i + 1 if i % 2 == 0 else i - 1
+        total += _pick([view @ views[k] / temperature for k in others], others.index(partner))
+    return total / len(views)
+
+
+def _ked(ecg: np.ndarray, report: np.ndarray, present: np.ndarray, temperature: float) -> float:
+    """For each finding, all pairs of records that have it; a record's pairs weigh one together."""
+    n, total = len(ecg), 0.0
+    found = [i for i in range(n) if present[i].any()]
+    for i in found:
+        pairs = [k for finding in np.flatnonzero(present[i]) for k in np.flatnonzero(present[:, finding])]
+        row = [_unit(ecg[i]) @ _unit(report[k]) / temperature for k in range(n)]
+        column = [_unit(ecg[k]) @ _unit(report[i]) / temperature for k in range(n)]
+        total += sum(_pick(row, k) + _pick(column, k) for k in pairs) / 2 / len(pairs)
+    return total / max(len(found), 1)
+
+
+CONTRASTS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., float]]] = {
+    "pair": (losses.pair_contrast, _clip),
+    "view": (losses.view_contrast, _nt_xent),
+    "finding": (losses.finding_contrast, _ked),
+}
+
+
+def _pairs(name: str, count: int, seed: int = 0) -> list[torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    rows = [torch.tensor(rng.normal(0, 2, (count, 4))) for _ in range(2)]
+    if name == "finding":
+        present = torch.tensor(rng.random((count, 6)) < 0.4)
+        present[0] = False
+        rows.append(present)
+    return rows
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_each_contrast_is_its_formula(name: str, temperature: float) -> None:
+    loss, formula = CONTRASTS[name]
+    rows = _pairs(name, 7)
+    expected = formula(*(row.numpy() for row in rows), temperature)
+    assert loss(*rows, temperature).item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+def test_gradient_of_a_contrast_is_exact(name: str) -> None:
+    first, second, *rest = _pairs(name, 5, seed=1)
+    inputs = (first.requires_grad_(), second.requires_grad_())
+    assert torch.autograd.gradcheck(lambda *rows: CONTRASTS[name][0](*rows, *rest, 0.3), inputs)
+
+
+@pytest.mark.parametrize("name", CONTRASTS)
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_contrast_of_few_records_is_finite(name: str, count: int) -> None:
+    """One record alone has nothing to be told from: its loss is zero, without a gradient."""
+    first, second, *rest = _pairs(name, count, seed=2)
+    loss = CONTRASTS[name][0](first.requires_grad_(), second.requires_grad_(), *rest, 0.07)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(row.grad).all() for row in (first, second) if row.grad is not None)
+    if count == 1:
+        assert loss.item() == pytest.approx(0, abs=1e-12)
+        assert first.grad is not None
+        assert first.grad.abs().max() < 1e-9
+
+
+def test_without_any_finding_nothing_is_contrasted() -> None:
+    ecg, report, present = _pairs("finding", 4)
+    ecg.requires_grad_()
+    loss = losses.finding_contrast(ecg, report, torch.zeros_like(present), 0.07)
+    loss.backward()
+    assert loss == 0
+    assert ecg.grad is not None
+    assert (ecg.grad == 0).all()
+
+
+def test_who_shares_findings_is_drawn_together() -> None:
+    """Records 0 and 1 have the same finding, 2 another one: what is near its own kind costs less."""
+    present = torch.tensor([[1, 0], [1, 0], [0, 1]]).bool()
+    sorted_out = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+    mixed = torch.tensor([[1.0, 0], [0, 1], [1, 0]])
+    good = losses.finding_contrast(sorted_out, sorted_out, present, 0.1)
+    assert good < losses.finding_contrast(mixed, sorted_out, present, 0.1)
+    # Two equal records share the probability: the pairwise loss cannot fall below half of log 2 each.
+    assert good.item() == pytest.approx(math.log(2) * 2 / 3, abs=1e-3)
