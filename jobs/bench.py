@@ -6,6 +6,7 @@ python jobs/bench.py model                   a training step: plain transformer,
 python jobs/bench.py reading                 simulated ECGs
 python jobs/bench.py reading real=FOLDER     and those of the data sets in a folder
 python jobs/bench.py rules real=FOLDER       reports read by the rules
+python jobs/bench.py training                Ray Train: one worker, two workers, the wait for data
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ SUITES = {
     "model": "supreme.bench.model.compare",
     "reading": "supreme.bench.reading.compare",
     "rules": "supreme.bench.reports.compare_rules",
+    "training": "supreme.bench.training.compare",
 }
 
 
