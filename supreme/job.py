@@ -10,8 +10,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +28,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A server that is away is waited for about a minute (by default four, sixteen where it accepts only).
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "DO_NOT_TRACK": "true",
@@ -42,15 +45,20 @@ class Options:
 
     dry_run: bool = False
     new: bool = False
+    profile: bool = False
+    """Of `jobs/pretrain.py` alone."""
 
 
 Run = Callable[[config.Recipe, Options], dict[str, Any]]
 
 
-def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
+def main(
+    run: Run, description: str, argv: list[str] | None = None, switches: Mapping[str, str] | None = None
+) -> NoReturn:
     """Parse the command line, run, print the result as the last line of stdout, and exit.
 
-    ``run(recipe, options)`` returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
+    ``switches`` are those of `Options` that only this job has, with what they do. ``run(recipe, options)``
+    returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
     Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
     """
     parser = argparse.ArgumentParser(description=description)
@@ -59,6 +67,8 @@ def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan and do nothing")
     parser.add_argument("--new", action="store_true", help="start the stage afresh instead of resuming it")
+    for name, meaning in (switches or {}).items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
     parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
     arguments = parser.parse_intermixed_args(argv)
@@ -68,7 +78,8 @@ def main(run: Run, description: str, argv: list[str] | None = None) -> NoReturn:
     logger = log.get("job")
     try:
         recipe = config.load(arguments.config, arguments.overrides)
-        result = run(recipe, Options(dry_run=arguments.dry_run, new=arguments.new))
+        chosen = {field.name: getattr(arguments, field.name, False) for field in fields(Options)}
+        result = run(recipe, Options(**chosen))
         line = json.dumps(result, default=str)
         if arguments.result_file:
             storage.write_bytes(arguments.result_file, (line + "\n").encode())
