@@ -206,7 +206,7 @@ def _clip(ecg: np.ndarray, report: np.ndarray, temperature: float) -> float:
 
 
 def _nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> float:
-    """SimCLR, eq. 1 and algorithm 1: views 2k - 1 and 2k are of one record; a view is not compared with itself."""
+    """SimCLR, eq. 1, algorithm 1: views 2k - 1 and 2k are of one record; none is compared with itself."""
     views = [_unit(view) for pair in zip(first, second, strict=True) for view in pair]
     total = 0.0
     for i, view in enumerate(views):
