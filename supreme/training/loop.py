@@ -95,6 +95,7 @@ def _make_learner(
         make_task(recipe, queries.embeddings.shape[1], corpus.samples, rate),
         recipe.training,
         queries,
+        rate_hz=recipe.shards.rate_hz,
         seed=recipe.seed,
         rank=rank,
         device=ray.train.torch.get_device(),

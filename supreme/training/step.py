@@ -83,12 +83,14 @@ class Learner:
         training: Training,
         queries: Queries,
         *,
+        rate_hz: float,
         seed: int,
         rank: int = 0,
         device: torch.device | str = "cpu",
         wrap: Callable[[nn.Module], nn.Module] = lambda model: model,
     ) -> None:
         self.training, self.seed, self.rank, self.device = training, seed, rank, torch.device(device)
+        self.rate_hz = rate_hz
         self.task = task.to(self.device)
         self.averaged = copy.deepcopy(self.task).eval().requires_grad_(False)
         self.optimizer = make_optimizer(self.task, training)
@@ -132,11 +134,10 @@ class Learner:
     def inputs(self, batch: Batch, step: int) -> Inputs:
         """What the task learns from at ``step``: augmented views, a phrasing of each query."""
         ecg_mv, codes = self.to_device(batch)
-        views = [ecg_mv] * self.task.views
-        if self.training.augment:
-            generator = torch.Generator(self.device)
-            generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank))
-            views = [augment(view, generator, self.training.augment) for view in views]
+        generator = torch.Generator(self.device)
+        generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank))
+        asked = self.training.augment
+        views = [augment(ecg_mv, generator, asked, self.rate_hz) for _ in range(self.task.views)]
         queries = self.embeddings[draw_phrasings(self.offsets, self.seed, step)]
         return Inputs(tuple(views), codes, queries, seed_of(self.seed, _TASK, step))
 

@@ -29,6 +29,7 @@ from supreme.training.validate import auroc
 pytestmark = pytest.mark.unit
 
 DIM, SAMPLES = 6, 100
+NOISE = {"gaussian_noise": {"sd_mv": 0.05}}
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def learner(queries: Queries, seed: int = 0, dropout: float = 0.1, **training: o
     )
     values = {"precision": "fp32", "learning_rate": 0.01, **training}
     chosen = Training.model_validate(values)
-    return Learner(Supreme(model, chosen, torch.full((3,), 0.3)), chosen, queries, seed=seed)
+    return Learner(Supreme(model, chosen, torch.full((3,), 0.3)), chosen, queries, rate_hz=100, seed=seed)
 
 
 def batch(step: int = 0) -> Batch:
@@ -60,7 +61,7 @@ def batch(step: int = 0) -> Batch:
 
 
 def test_the_same_steps_give_bit_identical_weights_whatever_was_drawn_before(queries: Queries) -> None:
-    one, two = learner(queries), learner(queries)
+    one, two = learner(queries, augment=NOISE), learner(queries, augment=NOISE)
     for step in range(3):
         one.step(batch(step), step, step * 8, 100)
     torch.rand(17)
@@ -71,9 +72,9 @@ def test_the_same_steps_give_bit_identical_weights_whatever_was_drawn_before(que
     assert weights_digest(one.averaged) != weights_digest(one.task)
 
 
-@pytest.mark.parametrize(("dropout", "augment"), [(0.3, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize(("dropout", "augment"), [(0.3, {}), (0.0, NOISE)])
 def test_dropout_and_augmentation_differ_between_workers_and_steps(
-    queries: Queries, dropout: float, augment: float
+    queries: Queries, dropout: float, augment: dict[str, object]
 ) -> None:
     one_phrasing = replace(queries, offsets=torch.tensor([0, 1, 2, 3]))
 
@@ -87,7 +88,7 @@ def test_dropout_and_augmentation_differ_between_workers_and_steps(
 
 
 def test_it_learns(queries: Queries) -> None:
-    made = learner(queries, augment=0.0, warmup_fraction=0.0)
+    made = learner(queries, warmup_fraction=0.0)
     losses = [made.step(batch(step % 4), step, step * 8, 80 * 8)["loss"] for step in range(80)]
     assert np.mean(losses[-8:]) < 0.5 * np.mean(losses[:4])
 

@@ -1,0 +1,224 @@
+"""Which changes of an ECG a recipe may ask for, and how large: those that leave its report true.
+
+Every size has a bound where findings begin to change, and what changes one at any size is refused by name,
+also where an objective reads no labels: an encoder that learned to overlook the rate cannot be asked for it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+#: What may be lost at the ends: an ectopic beat or a pause that was there is still in the labels.
+MAX_LOST_FRACTION = 0.2
+
+#: Names -> what they change, and some entities that this concerns.
+REFUSED = {
+    "time_warp time_stretch resized_crop": (
+        "heart rate and intervals",
+        "bradycardia, tachycardia, first_degree_av_block, wide_qrs, long_qt",
+    ),
+    "circular_shift permute cutmix": (
+        "the distance of beats where ends meet",
+        "atrial_fibrillation, premature_complex, sinus_pause, irregular_rhythm",
+    ),
+    "reverse": ("the order of the waves", "first_degree_av_block, left_bundle_branch_block, st_elevation"),
+    "invert": ("the direction of the waves", "t_wave_inversion, st_elevation, abnormal_q_wave"),
+    "lead_swap lead_shuffle lead_permutation": (
+        "which lead shows a wave",
+        "inferior_infarction, left_axis_deviation, lead_reversal",
+    ),
+    "lead_subset": (
+        "which walls are seen, where lead_mask takes out few leads",
+        "inferior_infarction, anterior_infarction, lateral_infarction",
+    ),
+    "vcg_rotation": (
+        "the axis of the heart, where crosstalk does what misplaced electrodes do",
+        "left_axis_deviation, right_axis_deviation, left_anterior_fascicular_block",
+    ),
+    "high_pass_filter baseline_shift": ("the level of ST", "st_elevation, st_depression, myocardial_injury"),
+    "low_pass_filter frequency_mask": (
+        "notches and pacing spikes",
+        "fragmented_qrs, notched_p_wave, paced_rhythm",
+    ),
+    "time_mask pr_mask qrs_mask qt_mask": (
+        "which waves are there",
+        "absent_p_wave, sinus_pause, premature_complex",
+    ),
+    "mixup": ("whose ECG it is, so all labels", "normal_ecg, atrial_fibrillation"),
+}
+
+
+def _at_most(limit: float, reason: str) -> AfterValidator:
+    def check(value: float) -> float:
+        if value > limit:
+            raise ValueError(f"more than {limit:g} is refused: {reason}")
+        return value
+
+    return AfterValidator(check)
+
+
+_Gain = Annotated[
+    float,
+    Field(ge=1),
+    _at_most(
+        1.25,
+        "from day to day the R wave in V5 varies by 20 % (McLaughlin 1998, Eur Heart J 19:342); more changes "
+        "voltage criteria (lvh_voltage_criteria, low_qrs_voltage)",
+    ),
+]
+
+
+class Change(BaseModel):
+    """One change, drawn anew for every ECG."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    p: float = Field(default=1.0, gt=0, le=1)
+    """Share of the ECGs that are changed."""
+
+
+class Amplitude(Change):
+    factor: _Gain
+    """All leads by one factor up to this, or down to its inverse (log-uniform)."""
+    lead_factor: _Gain = 1.0
+    """Each lead by its own, besides."""
+
+
+class Crosstalk(Change):
+    """Misplaced electrodes: each lead takes up a little of the others."""
+
+    sd: Annotated[
+        float,
+        Field(gt=0),
+        _at_most(0.08, "the axis would turn by more than 10 degrees (left_axis_deviation, normal_axis)"),
+    ]
+    """Of the share of every lead that is added to every lead, itself included."""
+
+
+class BaselineWander(Change):
+    """A slow wave in each lead, 0.1 to 0.6 Hz: breathing."""
+
+    peak_mv: Annotated[
+        float,
+        Field(gt=0),
+        _at_most(0.2, "between PR segment and J point + 60 ms it could pass 0.1 mV (st_elevation)"),
+    ]
+    """Largest amplitude; drawn evenly from zero for each lead."""
+
+
+class Noise(Change):
+    sd_mv: Annotated[
+        float,
+        Field(gt=0),
+        _at_most(0.1, "a P wave is about 0.1 mV high (absent_p_wave, atrial_fibrillation)"),
+    ]
+    """Largest SD: that of a lead is this times the square of a number drawn evenly from 0 to 1."""
+
+
+class GaussianNoise(Noise):
+    """White, as of an amplifier."""
+
+
+class MuscleNoise(Noise):
+    """Bursts between 20 and 150 Hz, or what of this band the rate can hold."""
+
+
+class PowerlineNoise(Noise):
+    """The hum of the mains, with another phase in each lead."""
+
+    frequency_hz: float = Field(default=50.0, gt=0)
+
+
+class TimeShift(Change):
+    """Earlier or later; the end that becomes empty is zero, as in a recording that is too short."""
+
+    max_s: float = Field(gt=0)
+
+
+class RandomCrop(Change):
+    """A shorter recording: a window of it, moved to the beginning and padded with zeros, as shards are."""
+
+    cut_s: float = Field(gt=0)
+    """What is cut off, before and after the window together."""
+
+
+class LeadMask(Change):
+    """Electrodes that are off: whole leads become zero."""
+
+    leads: Annotated[
+        int,
+        Field(ge=1),
+        _at_most(
+            3,
+            "a wall is seen by two to four leads, so that a localised finding (septal_infarction, "
+            "lateral_st_elevation) would often be without any",
+        ),
+    ]
+    """From one to this many, drawn evenly."""
+
+
+class Augment(BaseModel):
+    """The changes in the order in which they are made; one that is not named is not made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    amplitude: Amplitude | None = None
+    crosstalk: Crosstalk | None = None
+    baseline_wander: BaselineWander | None = None
+    gaussian_noise: GaussianNoise | None = None
+    muscle_noise: MuscleNoise | None = None
+    powerline_noise: PowerlineNoise | None = None
+    # What is empty stays exactly zero, so noise comes before.
+    time_shift: TimeShift | None = None
+    random_crop: RandomCrop | None = None
+    lead_mask: LeadMask | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _changes_no_label(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if reason := refused(name):
+                raise ValueError(f"{name} is refused: {reason}. Choose from {', '.join(cls.model_fields)}")
+        return values
+
+    @property
+    def changes(self) -> list[Change]:
+        """Those that are made, in order."""
+        return [change for name in type(self).model_fields if (change := getattr(self, name))]
+
+    def require(self, rate_hz: float, duration_s: float) -> None:
+        """Refuse what records of this rate and length cannot hold.
+
+        Raises:
+            ValueError: naming the key.
+        """
+        hum, lost_s = self.powerline_noise, MAX_LOST_FRACTION * duration_s
+        if hum and hum.frequency_hz >= rate_hz / 2:
+            raise ValueError(
+                f"training.augment.powerline_noise: {hum.frequency_hz:g} Hz is not below half of "
+                f"shards.rate_hz={rate_hz:g}: leave it out, records of this rate hold no such hum"
+            )
+        lost = {
+            "time_shift.max_s": self.time_shift.max_s if self.time_shift else 0.0,
+            "random_crop.cut_s": self.random_crop.cut_s if self.random_crop else 0.0,
+        }
+        for key, seconds in lost.items():
+            if seconds > lost_s:
+                raise ValueError(
+                    f"training.augment.{key}: more than {lost_s:g} of {duration_s:g} s is refused: it could "
+                    "lose the one beat that a label is about (premature_complex, sinus_pause)"
+                )
+
+
+def refused(name: str) -> str:
+    """Why a change of this name (or as the library has it: `RandomTimeWarp`) is never made; may be empty."""
+    for names, (what, entities) in REFUSED.items():
+        if _plain(name) in map(_plain, names.split()):
+            return f"it changes {what} ({entities})"
+    return ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").removeprefix("random")
