@@ -217,7 +217,11 @@ class Training(Section):
     gpu: bool = False
     threads_per_worker: int = 1
     objective: Literal["supreme", "linear", "merl", "ked", "simclr"] = "supreme"
-    """What is learned: the method, or a baseline on the same shards."""
+    """What is learned: the method, or a baseline on the same shards. `linear`: one output an entity. `merl`:
+    ECG and report are brought together. `ked`: both, and queries that see each other. `simclr`: an encoder from
+    augmented views alone, which answers no queries."""
+    sampled_queries: int = Field(default=0, ge=0)
+    """Entities that are asked for in a step, drawn anew each time (`supreme` and `ked`); 0: all."""
     loss: Literal["bce", "weighted_bce", "asymmetric", "focal"] = "bce"
     uncertain: Literal["mask", "soft"] = "mask"
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -232,6 +236,14 @@ class Training(Section):
     checkpoint_every: float = Field(default=1.0, gt=0)
     """Epochs between checkpoint, validation and report."""
     max_failures: int = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _fits_the_objective(self) -> Training:
+        if self.objective == "simclr" and not self.augment.changes:
+            raise ValueError("simclr contrasts two augmented views, which are equal without training.augment")
+        if self.sampled_queries and self.objective not in ("supreme", "ked"):
+            raise ValueError(f"sampled_queries is for supreme and ked, not for {self.objective}")
+        return self
 
 
 class Tracking(Section):

@@ -1,9 +1,10 @@
-"""What training asks of each record: labels, and the embedded queries of the vocabulary."""
+"""What training asks of each record: labels, the embedded queries of the vocabulary, embedded reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,18 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load, save
 
-from supreme import manifest, storage
+from supreme import log, manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.objectives.task import PRESENT, UNCERTAIN
+from supreme.reports import statements
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
+from supreme.shards.read import Shards
 from supreme.text import TextEncoder, Whitening, embed
+
+#: Reports that are embedded between two writes of the cache: what a killed run can lose.
+_REPORTS_AT_ONCE = 16_384
+
+logger = log.get("pretrain")
 
 
 @dataclass(frozen=True)
@@ -104,12 +112,70 @@ class Queries:
         """(phrasings, D), what the fusion network is asked with."""
         return torch.from_numpy(self.whitening.apply(self.embeddings.numpy()))
 
+    def known(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(phrasings, D) as in `whitened`, and the entity of each (phrasings,)."""
+        counts = self.offsets.diff()
+        return self.whitened(), torch.arange(len(counts)).repeat_interleave(counts)
+
     def write(self, uri: str) -> None:
         storage.write_bytes(uri, save({name: getattr(self, name) for name in self.__dataclass_fields__}))
 
     @classmethod
     def read(cls, uri: str) -> Queries:
         return cls(**load(storage.read_bytes(uri)))
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The embedded report of each record, for objectives that learn from reports themselves."""
+
+    rows: dict[str, int] = field(repr=False)
+    """Record id -> row of ``embeddings``."""
+    embeddings: torch.Tensor
+    """(different reports, D) float16, as the text encoder gives them."""
+
+    @classmethod
+    def embed(cls, folders: Sequence[str], encoder: TextEncoder, cache_folder: str) -> Reports:
+        """Embed the reports of finished shards, without label leaks and each different one once.
+
+        Raises:
+            ConfigError: no record has a report.
+        """
+        plain = cache(lambda report: ". ".join(part.rstrip(". ") for part in statements.split(report or "")))
+        rows: dict[str, int] = {}
+        texts: dict[str, int] = {}
+        for folder in folders:
+            table = Shards.open(folder).table(["record_id", "report"], ("train", "validation"))
+            for record_id, report in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                rows[record_id] = texts.setdefault(plain(report), len(texts))
+        empty = sum(row == texts.get("") for row in rows.values())
+        if empty == len(rows):
+            raise ConfigError(
+                "no record has a report to learn from: take training.objective=supreme, linear or simclr, or "
+                "sources with reports"
+            )
+        logger.info("%d records, %d different reports, %d records without one", len(rows), len(texts), empty)
+        every, parts = list(texts), []
+        for first in range(0, len(every), _REPORTS_AT_ONCE):
+            parts.append(embed(every[first : first + _REPORTS_AT_ONCE], encoder, cache_folder))
+            logger.info("reports embedded: %d of %d", sum(map(len, parts)), len(every))
+        return cls(rows, torch.from_numpy(np.concatenate(parts)).half())
+
+    def of(self, record_ids: Sequence[str], whitening: Whitening) -> torch.Tensor:
+        """(len(record_ids), D) float32, whitened as the queries are: a text is a text to the model."""
+        raw = self.embeddings[[self.rows[r] for r in record_ids]]
+        return torch.from_numpy(whitening.apply(raw.float().numpy()))
+
+    def write(self, uri: str) -> None:
+        ids = torch.frombuffer(bytearray("\n".join(self.rows).encode()), dtype=torch.uint8)
+        rows = torch.tensor(list(self.rows.values()))
+        storage.write_bytes(uri, save({"record_ids": ids, "rows": rows, "embeddings": self.embeddings}))
+
+    @classmethod
+    def read(cls, uri: str) -> Reports:
+        tensors = load(storage.read_bytes(uri))
+        ids = tensors["record_ids"].numpy().tobytes().decode().split("\n")
+        return cls(dict(zip(ids, tensors["rows"].tolist(), strict=True)), tensors["embeddings"])
 
 
 def shard_folders(recipe: Recipe) -> list[str]:
