@@ -41,8 +41,10 @@ start() {
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
     # Only what this head starts has it, so `stop` can find all of it.
     export SUPREME_HEAD="$_folder"
-    # Of its own: a job looks there for its cluster, and must not find another Ray of this machine.
+    # Of its own: what a job starts looks there for its cluster, and must not find another Ray of this machine.
     mktemp -d /tmp/ray.XXXXXX >"$_folder/temp"
+    RAY_TMPDIR="$(cat "$_folder/temp")"
+    export RAY_TMPDIR
     # Two heads on one machine must not want the same ports; the client server cannot be left out.
     local client agent
     client="$(_free_port)"
@@ -50,7 +52,7 @@ start() {
     setsid ray start --head --block --node-ip-address=127.0.0.1 --port="$_port" \
         --dashboard-host=127.0.0.1 --dashboard-port="$_dashboard" \
         --ray-client-server-port="$client" --dashboard-agent-listen-port="$agent" \
-        --temp-dir="$(cat "$_folder/temp")" --num-cpus="${SUPREME_CPUS:-8}" --disable-usage-stats \
+        --num-cpus="${SUPREME_CPUS:-8}" --disable-usage-stats \
         >"$_folder/head.log" 2>&1 </dev/null &
     echo $! >"$_folder/pid"
     for _ in $(seq 360); do
