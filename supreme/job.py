@@ -27,10 +27,13 @@ ENVIRONMENT = {
     "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
+    # Torch's profiler talks about itself.
+    "KINETO_LOG_LEVEL": "6",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # A server that is away is waited for about a minute (by default four, sixteen where it accepts only).
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "5",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "DO_NOT_TRACK": "true",

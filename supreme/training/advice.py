@@ -57,8 +57,8 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         (
             1 - use,
             0.6,
-            "the products are small or wait for memory: raise training.batch_size, set "
-            "training.precision=bf16 or training.compile=true",
+            "the products are small or wait for memory: raise training.batch_size, or set "
+            + ("training.compile=true" if found["precision"] == "bf16" else "training.precision=bf16"),
         ),
     ]
     told = [text for value, limit, text in sorted(knobs, key=lambda knob: -knob[0]) if value > limit]

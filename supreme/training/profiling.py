@@ -90,6 +90,7 @@ def profile_loop(told: dict[str, Any]) -> dict[str, Any]:
         "device": _device_name(run.learner.device),
         "workers": run.world,
         "threads": torch.get_num_threads(),
+        "precision": run.recipe.training.precision,
         "batch_size": run.order.batch_size,
         "milliseconds": {name: round(1000 * value, 2) for name, value in milliseconds.items()},
         "step_ms": round(1000 * seconds, 2),

@@ -27,6 +27,7 @@ def profile(gflop_per_s: float = 60.0, **milliseconds: float) -> dict[str, Any]:
     return {
         "device": "cpu",
         "workers": 2,
+        "precision": "fp32",
         "milliseconds": WELL | {name.replace("_", " "): value for name, value in milliseconds.items()},
         "step_ms": 100.0,
         "records_per_s": 640.0,
@@ -34,6 +35,12 @@ def profile(gflop_per_s: float = 60.0, **milliseconds: float) -> dict[str, Any]:
         "peak_gflop_per_s": 100.0,
         "memory_mb": 900,
     }
+
+
+def test_what_is_done_already_is_not_advised() -> None:
+    [only] = advice(profile(gflop_per_s=20.0) | {"precision": "bf16"})
+    assert "compile" in only
+    assert "bf16" not in only
 
 
 def test_where_all_is_well_no_knob_is_named() -> None:
