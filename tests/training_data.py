@@ -52,8 +52,9 @@ def write(made: config.Recipe) -> None:
             for entity in np.flatnonzero(present):
                 signal[entity::4] += 300 * waves[entity]
             record_id = f"planted/{split}{number:04d}"
-            rows.append(_row(record_id, split, signal.astype(np.int16), made.shards.rate_hz))
             names = [name for name, here in zip(ENTITIES, present, strict=True) if here]
+            report = ". ".join(name.replace("_", " ") for name in names)
+            rows.append(_row(record_id, split, signal.astype(np.int16), made.shards.rate_hz, report))
             uncertain = [ENTITIES[number % 4]] if number % 7 == 0 else []
             labels.append({"record_id": record_id, "present": names, "uncertain": uncertain, "absent": []})
         name = f"{split}-00000.parquet"
@@ -66,14 +67,15 @@ def write(made: config.Recipe) -> None:
     _write_labels(made.folder("labels"), labels)
 
 
-def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int) -> dict[str, Any]:
-    empty = {"report": "", "sex": "", "source_uri": "", "age": None, "codes": [], "quality": []}
+def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int, report: str) -> dict[str, Any]:
+    empty = {"sex": "", "source_uri": "", "age": None, "codes": [], "quality": []}
     return empty | {
+        "report": report,
         "record_id": record_id,
         "dataset": "planted",
         "patient_id": record_id,
         "split": split,
-        "signal": codec.encode(signal_uv, "zstd"),
+        "signal": codec.encode(signal_uv, config.Shards().compression),
         "fingerprint": "00" * 16,
         "n_valid": signal_uv.shape[1],
         "rate_hz": rate_hz,

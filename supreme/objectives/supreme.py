@@ -28,10 +28,35 @@ class Supreme(Task):
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
         [ecg_mv] = inputs.views
-        loss = self.validation_loss(self.model(ecg_mv, inputs.queries), inputs.codes)
-        return loss, {}
+        return self.entities(self.model.encode(ecg_mv), inputs, self.drawn(inputs))[0], {}
 
-    def validation_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
+    def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        [ecg_mv] = inputs.views
+        return self.entities(self.model.encode(ecg_mv), inputs)
+
+    def drawn(self, inputs: Inputs) -> Tensor | slice:
+        """The entities that are asked for in this step, the same on all workers.
+
+        Each is as likely as the others, whether the batch has it or not: the loss is then that of all
+        entities on average. Were those that are present preferred, every score would come out too high.
+        """
+        count, entities = self.training_config.sampled_queries, len(inputs.queries)
+        if not 0 < count < entities:
+            return slice(None)
+        generator = torch.Generator().manual_seed(inputs.seed)
+        return torch.randperm(entities, generator=generator)[:count].to(inputs.queries.device)
+
+    def entities(
+        self, token_BND: Tensor, inputs: Inputs, drawn: Tensor | slice = slice(None)
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of the entities ``drawn``, and their logits."""
+        logits, codes = self.logits(token_BND, inputs.queries[drawn]), inputs.codes[:, drawn]
         with torch.autocast(logits.device.type, enabled=False):
-            present, uncertain = codes == PRESENT, codes == UNCERTAIN
-            return entity_loss(logits, present, uncertain, self.training_config, self.positive_rate)
+            present, uncertain, rate = codes == PRESENT, codes == UNCERTAIN, self.positive_rate[drawn]
+            return entity_loss(logits, present, uncertain, self.training_config, rate), logits
+
+    def logits(self, token_BND: Tensor, query_QE: Tensor) -> Tensor:
+        """(B, Q)."""
+        assert self.model.fusion is not None
+        logits: Tensor = self.model.fusion(token_BND, query_QE)
+        return logits

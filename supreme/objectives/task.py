@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from supreme.objectives.gather import of_all_workers
+
 PRESENT, UNCERTAIN = 1, 2
 
 
@@ -43,11 +45,14 @@ class Task(nn.Module, ABC):
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss to minimise, and its detached parts by name."""
 
-    def scores(self, ecg_mv: Tensor, queries: Tensor) -> Tensor:
-        """Logits (B, Q) of ``queries``, for validation."""
-        logits: Tensor = self.model(ecg_mv, queries)
-        return logits
-
     @abstractmethod
-    def validation_loss(self, logits: Tensor, codes: Tensor) -> Tensor:
-        """The loss of `scores` on held-out records."""
+    def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
+        """On held-out records, in evaluation mode: the loss, and the logits (B, Q) of the queries.
+
+        None instead of logits where the model answers no queries. A loss that contrasts the records of a
+        batch depends on its size: compare it with those of the same recipe only.
+        """
+
+    def everyone(self, rows: Tensor) -> Tensor:
+        """Rows (B, ...) of the records of all workers while training; in validation, this worker's."""
+        return of_all_workers(rows) if self.training else rows

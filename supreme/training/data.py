@@ -132,10 +132,12 @@ class Reports:
     rows: dict[str, int] = field(repr=False)
     """Record id -> row of ``embeddings``."""
     embeddings: torch.Tensor
-    """(different reports, D) float16, as the text encoder gives them."""
+    """(different reports, D) float16, whitened as the queries are: a text is a text to the model."""
 
     @classmethod
-    def embed(cls, folders: Sequence[str], encoder: TextEncoder, cache_folder: str) -> Reports:
+    def embed(
+        cls, folders: Sequence[str], encoder: TextEncoder, whitening: Whitening, cache_folder: str
+    ) -> Reports:
         """Embed the reports of finished shards, without label leaks and each different one once.
 
         Raises:
@@ -157,14 +159,14 @@ class Reports:
         logger.info("%d records, %d different reports, %d records without one", len(rows), len(texts), empty)
         every, parts = list(texts), []
         for first in range(0, len(every), _REPORTS_AT_ONCE):
-            parts.append(embed(every[first : first + _REPORTS_AT_ONCE], encoder, cache_folder))
+            raw = embed(every[first : first + _REPORTS_AT_ONCE], encoder, cache_folder)
+            parts.append(whitening.apply(raw).astype(np.float16))
             logger.info("reports embedded: %d of %d", sum(map(len, parts)), len(every))
-        return cls(rows, torch.from_numpy(np.concatenate(parts)).half())
+        return cls(rows, torch.from_numpy(np.concatenate(parts)))
 
-    def of(self, record_ids: Sequence[str], whitening: Whitening) -> torch.Tensor:
-        """(len(record_ids), D) float32, whitened as the queries are: a text is a text to the model."""
-        raw = self.embeddings[[self.rows[r] for r in record_ids]]
-        return torch.from_numpy(whitening.apply(raw.float().numpy()))
+    def of(self, record_ids: Sequence[str]) -> torch.Tensor:
+        """(len(record_ids), D) float32."""
+        return self.embeddings[[self.rows[r] for r in record_ids]].float()
 
     def write(self, uri: str) -> None:
         ids = torch.frombuffer(bytearray("\n".join(self.rows).encode()), dtype=torch.uint8)

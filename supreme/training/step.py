@@ -40,6 +40,8 @@ class Batch:
     """(B, 12, T) int16."""
     codes: torch.Tensor
     """(B, Q) int8: 0, `PRESENT` or `UNCERTAIN`."""
+    reports: torch.Tensor | None = None
+    """(B, D) embedded reports, where the task reads them."""
 
 
 def seed_of(seed: int, *parts: int) -> int:
@@ -139,7 +141,20 @@ class Learner:
         asked = self.training.augment
         views = [augment(ecg_mv, generator, asked, self.rate_hz) for _ in range(self.task.views)]
         queries = self.embeddings[draw_phrasings(self.offsets, self.seed, step)]
-        return Inputs(tuple(views), codes, queries, seed_of(self.seed, _TASK, step))
+        return Inputs(tuple(views), codes, queries, seed_of(self.seed, _TASK, step), self._reports(batch))
+
+    def held_out(self, batch: Batch) -> Inputs:
+        """What the task is validated on: entities by their names; augmented only where views are compared."""
+        ecg_mv, codes = self.to_device(batch)
+        views = [ecg_mv]
+        if self.task.views > 1:
+            generator, asked = torch.Generator(self.device), self.training.augment
+            generator.manual_seed(seed_of(self.seed, _AUGMENT))
+            views = [augment(ecg_mv, generator, asked, self.rate_hz) for _ in range(self.task.views)]
+        return Inputs(tuple(views), codes, self.embeddings[self.offsets[:-1]], 0, self._reports(batch))
+
+    def _reports(self, batch: Batch) -> torch.Tensor | None:
+        return None if batch.reports is None else batch.reports.to(self.device, non_blocking=True)
 
     def to_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """ECG in millivolts (B, 12, T) float32 and label codes (B, Q) on the device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from scipy.stats import rankdata
 from supreme.objectives.task import PRESENT, UNCERTAIN
 from supreme.shards.read import signals_uv
 from supreme.training.corpus import Corpus
-from supreme.training.data import Labels
+from supreme.training.data import Labels, Reports
 from supreme.training.step import Batch, Learner
 
+METRIC = "validation_macro_auroc"
 #: Enough for a macro AUROC to a tenth of a percent; a large corpus is thinned to about this many.
 MAX_RECORDS = 20_000
 
@@ -47,29 +49,32 @@ def chosen_groups(corpus: Corpus) -> list[int]:
 
 @torch.inference_mode()
 def validate(
-    learner: Learner, corpus: Corpus, labels: Labels, rank: int = 0, world: int = 1
+    learner: Learner,
+    corpus: Corpus,
+    labels: Labels,
+    rank: int = 0,
+    world: int = 1,
+    reports: Reports | None = None,
 ) -> dict[str, float]:
     """Score this worker's share and gather; each entity is asked by its name, its first phrasing.
 
     All workers get the same ``validation_loss`` and ``validation_macro_auroc`` (without the latter when no
-    entity has both classes).
+    entity has both classes, or no query is answered).
     """
-    queries = learner.embeddings[learner.offsets[:-1]]
-    size = learner.training.batch_size
+    size, width = learner.training.batch_size, len(learner.offsets) - 1
     scores, codes, loss, count = [], [], 0.0, 0
     for group in chosen_groups(corpus)[rank::world]:
         table = corpus.read(group)
         for first in range(0, len(table), size):
             part = table.slice(first, size)
-            batch = to_batch(part, corpus.samples, labels)
-            ecg_mv, batch_codes = learner.to_device(batch)
+            batch = to_batch(part, corpus.samples, labels, reports)
             with learner.autocast():
-                logits = learner.averaged.scores(ecg_mv, queries)
-            loss += float(learner.averaged.validation_loss(logits, batch_codes)) * len(part)
+                batch_loss, logits = learner.averaged.validate(learner.held_out(batch))
+            loss += float(batch_loss) * len(part)
             count += len(part)
-            scores.append(logits.float().cpu().numpy())
-            codes.append(batch.codes.numpy())
-    width = len(queries)
+            if logits is not None:
+                scores.append(logits.float().cpu().numpy())
+                codes.append(batch.codes.numpy())
     mine = (
         np.concatenate([np.empty((0, width), np.float32), *scores]),
         np.concatenate([np.empty((0, width), np.int8), *codes]),
@@ -86,12 +91,18 @@ def validate(
     areas = auroc(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
     found = {"validation_loss": sum(part[2] for part in parts) / total}
     mean = float(np.nanmean(areas)) if not np.isnan(areas).all() else math.nan
-    return found if math.isnan(mean) else found | {"validation_macro_auroc": mean}
+    return found if math.isnan(mean) else found | {METRIC: mean}
 
 
-def to_batch(table: Any, samples: int, labels: Labels) -> Batch:
-    """A table of record ids and signals with the records' labels."""
+def score_of(metrics: Mapping[str, float]) -> float:
+    """What checkpoints are chosen by: macro AUROC; for an encoder alone its loss, negated."""
+    return metrics.get(METRIC, -metrics.get("validation_loss", math.inf))
+
+
+def to_batch(table: Any, samples: int, labels: Labels, reports: Reports | None = None) -> Batch:
+    """A table of record ids and signals with the records' labels, and their reports where they are given."""
     record_ids = table.column("record_id").to_pylist()
     # The copy is aligned, contiguous and writable, which the shared memory that it comes from is not.
     signal = torch.from_numpy(signals_uv(table, samples).copy())
-    return Batch(record_ids, signal, torch.from_numpy(labels.of(record_ids)))
+    found = reports.of(record_ids) if reports else None
+    return Batch(record_ids, signal, torch.from_numpy(labels.of(record_ids)), found)
