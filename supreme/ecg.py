@@ -51,7 +51,7 @@ def order_leads(
         BadRecord: ``unknown_lead``, ``duplicate_lead`` or ``missing_leads``.
     """
     canonical = [canonical_lead(name) for name in names]
-    rows = {lead: row for lead, row in zip(canonical, signal_mv, strict=True) if lead}
+    rows = {lead: row for row, lead in enumerate(canonical) if lead}
     if len(rows) + canonical.count(None) < len(canonical):
         raise BadRecord("duplicate_lead", ", ".join(names))
     missing = [lead for lead in LEADS if lead not in rows]
@@ -62,15 +62,14 @@ def order_leads(
     if missing and not (derivable and derive_limb_leads):
         remedy = "; set shards.derive_limb_leads=true to compute them from I and II" if derivable else ""
         raise BadRecord("missing_leads", f"{len(rows)} of 12 leads, without {', '.join(missing)}{remedy}")
+    if canonical == list(LEADS):
+        return signal_mv.astype(np.float32, copy=False), False
+    ordered = signal_mv[[rows.get(lead, 0) for lead in LEADS]].astype(np.float32, copy=False)
     if missing:
-        one, two = rows["I"], rows["II"]
+        one, two = signal_mv[rows["I"]], signal_mv[rows["II"]]
         derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-        rows |= {lead: derived[lead] for lead in missing}
-    if canonical == list(LEADS) and signal_mv.dtype == np.float32:
-        return signal_mv, False
-    ordered = np.empty((N_LEADS, signal_mv.shape[-1]), np.float32)
-    for row, lead in zip(ordered, LEADS, strict=True):
-        row[:] = rows[lead]
+        for lead in missing:
+            ordered[LEADS.index(lead)] = derived[lead]
     return ordered, bool(missing)
 
 

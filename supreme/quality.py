@@ -61,12 +61,13 @@ def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
         bad = int(signal_mv.size - finite.sum())
         raise BadRecord("nan", f"{bad} samples without a value in {_names(~finite.all(axis=1))}")
     flat = _still(signal_mv) | (range_mv < FLAT_MV)
-    if flat.sum() > MAX_BAD_LEADS:
+    # Counting is several times as fast as any() and sum(), which for twelve leads cost more than the samples.
+    if np.count_nonzero(flat) > MAX_BAD_LEADS:
         _refuse_other_unit(signal_mv, range_mv)
         raise BadRecord("flat_leads", f"{flat.sum()} flat leads: {_names(flat)}")
     peak_mv = np.maximum(high, -low)
     beyond = peak_mv > MAX_MILLIVOLTS
-    if beyond.sum() > MAX_BAD_LEADS:
+    if np.count_nonzero(beyond) > MAX_BAD_LEADS:
         raise BadRecord(
             "absurd_amplitude", f"{peak_mv.max():.0f} mV: is the gain or unit of the source right?"
         )
@@ -81,9 +82,10 @@ def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
 def _still(signal_mv: np.ndarray) -> np.ndarray:
     steps = signal_mv.shape[1] - 1
     # What moves in a quarter of the time already more often than it may is not still.
-    if _moves(signal_mv[:, : signal_mv.shape[1] // 4]).min() > (1 - STILL_FRACTION) * steps + 1:
-        return np.zeros(len(signal_mv), bool)
-    return (steps - _moves(signal_mv)) / steps > STILL_FRACTION
+    still = _moves(signal_mv[:, : signal_mv.shape[1] // 4]) <= (1 - STILL_FRACTION) * steps + 1
+    if np.count_nonzero(still):
+        still[still] = (steps - _moves(signal_mv[still])) / steps > STILL_FRACTION
+    return still
 
 
 def _moves(signal_mv: np.ndarray) -> np.ndarray:
@@ -107,16 +109,18 @@ def _refuse_other_unit(signal_mv: np.ndarray, range_mv: np.ndarray) -> None:
 def _saturated(signal_mv: np.ndarray, rate_hz: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Leads that stay at their largest or smallest value, far from zero, for a while."""
     held = max(3, round(SATURATION_S * rate_hz))
+    # So long a run has two neighbours among samples half as far apart; less wide a lead is nowhere so far from
+    # its median.
+    some = signal_mv[:, :: held // 2].copy()
+    at_limit = (some == low[:, None]) | (some == high[:, None])
+    pairs = at_limit[:, 1:] & at_limit[:, :-1]
     found = np.zeros(len(signal_mv), bool)
-    # Less wide a lead is nowhere so far from its median.
-    wide = np.flatnonzero(high - low >= SATURATION_MV)
-    # So long a run has two neighbours among samples half as far apart.
-    some = signal_mv[wide, :: held // 2]
-    for extreme in (low, high):
-        at_limit = some == extreme[wide, None]
-        for lead in wide[(at_limit[:, 1:] & at_limit[:, :-1]).any(axis=1)]:
-            if _has_run(signal_mv[lead] == extreme[lead], held):
-                found[lead] |= abs(extreme[lead] - np.median(signal_mv[lead])) >= SATURATION_MV
+    if not np.count_nonzero(pairs):
+        return found
+    for lead in np.flatnonzero(pairs.any(axis=1) & (high - low >= SATURATION_MV)):
+        for extreme in (low[lead], high[lead]):
+            if _has_run(signal_mv[lead] == extreme, held):
+                found[lead] |= abs(extreme - np.median(signal_mv[lead])) >= SATURATION_MV
     return found
 
 
@@ -145,9 +149,9 @@ def _contradictions(signal_mv: np.ndarray, flat: np.ndarray) -> list[str]:
     # Nothing is further from the median than the extremes are from each other.
     suspect = (rests_mv.max(axis=1) - rests_mv.min(axis=1) > LIMB_LEAD_MV) & ~flat[2 : len(_LIMB)]
     return [
-        flag
-        for flag, rest_mv, ask in zip(_CONTRADICTIONS, rests_mv, suspect, strict=True)
-        if ask and np.percentile(np.abs(rest_mv - np.median(rest_mv)), 99) > LIMB_LEAD_MV
+        _CONTRADICTIONS[row]
+        for row in np.flatnonzero(suspect)
+        if np.percentile(np.abs(rests_mv[row] - np.median(rests_mv[row])), 99) > LIMB_LEAD_MV
     ]
 
 
@@ -158,14 +162,15 @@ def _mirrored(signal_mv: np.ndarray, rate_hz: float) -> bool:
     """
     width = round(_SLOPE_S * rate_hz)
     one, six = (signal_mv[lead, width:] - signal_mv[lead, :-width] for lead in (_I, _V6))
-    if one @ six >= MIRRORED * np.sqrt((one @ one) * (six @ six)):
+    alike = one @ six
+    if alike >= 0 or alike >= MIRRORED * np.sqrt((one @ one) * (six @ six)):
         return False
     waves = signal_mv[_I] - uniform_filter1d(signal_mv[_I], round(_BASELINE_S * rate_hz))
     return bool((waves**3).mean() < 0)
 
 
 def _flags(kind: str, which: np.ndarray) -> list[str]:
-    return [f"{kind}:{lead}" for lead, found in zip(LEADS, which.tolist(), strict=True) if found]
+    return [f"{kind}:{LEADS[lead]}" for lead in np.flatnonzero(which)]
 
 
 def _names(which: np.ndarray) -> str:

@@ -18,6 +18,8 @@ BITS = 128
 SPAN_S, BLOCK_S = 5.0, 0.04
 #: The other four limb leads follow from I and II.
 _INDEPENDENT = (0, 1, 6, 7, 8, 9, 10, 11)
+_BLOCKS = int(SPAN_S / BLOCK_S)
+CHANGES = len(_INDEPENDENT) * (_BLOCKS - 1)
 #: Fingerprints that share a band are compared; each bit of the same recording differs with a chance of about
 #: 1 % (another rate) or 0.1 % (another rounding), of two recordings with 50 %.
 _BAND_BITS = 32
@@ -27,23 +29,35 @@ _STEPS_PER_UV = 16
 
 def fingerprints(signals_uv: np.ndarray, rate_hz: float) -> np.ndarray:
     """Signals ``(N, 12, T)`` in int16 microvolts to ``(N, 16)`` uint8; less than 5 s are padded."""
-    blocks = int(SPAN_S / BLOCK_S)
-    # A sample stands for the time about it: its integral is taken between edges that lie in between.
-    edges = np.arange(blocks + 1) * BLOCK_S * rate_hz + 0.5
-    left, part = edges.astype(int), edges % 1
-    span_uv = signals_uv[:, _INDEPENDENT, : left[-1] + 1]
+    return signs(changes(signals_uv, rate_hz))
+
+
+def changes(signals_uv: np.ndarray, rate_hz: float) -> np.ndarray:
+    """How each lead changes from block to block: ``(..., 12, T)`` to ``(..., CHANGES)`` whole numbers.
+
+    Sums of them are exact, so that their signs are the same on every machine.
+    """
+    left, part = _edges(rate_hz)
+    span_uv = signals_uv[..., _INDEPENDENT, : left[-1] + 1]
     if absent := left[-1] + 1 - span_uv.shape[-1]:
-        span_uv = np.pad(span_uv, ((0, 0), (0, 0), (0, absent)))
+        span_uv = np.pad(span_uv, [(0, 0)] * (span_uv.ndim - 1) + [(0, absent)])
     sums_uv = np.add.reduceat(span_uv, left, axis=-1, dtype=np.int32)[..., :-1]
     integrals = sums_uv + np.diff(span_uv[..., left] * part)
-    # Whole numbers, of which sums are exact: the signs are the same on every machine.
-    changes = np.rint(_STEPS_PER_UV / (BLOCK_S * rate_hz) * np.diff(integrals)).reshape(len(signals_uv), -1)
-    return np.packbits(changes @ _projection(changes.shape[1]) > 0, axis=1)
+    steps = np.rint(_STEPS_PER_UV / (BLOCK_S * rate_hz) * np.diff(integrals))
+    return steps.reshape(*signals_uv.shape[:-2], CHANGES)
 
 
-def fingerprint(signal_uv: np.ndarray, rate_hz: float) -> str:
-    """The fingerprint of one signal ``(12, T)``: 32 hexadecimal digits."""
-    return fingerprints(signal_uv[None], rate_hz)[0].tobytes().hex()
+def signs(changes: np.ndarray) -> np.ndarray:
+    """:func:`changes` of many signals, ``(N, CHANGES)``, to their fingerprints ``(N, 16)`` uint8.
+
+    One at a time costs several times as much: the projection is larger than what else a signal needs.
+    """
+    return np.packbits(changes @ _projection() > 0, axis=1)
+
+
+def in_hexadecimal(prints: np.ndarray) -> list[str]:
+    """Fingerprints ``(N, 16)`` as 32 digits each."""
+    return [one.tobytes().hex() for one in prints]
 
 
 def same_recording(prints: np.ndarray) -> np.ndarray:
@@ -63,7 +77,17 @@ def same_recording(prints: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _projection(width: int) -> np.ndarray:
-    """``(width, 128)`` of +1 and -1, the same on every machine."""
-    drawn = np.frombuffer(hashlib.shake_256(b"signal fingerprint").digest(width * BITS // 8), np.uint8)
-    return np.unpackbits(drawn).reshape(width, BITS) * 2.0 - 1
+def _edges(rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """The samples in which blocks begin, and how much of them lies before.
+
+    A sample stands for the time about it: its integral is taken between edges that lie in between.
+    """
+    edges = np.arange(_BLOCKS + 1) * BLOCK_S * rate_hz + 0.5
+    return edges.astype(int), edges % 1
+
+
+@cache
+def _projection() -> np.ndarray:
+    """``(CHANGES, 128)`` of +1 and -1, the same on every machine."""
+    drawn = np.frombuffer(hashlib.shake_256(b"signal fingerprint").digest(CHANGES * BITS // 8), np.uint8)
+    return np.unpackbits(drawn).reshape(CHANGES, BITS) * 2.0 - 1

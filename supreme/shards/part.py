@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
@@ -26,8 +27,7 @@ from supreme import config, quality, records, signal, storage
 from supreme.ecg import BadRecord, order_leads, to_microvolts
 from supreme.manifest import FileEntry
 from supreme.records import Entry, Record, Source
-from supreme.shards import codec
-from supreme.shards.fingerprint import fingerprint
+from supreme.shards import codec, fingerprint
 from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA
 
 #: From object storage so many records are fetched at a time: each takes two round trips.
@@ -69,6 +69,17 @@ class Part(BaseModel):
         return all(sizes.get(name) == file.bytes for name, file in self.files.items())
 
 
+class _Row(NamedTuple):
+    """One row of a shard, before its row group is made."""
+
+    signal: bytes
+    """As its column holds it."""
+    changes: np.ndarray
+    """Of which its fingerprint is made."""
+    others: dict[str, Any]
+    """The other columns."""
+
+
 def part_uri(folder: str, name: str) -> str:
     return storage.join(folder, f"parts/{name}.json")
 
@@ -85,8 +96,8 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     name, entries = row["part"], _load(row["entries"])
     split = name.rpartition("-")[0]
     rejected: list[dict[str, str]] = []
-    made = _shard_rows(job, split, entries, rejected)
-    row_groups = (pa.Table.from_pylist(rows, SCHEMA) for rows in _batches(made, job.shards.row_group_size))
+    usable = _rows(job, split, entries, rejected)
+    row_groups = _row_groups(usable, min(job.shards.row_group_size, len(entries)))
     files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)
     refused = [pa.Table.from_pylist(rejected, REJECTED_SCHEMA)] if rejected else []
     files |= _write_table(job.folder, f"rejected/{name}.parquet", refused)
@@ -119,13 +130,30 @@ def write_shard(
     )
 
 
-def _shard_rows(
-    job: Job, split: str, entries: list[Entry], rejected: list[dict[str, str]]
-) -> Iterator[dict[str, Any]]:
+def _row_groups(made: Iterator[_Row], size: int) -> Iterator[pa.Table]:
+    """Rows as tables of a row group each."""
+    for first in made:
+        # Each signal goes to its place at once: one column is made without another copy of them all.
+        width = len(first.signal)
+        signals = np.frombuffer(pa.allocate_buffer(size * width), np.uint8).reshape(size, width)
+        rows, changes = [], []
+        for place, row in zip(signals, chain([first], made), strict=False):
+            place[:] = np.frombuffer(row.signal, np.uint8)
+            rows.append(row.others)
+            changes.append(row.changes)
+        columns = {
+            "signal": codec.plain_column(signals[: len(rows)]),
+            "fingerprint": fingerprint.in_hexadecimal(fingerprint.signs(np.stack(changes))),
+        }
+        columns |= {name: [row[name] for row in rows] for name in rows[0]}
+        yield pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
+
+
+def _rows(job: Job, split: str, entries: list[Entry], rejected: list[dict[str, str]]) -> Iterator[_Row]:
     """The rows of the usable records; the others go to ``rejected``."""
     for entry, read_record in _reads(job, entries):
         try:
-            yield _shard_row(read_record(), split, job)
+            yield _row(read_record(), split, job)
         except (storage.Unavailable, MemoryError):
             raise  # says nothing about the record
         except BadRecord as error:
@@ -152,7 +180,7 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _shard_row(record: Record, split: str, job: Job) -> dict[str, Any]:
+def _row(record: Record, split: str, job: Job) -> _Row:
     shards, known = job.shards, record.entry
     ordered, derived = order_leads(record.signal_mv, record.leads, derive_limb_leads=shards.derive_limb_leads)
     kept = signal.first_seconds(ordered, record.rate_hz, shards.duration_s)
@@ -161,13 +189,11 @@ def _shard_row(record: Record, split: str, job: Job) -> dict[str, Any]:
     flags += ["derived_limb_leads"] if derived else []
     flags += ["short"] if n_valid < shards.samples else []
     signal_uv = to_microvolts(prepared)
-    return {
+    others = {
         "record_id": known.record_id,
         "dataset": known.dataset,
         "patient_id": known.patient_id,
         "split": split,
-        "signal": codec.encode(signal_uv, shards.compression),
-        "fingerprint": fingerprint(signal_uv, shards.rate_hz),
         "n_valid": n_valid,
         "rate_hz": shards.rate_hz,
         "source_rate_hz": record.rate_hz,
@@ -178,6 +204,8 @@ def _shard_row(record: Record, split: str, job: Job) -> dict[str, Any]:
         "quality": flags,
         "source_uri": _relative(known.source_uri, job.source.uri),
     }
+    encoded = codec.encode(signal_uv, shards.compression)
+    return _Row(encoded, fingerprint.changes(signal_uv, shards.rate_hz), others)
 
 
 def _relative(source_uri: str, folder: str) -> str:
@@ -194,11 +222,6 @@ def _rejected_row(entry: Entry, reason: str, detail: str) -> dict[str, str]:
         "detail": detail[:500],
         "source_uri": entry.source_uri,
     }
-
-
-def _batches(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(rows, size)):
-        yield batch
 
 
 def _write_table(

@@ -49,6 +49,8 @@ def _object(uri: str) -> s3.Place | None:
 
 
 def _local(uri: str) -> str:
+    if uri.startswith("/") and os.path.normpath(uri) == uri:
+        return uri  # so are most, and a path object costs as much as reading a small file
     scheme, separator, path = uri.partition("://")
     if not separator:
         return str(Path(uri).expanduser().absolute())
@@ -125,7 +127,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         return objects.read(place, limit)
     path = _local(uri)
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
             if limit is not None and size > limit:
                 raise TooLarge(f"{path}: {size:,} bytes; at most {limit:,} are read")

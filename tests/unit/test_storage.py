@@ -159,7 +159,7 @@ def test_a_file_is_read_at_random(tmp_path):
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
 def test_trouble_of_the_machine_is_not_of_the_file(tmp_path, monkeypatch, code):
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise OSError(code, os.strerror(code))
 
     storage.write_bytes(str(tmp_path / "x"), b"1")
