@@ -74,7 +74,7 @@ def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list
         "dataset": dataset,
         "patient_id": f"{dataset}/{name}",
         "split": split,
-        "signal": codec.encode(signal_uv, "zstd"),
+        "signal": codec.encode(signal_uv, config.Shards().compression),
         "fingerprint": "00" * 16,
         "n_valid": signal_uv.shape[1],
         "rate_hz": RATE_HZ,

@@ -1,15 +1,19 @@
 """How signals become the bytes of the `signal` column, and arrays again; lossless in every codec.
 
-``zstd`` and ``none`` hold ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of
-`ecg.LEADS`. ``delta`` holds as many bytes, of what little is left after prediction: the four derived limb
-leads become their difference from Einthoven's and Goldberger's equations, the other eight leads theirs from
-the sample before; 128 is added, so that small numbers of either sign have a high byte of zero; all high bytes
-come before all low bytes. Every step is exact modulo 2^16, also where a difference overflows. Compression
-itself is Parquet's (`compression`).
+``none`` and ``zstd`` hold ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of
+`ecg.LEADS`. ``lz4`` and ``delta`` hold as many bytes, of what little is left after prediction: the four
+derived limb leads become their difference from Einthoven's and Goldberger's equations and, in ``delta`` only,
+the other eight leads theirs from the sample before; 128 is added, so that small numbers of either sign have a
+high byte of zero; all high bytes come before all low bytes. Every step is exact modulo 2^16, also where a
+difference overflows. Compression itself is Parquet's (`compression`): any Parquet reader gives these bytes.
+
+LZ4 only copies what it cannot compress, as most low bytes are, and high bytes it compresses well: half the
+time of zstd's entropy coding, at less size. What takes time in ``delta`` is adding up the differences.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,18 +21,31 @@ import pyarrow as pa
 
 from supreme.ecg import N_LEADS
 
-Codec = Literal["zstd", "none", "delta"]
+Codec = Literal["lz4", "zstd", "none", "delta"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 
-#: III, aVR, aVL, aVF.
-_LIMB = slice(2, 6)
+#: All but III, aVR, aVL, aVF.
 _OTHERS = (slice(0, 2), slice(6, N_LEADS))
 _OFFSET = 128
 
 
+def is_plain(codec: Codec) -> bool:
+    """Whether the column holds the int16 values themselves."""
+    return codec in ("none", "zstd")
+
+
 def compression(codec: Codec) -> tuple[str, int | None]:
     """Name and level of the Parquet compression that belongs to a codec."""
-    return {"zstd": ("zstd", 3), "none": ("none", None), "delta": ("zstd", 1)}[codec]
+    return {"lz4": ("lz4", None), "zstd": ("zstd", 3), "none": ("none", None), "delta": ("zstd", 1)}[codec]
+
+
+def page_bytes(codec: Codec) -> int:
+    """A page of signals ends with the row that reaches so many bytes.
+
+    Small pages are unpacked where the processor's cache holds them; one page needs no unpacking
+    (:mod:`supreme.shards.plain_page`).
+    """
+    return 2**30 if codec == "none" else 900_000
 
 
 def encode(signal_uv: np.ndarray, codec: Codec) -> bytes:
@@ -36,12 +53,14 @@ def encode(signal_uv: np.ndarray, codec: Codec) -> bytes:
     assert signal_uv.shape[0] == N_LEADS
     assert signal_uv.dtype.newbyteorder("<") == "<i2"
     plain = np.ascontiguousarray(signal_uv, "<i2")
-    if codec != "delta":
+    if is_plain(codec):
         return plain.tobytes()
     left = plain.copy()
-    left[_LIMB] -= _predicted_limb_leads(plain)
-    for leads in _OTHERS:
-        left[leads, 1:] -= plain[leads, :-1]
+    for lead, predicted in _limb_leads(plain):
+        left[lead] -= predicted
+    if codec == "delta":
+        for leads in _OTHERS:
+            left[leads, 1:] -= plain[leads, :-1]
     left += _OFFSET
     return np.ascontiguousarray(left.view(np.uint8).reshape(-1, 2).T[::-1]).tobytes()
 
@@ -49,7 +68,7 @@ def encode(signal_uv: np.ndarray, codec: Codec) -> bytes:
 def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np.ndarray:
     """The `signal` column as a read-only int16 array ``(N, 12, samples)`` in microvolts.
 
-    Without ``delta`` it shares the column's memory where that is one chunk, as in a row group.
+    Where the codec is plain it shares the column's memory, if that is one chunk, as in a row group.
 
     Raises:
         ValueError: a row holds another number of samples.
@@ -57,8 +76,10 @@ def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     parts = [_bytes(chunk, samples) for chunk in chunks if len(chunk)]
     held = parts[0] if len(parts) == 1 else np.concatenate([_no_rows(samples), *parts])
-    plain = _decode_delta(held, samples) if codec == "delta" else held.view("<i2")
+    plain = held.view("<i2") if is_plain(codec) else _joined(held)
     signal_uv = plain.reshape(len(held), N_LEADS, samples)
+    if not is_plain(codec):
+        _add_predicted(signal_uv, codec)
     signal_uv.flags.writeable = False
     return signal_uv
 
@@ -70,24 +91,33 @@ def plain_column(signal_uv: np.ndarray) -> pa.BinaryArray:
     return pa.Array.from_buffers(pa.binary(), len(signal_uv), buffers)
 
 
-def _predicted_limb_leads(signal_uv: np.ndarray) -> np.ndarray:
-    """III, aVR, aVL and aVF from I and II, ``(..., 12, T)`` to ``(..., 4, T)``, modulo 2^16."""
-    one, two = signal_uv[..., 0, :], signal_uv[..., 1, :]
-    return np.stack([two - one, -((one + two) >> 1), one - (two >> 1), two - (one >> 1)], axis=-2)
+def _limb_leads(signal_uv: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """III, aVR, aVL and aVF from I and II, by number: ``(12, T)`` to ``(T,)`` each, modulo 2^16."""
+    one, two = signal_uv[0], signal_uv[1]
+    yield 2, two - one
+    yield 3, -((one + two) >> 1)
+    yield 4, one - (two >> 1)
+    yield 5, two - (one >> 1)
 
 
-def _decode_delta(held: np.ndarray, samples: int) -> np.ndarray:
-    """``(N, bytes)`` to ``(N, 12, samples)`` int16."""
-    # All rows in a call: long calls let other threads run, which short ones would not.
+def _joined(held: np.ndarray) -> np.ndarray:
+    """``(N, bytes)``, high bytes before low bytes, to ``(N, bytes / 2)`` int16."""
     high, low = held[:, : held.shape[1] // 2], held[:, held.shape[1] // 2 :]
-    left = np.multiply(high, np.uint16(256), dtype="<u2")
+    left = high.astype("<u2")
+    left *= 256
     left += low
     left -= _OFFSET
-    signal_uv = left.view("<i2").reshape(-1, N_LEADS, samples)
-    for leads in _OTHERS:
-        np.add.accumulate(signal_uv[:, leads], axis=-1, out=signal_uv[:, leads])
-    signal_uv[:, _LIMB] += _predicted_limb_leads(signal_uv)
-    return signal_uv
+    return left.view("<i2")
+
+
+def _add_predicted(signal_uv: np.ndarray, codec: Codec) -> None:
+    """What is left after prediction ``(N, 12, T)`` becomes the signals, in place."""
+    if codec == "delta":
+        for leads in _OTHERS:
+            np.add.accumulate(signal_uv[:, leads], axis=-1, out=signal_uv[:, leads])
+    by_lead = signal_uv.swapaxes(0, 1)
+    for lead, predicted in _limb_leads(by_lead):
+        by_lead[lead] += predicted
 
 
 def _bytes(chunk: pa.BinaryArray, samples: int) -> np.ndarray:

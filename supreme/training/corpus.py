@@ -16,7 +16,7 @@ import pyarrow as pa
 from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.shards.codec import plain_column
-from supreme.shards.read import RowGroup, Shards, signals_uv
+from supreme.shards.read import RowGroup, Shards
 from supreme.shards.schema import SCHEMA
 from supreme.training.order import Order
 
@@ -73,14 +73,12 @@ class Corpus:
         parts, places = [], []
         for group in np.unique(groups):
             here = np.flatnonzero(groups == group)
-            table = self.read(int(group), [*others, "signal"])
-            held = signals_uv(table, self.samples)
-            for place, row in zip(here.tolist(), rows[here].tolist(), strict=True):
-                signal_uv[place] = held[row]
-            parts.append(table.select(others).take(pa.array(rows[here])))
+            source, row_group = self.groups[int(group)]
+            parts.append(self.shards[source].copy_signals(row_group, rows[here], signal_uv, here, others))
             places.append(here)
         rest = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
-        return rest.append_column(SCHEMA.field("signal"), plain_column(signal_uv))
+        schema = pa.schema([SCHEMA.field(name) for name in [*others, "signal"]])
+        return pa.table([*rest.itercolumns(), plain_column(signal_uv)], schema)
 
     def read_steps(
         self, order: Order, rank: int, first: int, last: int, columns: Sequence[str] = COLUMNS

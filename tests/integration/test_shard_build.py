@@ -103,7 +103,7 @@ def test_files_are_plain_and_described(uninterrupted):
         assert sum(sizes) == entry.rows <= 10
         assert max(sizes) <= 4
         signals = shard.metadata.row_group(0).column(SCHEMA.names.index("signal"))
-        assert (signals.compression, signals.statistics) == ("ZSTD", None)
+        assert (signals.compression, signals.statistics) == ("LZ4", None)
         assert not any("DICTIONARY" in encoding for encoding in signals.encodings)
     assert not list(folder.rglob("*.partial"))
 

@@ -63,7 +63,7 @@ def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(sessio
     assert sorted(Counter(record_ids(taken[0]) + record_ids(taken[1])).values()) == [1] * 300
     again = read(corpus, order, 7, steps, 1)
     assert record_ids(again) == record_ids(taken[1][7:])
-    shard = pq.read_table(f"{corpus.shards[0].folder}/train-00000.parquet", columns=["record_id", "signal"])
+    shard = corpus.shards[0].table(["record_id", "signal"], "train")
     truth = dict(zip(shard.column("record_id").to_pylist(), signals_uv(shard, corpus.samples), strict=True))
     for table in taken[0]:
         signals = signals_uv(table, corpus.samples)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.manifest import FileEntry, Request
-from supreme.shards import codec, part
+from supreme.shards import codec, part, plain_page, read
 from supreme.shards.codec import CODECS, Codec
 from supreme.shards.read import RowGroup, Shards, _footer, signals_uv
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name
@@ -89,6 +90,36 @@ def test_signals_come_back_as_written_in_every_codec(tmp_path, compression):
     assert whole["signal"][3].as_py() == _signal(3).tobytes()
 
 
+@pytest.mark.parametrize("compression", CODECS)
+def test_signals_are_copied_to_the_places_asked_for(tmp_path, compression, monkeypatch):
+    monkeypatch.setattr(read, "_CACHED_BYTES", 3 * 12 * SAMPLES * 2)  # a row group in several batches
+    shards = write(tmp_path, compression)
+    group = shards.row_groups("train")[1]
+    rows, places = np.array([2, 0, 2, 3]), np.array([5, 0, 1, 4])
+    out = np.full((6, 12, SAMPLES), 77, np.int16)
+    table = shards.copy_signals(group, rows, out, places, ["record_id"])
+    assert table.column_names == ["record_id"]
+    numbers = [int(name[2:]) for name in table["record_id"].to_pylist()]
+    assert numbers == [6, 4, 6, 7]
+    np.testing.assert_array_equal(out[places], np.stack([_signal(number) for number in numbers]))
+    assert (out[[2, 3]] == 77).all(), "no other place is written to"
+
+
+def test_plain_signals_need_no_page_of_their_own(tmp_path):
+    """Uncompressed shards that were written with another layout are read all the same."""
+    shards = write(tmp_path, "none")
+    [group, *_] = shards.row_groups("test")
+    table = pq.read_table(tmp_path / group.file)
+    for page, directly in ((1, False), (2**30, True)):
+        file = str(tmp_path / "again.parquet")
+        options = {"write_batch_size": 1, "use_dictionary": False, "write_statistics": False}
+        pq.write_table(table, file, compression="none", data_page_size=page, **options)
+        out = np.zeros((3, 12, SAMPLES), np.int16)
+        pairs = [(row, row) for row in range(3)]
+        assert plain_page.copy(file, pq.read_metadata(file), 0, pairs, out) == directly
+    np.testing.assert_array_equal(out, signals_uv(table, SAMPLES))
+
+
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 14, 100])
 def test_batches_hold_every_record_once_in_order(shards, size):
     batches = list(shards.batches("train", size, ["record_id", "signal"]))
@@ -158,9 +189,15 @@ def test_damage_of_the_same_size_is_an_error_that_names_the_shard(tmp_path, dama
     content[where] = b"\xa5" * len(content[where])
     file.write_bytes(content)
     [group] = [g for g in shards.row_groups() if (g.file, g.index) == ("train-00000.parquet", 0)]
-    for read in (lambda: shards.read_row_group(group), lambda: shards.table(SCHEMA.names)):
+    out, rows = np.zeros((group.rows, 12, SAMPLES), np.int16), np.arange(group.rows)
+    ways = (
+        lambda: shards.read_row_group(group),
+        lambda: shards.table(SCHEMA.names),
+        lambda: shards.copy_signals(group, rows, out, rows, ["record_id"]),
+    )
+    for way in ways:
         with pytest.raises(storage.StorageError, match=r"train-00000\.parquet.*cannot be read.*delete it"):
-            read()
+            way()
 
 
 def test_shards_made_anew_are_not_read_with_the_old_footer(tmp_path):
