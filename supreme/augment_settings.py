@@ -92,7 +92,9 @@ class Crosstalk(Change):
     sd: Annotated[
         float,
         Field(gt=0),
-        _at_most(0.08, "the axis would turn by more than 10 degrees (left_axis_deviation, normal_axis)"),
+        _at_most(
+            0.08, "half of all axes would turn by more than 10 degrees (left_axis_deviation, normal_axis)"
+        ),
     ]
     """Of the share of every lead that is added to every lead, itself included."""
 
