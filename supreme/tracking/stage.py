@@ -8,7 +8,6 @@ later. Training never waits for it.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,11 +112,13 @@ class StageRun(Run):
 
     def finish(self, status: Status = "FINISHED", wait_s: float = END_WAIT_S) -> None:
         """Bring the server up to date with the folder and set the status, or say what it lacks."""
-        missing = ["parameters", "metrics", "artifacts", f"status {status}"]
+        missing = ["metrics", "artifacts", f"status {status}"]
+        if not self._described:
+            missing.insert(0, "parameters")
 
         def complete() -> None:
             self._catch_up()
-            del missing[:2]
+            del missing[:-2]
             for name in (history.METRICS, REQUEST):
                 if storage.exists(storage.join(self.folder, name)):
                     self.log_file(storage.join(self.folder, name))
@@ -128,11 +129,12 @@ class StageRun(Run):
         deadline = time.monotonic() + min(wait_s, self.link.patience_s)
         if self._attempt:
             self._attempt.join(deadline - time.monotonic())
-        failure = _Attempt(complete).failure(max(1.0, deadline - time.monotonic()))
+        self._attempt = _Attempt(complete)
+        failure = self._attempt.failure(max(1.0, deadline - time.monotonic()))
         if not failure:
             note.write(self.folder, complete=True)
             return
-        self.link.patience_s = 1.0  # for the next run: the server had its time
+        self.link.patience_s = HASTE_WAIT_S  # for the next run: the server had its time
         logger.warning(
             "run %s is not complete on the tracking server: it lacks %s (%s). All of it is kept in %s; "
             "the same command, run again when the server is back, fills it in",
@@ -246,7 +248,5 @@ def _reason(error: Exception | None) -> str:
     """The first line, without what the HTTP library wraps around it, free of secrets; empty for no error."""
     if error is None:
         return ""
-    text = str(error)
-    inner = re.search(r"\[Errno -?\d+\] [^'\")(]+|[Rr]ead timed out|connect timeout", text)
-    said = inner[0] if inner else (text.splitlines() or [""])[0][:_MAX_REASON]
-    return log.redact(f"{type(error).__name__}: {said}")
+    said = [*str(error).rpartition("(Caused by ")[2].splitlines(), ""][0].removesuffix("))")
+    return log.redact(f"{type(error).__name__}: {said}")[:_MAX_REASON]

@@ -3,15 +3,18 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from supreme import config, storage, tracking
+from supreme.training import history
 from supreme.training.history import Point
 
 pytestmark = pytest.mark.unit
@@ -214,6 +217,40 @@ def test_the_status_tells_how_a_run_ended(
         with pytest.raises(error), tracking.closing(run):
             raise error
     assert run.client.get_run(run.run_id).info.status == status
+
+
+def test_a_locked_database_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    store = tracking.open_store(config.Tracking(), str(tmp_path))
+    folder = str(tmp_path / "stage")
+    run = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
+    lines = [{"samples_seen": 64, "unix_time_s": 1.5, "loss": 0.5, "curve": []}]
+    history.write(folder, lines)
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        run.report(lines)
+        assert time.monotonic() - began < 0.2
+        run.finish(wait_s=0.2)
+        assert time.monotonic() - began < 2
+        assert tracking.is_behind(folder)
+        other.execute("COMMIT")
+    run.finish()
+    assert logged(run, "loss") == [(64, 0.5)]
+    assert not tracking.is_behind(folder)
+    assert run.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_killed_before_its_run_was_noted_a_stage_has_one_run(store: str, tmp_path: Path) -> None:
+    folder = str(tmp_path / "stage")
+    run = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
+    note = f"{folder}/{tracking.RUN_FILE}"
+    key = storage.read_json(note)["key"]
+    storage.write_json(note, {"run_id": "", "key": key})
+    experiment = run.client.get_run(run.run_id).info.experiment_id
+    run.client.create_run(experiment, tags={"supreme.stage_key": key})  # a request repeated by the client
+    assert tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS).run_id == run.run_id
+    same = run.client.search_runs([experiment], f"tags.`supreme.stage_key` = '{key}'")
+    assert [one.info.run_id for one in same] == [run.run_id]
 
 
 def test_a_deleted_experiment_is_said_with_the_remedy(store: str, tmp_path: Path) -> None:
