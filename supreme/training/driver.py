@@ -6,11 +6,9 @@ that is called with (metrics, samples seen), and what it does with the `Trained`
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import ray.train
@@ -20,22 +18,24 @@ from safetensors.torch import load
 
 from supreme import config, log, manifest, storage
 from supreme.models.supreme import SupremeModel
-from supreme.objectives.make import make_task
+from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.reports.label_table import read_vocabulary
 from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
-from supreme.training import history
+from supreme.training import history, saving
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
-from supreme.training.data import Queries, shard_folders
+from supreme.training.data import Queries, Reports, shard_folders
 from supreme.training.loop import train_loop
 from supreme.training.order import Order
 from supreme.training.step import TrainingStopped
+from supreme.training.validate import METRIC
 
-RULE = "last averaged weights; the value is measured on held-out pre-training records"
-METRIC = "validation_macro_auroc"
-QUERIES, WEIGHTS = "queries.safetensors", "weights.safetensors"
+RULE = "{which} averaged weights; the value is measured on held-out pre-training records"
+QUERIES, REPORTS, WEIGHTS = "queries.safetensors", "reports.safetensors", "weights.safetensors"
 RAY_FOLDER, RUN_NAME = "ray", "run"
+#: What may be another at a restart; with other workers the position in the data is kept (`order.replay`).
+MAY_CHANGE = {"workers", "min_workers", "gpu", "threads_per_worker", "max_failures"}
 
 #: Called at every report with the whole history so far; is sent to the controller process and must not wait.
 Reporter = Callable[[Sequence[history.Line]], None]
@@ -83,7 +83,7 @@ def request(recipe: config.Recipe) -> manifest.Request:
         job = "label" if folder == folders[-1] else "shard"
         # Relative to the recipe's folder, so that a moved root is still the same stage.
         inputs[recipe.stage_of(folder)] = manifest.require(folder, job).digest()
-    training = recipe.training.model_dump(mode="json", exclude={"max_failures", "threads_per_worker"})
+    training = recipe.training.model_dump(mode="json", exclude=MAY_CHANGE)
     sections = {
         "seed": recipe.seed,
         "shards": recipe.shards.model_dump(mode="json", include={"rate_hz", "duration_s"}),
@@ -150,22 +150,31 @@ def train(
         )
     embed_queries(recipe, folder)
     logger.info("training: %s", ", ".join(f"{k} {v:,}" for k, v in began.items() if k != "folder"))
-    final = _fit(recipe, asked, folder, name, [_Recorder(report, folder), *(callbacks or [])])
-    with final.as_directory() as checkpoint:
-        state = checkpoints.read_state(f"{checkpoint}/{checkpoints.STATE}", _identity(asked))
-        weights = (Path(checkpoint) / checkpoints.AVERAGED).read_bytes()
+    state = _latest(asked, folder)
+    if state is None or not state.ended:
+        recorder = _Recorder(report, folder, state.reports if state else [])
+        _fit(recipe, asked, folder, name, [recorder, *(callbacks or [])])
+        state = _latest(asked, folder)
+        assert state is not None
     history.write(folder, state.reports)
-    storage.write_bytes(storage.join(folder, WEIGHTS), weights)
+    storage.write_bytes(storage.join(folder, WEIGHTS), _released(recipe, asked, folder, state))
     storage.write_bytes(storage.join(folder, checkpoints.STATE), state.model_dump_json(indent=1).encode())
     return load_trained(recipe, asked, folder)
 
 
 def embed_queries(recipe: config.Recipe, folder: str) -> None:
-    """Write the embedded queries of the vocabulary into ``folder``, where the workers read them."""
+    """Write what the workers read into ``folder``: the embedded queries of the vocabulary, and where the
+    objective learns from reports, those of all records.
+    """
     cache = absolute(storage.join(recipe.root, "embeddings"))
     vocabulary, encoder = read_vocabulary(recipe.folder("labels")), open_encoder(recipe.text)
     queries = Queries.embed(vocabulary, encoder, recipe.text.whitening_shrinkage, cache)
     queries.write(storage.join(folder, QUERIES))
+    if OBJECTIVES[recipe.training.objective].reads_reports:
+        # Apart from the queries' cache: every run reads that one, and reports may be many.
+        own = storage.join(cache, "reports")
+        reports = Reports.embed(shard_folders(recipe), encoder, queries.whitening, own)
+        reports.write(storage.join(folder, REPORTS))
 
 
 def is_trained(folder: str) -> bool:
@@ -180,10 +189,10 @@ def load_trained(recipe: config.Recipe, asked: manifest.Request, folder: str) ->
         ConfigError: it was another configuration's run.
     """
     folder = absolute(folder)
-    state = checkpoints.read_state(storage.join(folder, checkpoints.STATE), _identity(asked))
+    state = _state(asked, folder)
     queries = Queries.read(storage.join(folder, QUERIES))
     samples, entities = _corpus(recipe, "train").samples, len(queries.offsets) - 1
-    task = make_task(recipe, queries.embeddings.shape[1], samples, torch.zeros(entities)).eval()
+    task = make_task(recipe, queries.known(), samples, torch.zeros(entities)).eval()
     task.load_state_dict(load(storage.read_bytes(storage.join(folder, WEIGHTS))))
     vocabulary, encoder = read_vocabulary(recipe.folder("labels")), open_encoder(recipe.text)
     counts = _counts(recipe, state, task.model)
@@ -208,19 +217,35 @@ def absolute(uri: str) -> str:
     return uri if "://" in uri else os.path.abspath(os.path.expanduser(uri))
 
 
+def _latest(asked: manifest.Request, folder: str) -> checkpoints.State | None:
+    """The state of the last finished checkpoint."""
+    place = saving.latest(folder)
+    return _state(asked, place) if place else None
+
+
+def _state(asked: manifest.Request, folder: str) -> checkpoints.State:
+    return checkpoints.read_state(storage.join(folder, checkpoints.STATE), _identity(asked))
+
+
+def _chosen(recipe: config.Recipe, state: checkpoints.State) -> Mapping[str, Any]:
+    """The report whose averaged weights are released."""
+    return state.best if recipe.training.select == "best" and state.best else state.reports[-1]
+
+
+def _released(recipe: config.Recipe, asked: manifest.Request, folder: str, state: checkpoints.State) -> bytes:
+    place = saving.folder_of(folder, int(_chosen(recipe, state)["samples_seen"]))
+    return checkpoints.read_file(place, checkpoints.AVERAGED, _state(asked, place))
+
+
 class _Recorder(ray.train.UserCallback):
     """In the controller: hand every report on and keep ``metrics.jsonl`` whole, also across restarts."""
 
-    def __init__(self, report: Reporter, folder: str) -> None:
-        self.report, self.folder = report, folder
-        self.lines: list[history.Line] = []
+    def __init__(self, report: Reporter, folder: str, lines: Sequence[history.Line]) -> None:
+        self.report, self.folder, self.lines = report, folder, list(lines)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        log.configure()  # this process is Ray's
         mine = metrics[0]
-        if not self.lines:
-            # The checkpoint also knows what a controller that was killed in between did not write down.
-            with checkpoint.filesystem.open_input_stream(f"{checkpoint.path}/{checkpoints.STATE}") as stream:
-                self.lines = json.load(stream)["reports"]
         self.lines = [line for line in self.lines if line["samples_seen"] < mine["samples_seen"]] + [mine]
         history.write(self.folder, self.lines)
         self.report(self.lines)
@@ -249,7 +274,7 @@ def _fit(
     folder: str,
     name: str,
     callbacks: list[ray.train.UserCallback],
-) -> ray.train.Checkpoint:
+) -> None:
     training = recipe.training
     system, path = storage.filesystem(storage.join(folder, RAY_FOLDER))
     trainer = Trainer(
@@ -261,18 +286,17 @@ def _fit(
             storage_path=path,
             storage_filesystem=system,
             failure_config=ray.train.FailureConfig(max_failures=training.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
             callbacks=callbacks,  # type: ignore[arg-type]
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
         ),
     )
-    checkpoint = fitted(trainer).checkpoint
-    assert checkpoint is not None
-    return checkpoint
+    fitted(trainer)
 
 
 def scaling(training: config.Training) -> ray.train.ScalingConfig:
-    return ray.train.ScalingConfig(num_workers=training.workers, use_gpu=training.gpu)
+    elastic = (training.min_workers, training.workers)
+    workers = elastic if training.min_workers else training.workers
+    return ray.train.ScalingConfig(num_workers=workers, use_gpu=training.gpu)  # type: ignore[arg-type]
 
 
 def fitted(trainer: Trainer) -> ray.train.Result:
@@ -292,6 +316,8 @@ def loop_config(recipe: config.Recipe, asked: manifest.Request, folder: str) -> 
         "shards": [absolute(shards) for shards in shard_folders(recipe)],
         "labels": absolute(recipe.folder("labels")),
         "queries": storage.join(folder, QUERIES),
+        "reports": storage.join(folder, REPORTS),
+        "folder": folder,
     }
 
 
@@ -312,9 +338,16 @@ def _counts(recipe: config.Recipe, state: checkpoints.State, model: torch.nn.Mod
         "records_per_s": round(state.samples_seen / max(state.seconds, 1e-9), 1),
         "parameters": sum(p.numel() for p in model.parameters()),
         "weights_sha256": checkpoints.weights_digest(model),
-        "selection": {"metric": METRIC, "value": state.reports[-1].get(METRIC), "rule": RULE},
+        "stopped_early": state.ended == "patience",
+        "selection": _selection(recipe, state),
         "validation_digest": _validation_digest(recipe),
     }
+
+
+def _selection(recipe: config.Recipe, state: checkpoints.State) -> dict[str, Any]:
+    """Which weights are released, and the number by which models are compared."""
+    rule = RULE.format(which=recipe.training.select)
+    return {"metric": METRIC, "value": _chosen(recipe, state).get(METRIC), "rule": rule}
 
 
 def _validation_digest(recipe: config.Recipe) -> str:

@@ -7,7 +7,6 @@ import math
 import os
 import queue
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -19,20 +18,23 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from ray.train.collective import broadcast_from_rank_zero
 
-from supreme import log
+from supreme import log, storage
 from supreme.config import ConfigError, Recipe
 from supreme.ecg import N_LEADS
 from supreme.objectives.make import make_task
 from supreme.reports.label_table import read_vocabulary
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
-from supreme.training.data import Labels, Queries
+from supreme.training.data import Labels, Queries, Reports
 from supreme.training.meter import Meter, Progress
 from supreme.training.order import Order, replay
+from supreme.training.preemption import Watch
+from supreme.training.saving import Saver, latest
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.stream import stream
-from supreme.training.validate import to_batch, validate
+from supreme.training.validate import METRIC, to_batch, validate
 
 #: Batches read ahead of the step, so that the next execution starts before the last one is used up.
 BATCHES_AHEAD = 16
@@ -57,7 +59,8 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     """This worker's run, and the state of the latest checkpoint that it goes on from.
 
     ``config``: ``recipe`` (values), ``request`` (what the checkpoint belongs to), ``shards`` (folders),
-    ``labels`` (folder), ``queries`` (file). All paths are absolute.
+    ``labels`` (folder), ``queries`` and ``reports`` (files), ``folder`` (of the run, where its checkpoints
+    are). All paths are absolute.
     """
     log.configure()
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
@@ -73,13 +76,16 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     held_out = Corpus.open(config["shards"], "validation")
     learner = _make_learner(recipe, corpus, labels, Queries.read(config["queries"]), rank, world)
     state = checkpoints.State.fresh(config["request"], recipe.seed)
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint:
-        with checkpoint.as_directory() as folder:
-            state = checkpoints.read_state(f"{folder}/{checkpoints.STATE}", config["request"])
-            checkpoints.load_learner(folder, learner)
+    # One worker looks: all must go on from the same.
+    place = broadcast_from_rank_zero(latest(config["folder"]) if rank == 0 else None)
+    if place:
+        state = checkpoints.read_state(storage.join(place, checkpoints.STATE), config["request"])
+        checkpoints.load_learner(place, state, learner)
     order = replay(corpus.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
-    return Run(recipe, learner, corpus, held_out, labels, order, rank, world), state
+    reports = Reports.read(config["reports"]) if learner.task.reads_reports else None
+    return Run(
+        recipe, learner, corpus, held_out, labels, order, rank, world, config["folder"], reports
+    ), state
 
 
 def _make_learner(
@@ -92,7 +98,7 @@ def _make_learner(
     torch.manual_seed(recipe.seed)
     rate = positive_rate(labels.codes)
     learner = Learner(
-        make_task(recipe, queries.embeddings.shape[1], corpus.samples, rate),
+        make_task(recipe, queries.known(), corpus.samples, rate),
         recipe.training,
         queries,
         rate_hz=recipe.shards.rate_hz,
@@ -102,11 +108,11 @@ def _make_learner(
         wrap=ray.train.torch.prepare_model,
     )
     if world > 1:
-        _settle_buckets(learner, corpus.samples, labels.codes.shape[1])
+        _settle_buckets(learner, corpus.samples, labels.codes.shape[1], queries.embeddings.shape[1])
     return learner
 
 
-def _settle_buckets(learner: Learner, samples: int, entities: int) -> None:
+def _settle_buckets(learner: Learner, samples: int, entities: int, text_dim: int) -> None:
     """Two passes on zeros, weights unchanged.
 
     DDP lays its gradient buckets out anew after the first step, and with more than two workers the layout
@@ -114,7 +120,10 @@ def _settle_buckets(learner: Learner, samples: int, entities: int) -> None:
     """
     weights = {name: tensor.clone() for name, tensor in learner.task.state_dict().items()}
     nothing = Batch(
-        ["", ""], torch.zeros(2, N_LEADS, samples, dtype=torch.int16), torch.zeros(2, entities).to(torch.int8)
+        ["", ""],
+        torch.zeros(2, N_LEADS, samples, dtype=torch.int16),
+        torch.zeros(2, entities).to(torch.int8),
+        torch.zeros(2, text_dim),
     )
     learner.wrapped.train()
     for _ in range(2):
@@ -161,24 +170,30 @@ class Run:
     order: Order
     rank: int
     world: int
+    folder: str
+    """Of the run, where its checkpoints are."""
+    reports: Reports | None = None
+    """Where the objective reads them."""
 
     def train(self, state: checkpoints.State) -> None:
+        """Train from ``state`` on; a checkpoint at every report and at a notice of preemption."""
         training, order = self.recipe.training, self.order
         total = training.epochs * order.records
-        first = (state.samples_seen - order.first_sample) // order.global_batch
+        first = begun = (state.samples_seen - order.first_sample) // order.global_batch
         last = order.steps_until(total)
         every = training.checkpoint_every * order.records
         curve_every = max(1, round(every / order.global_batch / CURVE_POINTS))
         batches = self.batches(first, last)
-        progress = Progress(order.steps_until(total), order.records, order.global_batch)
-        meter = Meter()
-        for step in range(first, last):
+        progress = Progress(last, order.records, order.global_batch)
+        meter, watch, saver = Meter(curve=list(state.curve)), Watch(self._mean), Saver(self.folder)
+        since = time.monotonic() - state.seconds
+        for step in range(first, last if not state.ended else first):
             samples = order.first_sample + step * order.global_batch
             batch, waited = self.next(batches)
             began = time.monotonic()
             # The count of steps, and with it every random draw, goes on when the number of workers changes.
             found = self.learner.step(
-                batch, state.steps + meter.steps, samples + order.global_batch // 2, total
+                batch, state.steps + step - begun, samples + order.global_batch // 2, total
             )
             meter.add(found, waited, time.monotonic() - began)
             after = samples + order.global_batch
@@ -193,9 +208,22 @@ class Run:
                 )
             if self.rank == 0:
                 progress.tell(order.steps_until(after), after, found, meter)
-            if step + 1 == last or after // every > samples // every:
-                done = state.advanced(self.world, order.batch_size, meter.steps, order.records)
-                state, meter = self._report(done, meter, found), Meter()
+            is_due = step + 1 == last or after // every > samples // every
+            is_noticed = watch.hears()
+            if not is_due and not is_noticed:
+                continue
+            state = state.advanced(self.world, order.batch_size, step + 1 - begun, order.records)
+            begun = step + 1
+            if is_due:
+                state, meter = self._report(state, meter, found, is_last=begun == last), Meter()
+            else:
+                self.learner.share_statistics()
+                state = state.model_copy(update={"curve": meter.curve})
+            state = state.model_copy(update={"seconds": time.monotonic() - since})
+            self._save(saver, state, is_noticed)
+            if state.ended:
+                break
+        saver.wait()
 
     def batches(self, first: int, last: int) -> Iterator[pa.Table]:
         """This worker's records of the steps from ``first`` to before ``last``, a table each, read ahead."""
@@ -207,11 +235,13 @@ class Run:
         began = time.monotonic()
         table = next(batches)
         assert len(table) == self.order.batch_size
-        batch = to_batch(table, self.corpus.samples, self.labels)
+        batch = to_batch(table, self.corpus.samples, self.labels, self.reports)
         return batch, time.monotonic() - began
 
-    def _report(self, state: checkpoints.State, meter: Meter, found: dict[str, float]) -> checkpoints.State:
-        """Validate, write the checkpoint (rank 0) and report; a barrier for all workers."""
+    def _report(
+        self, state: checkpoints.State, meter: Meter, found: dict[str, float], *, is_last: bool
+    ) -> checkpoints.State:
+        """Validate and report; a barrier for all workers."""
         speed = meter.speed(self.order.global_batch)
         self.learner.share_statistics()
         metrics: dict[str, Any] = {
@@ -221,35 +251,33 @@ class Run:
             "loss": self._mean(meter.mean("loss")),
             **speed,
             **_rest(found),
-            **validate(self.learner, self.held_out, self.labels, self.rank, self.world),
+            **validate(self.learner, self.held_out, self.labels, self.rank, self.world, self.reports),
         }
-        score = metrics.get("validation_macro_auroc", -math.inf)
-        best = metrics if score > state.best.get("validation_macro_auroc", -math.inf) else state.best
-        state = state.model_copy(
-            update={
-                "seconds": state.seconds + time.monotonic() - meter.since,
-                "best": best,
-                "reports": [*state.reports, metrics | {"curve": meter.curve}],
-            }
-        )
-        if self.rank:
-            ray.train.report(metrics)
-            return state
-        logger.info(
-            "epoch %.2f loss %.4f validation %s: %d ms a step, %.0f ECGs/s, loader wait %.1f %%",
-            state.epoch,
-            metrics["loss"],
-            f"loss {metrics.get('validation_loss', math.nan):.4f} macro AUROC {score:.4f}",
-            metrics["step_ms"],
-            metrics["records_per_s"],
-            100 * metrics["loader_wait_fraction"],
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            checkpoints.write(folder, self.learner, state)
-            ray.train.report(
-                metrics | {"curve": meter.curve}, checkpoint=ray.train.Checkpoint.from_directory(folder)
+        state = state.reported(metrics, meter.curve, patience=self.recipe.training.patience, last=is_last)
+        ray.train.report(state.reports[-1])
+        if self.rank == 0:
+            logger.info(
+                "epoch %.2f loss %.4f validation loss %.4f macro AUROC %.4f: "
+                "%d ms a step, %.0f ECGs/s, loader wait %.1f %%",
+                state.epoch,
+                metrics["loss"],
+                metrics.get("validation_loss", math.nan),
+                metrics.get(METRIC, math.nan),
+                metrics["step_ms"],
+                metrics["records_per_s"],
+                100 * metrics["loader_wait_fraction"],
             )
+            if state.ended == "patience":
+                logger.info("no better validation in %d reports: it ends here", self.recipe.training.patience)
         return state
+
+    def _save(self, saver: Saver, state: checkpoints.State, is_noticed: bool) -> None:
+        """Begin a checkpoint (rank 0), written while training goes on."""
+        if self.rank:
+            return
+        if is_noticed:
+            logger.warning("a node will be taken away: checkpoint at epoch %.2f", state.epoch)
+        saver.save(checkpoints.Snapshot.of(self.learner), state)
 
     def _mean(self, value: float) -> float:
         if self.world == 1:

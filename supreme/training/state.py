@@ -1,23 +1,29 @@
-"""The checkpoint: a folder of safetensors, optimizer state that loads without running code, ``state.json``.
+"""What a checkpoint holds: weights, averaged weights, optimizer, and the state of training.
 
-No random state is kept: everything random follows from (seed, step, rank), see `supreme.training.step`.
+No random state is kept: everything random follows from (seed, step, rank), see `supreme.training.step`. Nor a
+scheduler: the learning rate follows from the records seen.
 """
 
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any
+import io
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 
 from supreme import storage
 from supreme.config import ConfigError, difference, digest
 from supreme.training.step import Learner
+from supreme.training.validate import score_of
 
 MODEL, AVERAGED, OPTIMIZER, STATE = "model.safetensors", "ema.safetensors", "optimizer.pt", "state.json"
+
+Tensors = dict[str, torch.Tensor]
 
 
 class State(BaseModel):
@@ -25,7 +31,7 @@ class State(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 1
+    format: int = 2
     config: dict[str, Any]
     """The request of the stage: configuration and digests of the inputs."""
     config_digest: str
@@ -38,9 +44,15 @@ class State(BaseModel):
     seconds: float = 0.0
     """Time spent in training and validation."""
     best: dict[str, float] = {}
-    """Metrics of the checkpoint with the best validation."""
+    """Metrics of the report with the best validation; of equal ones, the first."""
     reports: list[dict[str, Any]] = []
-    """Metrics of every checkpoint so far: the tracking store and metrics.jsonl can be filled from them."""
+    """Metrics of every report so far: the tracking store and metrics.jsonl can be filled from them."""
+    curve: list[dict[str, float]] = []
+    """Points of the loss curve since the last report."""
+    ended: Literal["", "steps", "patience"] = ""
+    """Why training is over; empty while it is not."""
+    files: dict[str, str] = {}
+    """sha256 of the checkpoint's other files."""
 
     @classmethod
     def fresh(cls, config: dict[str, Any], seed: int) -> State:
@@ -60,14 +72,51 @@ class State(BaseModel):
             }
         )
 
+    def reported(
+        self, metrics: dict[str, Any], curve: list[dict[str, float]], *, patience: int, last: bool
+    ) -> State:
+        """The state after a report: the best so far, and whether training is over.
 
-def write(folder: str | Path, learner: Learner, state: State) -> None:
-    """Write a checkpoint into a local folder."""
-    path = Path(folder)
-    save_file(_tensors(learner.task), path / MODEL)
-    save_file(_tensors(learner.averaged), path / AVERAGED)
-    torch.save(learner.optimizer.state_dict(), path / OPTIMIZER)
-    (path / STATE).write_text(state.model_dump_json(indent=1))
+        It follows from the reports alone, so that all workers and a resumed run decide alike.
+        """
+        best = metrics if score_of(metrics) > score_of(self.best) else self.best
+        reports = [*self.reports, metrics | {"curve": curve}]
+        since = [report for report in reports if report["samples_seen"] > best.get("samples_seen", math.inf)]
+        ended = "steps" if last else "patience" if patience and len(since) >= patience else ""
+        return self.model_copy(update={"best": best, "reports": reports, "curve": [], "ended": ended})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A learner at one moment, in memory of its own on the CPU: training may go on while it is written."""
+
+    model: Tensors
+    averaged: Tensors
+    optimizer: dict[str, Any]
+
+    @classmethod
+    def of(cls, learner: Learner) -> Snapshot:
+        return cls(
+            _on_cpu(learner.task.state_dict()),
+            _on_cpu(learner.averaged.state_dict()),
+            _on_cpu(learner.optimizer.state_dict()),
+        )
+
+
+def write(folder: str, snapshot: Snapshot, state: State) -> None:
+    """Write a checkpoint, local or on S3: `STATE` last, with the digests of the others."""
+    optimizer = io.BytesIO()
+    torch.save(snapshot.optimizer, optimizer)
+    files = {}
+    for name, content in (
+        (MODEL, save(snapshot.model)),
+        (AVERAGED, save(snapshot.averaged)),
+        (OPTIMIZER, optimizer.getvalue()),
+    ):
+        storage.write_bytes(storage.join(folder, name), content)
+        files[name] = storage.sha256(content)
+    text = state.model_copy(update={"files": files}).model_dump_json(indent=1)
+    storage.write_bytes(storage.join(folder, STATE), text.encode())
 
 
 def read_state(uri: str, config: dict[str, Any]) -> State:
@@ -86,20 +135,38 @@ def read_state(uri: str, config: dict[str, Any]) -> State:
     return state
 
 
-def load_learner(folder: str | Path, learner: Learner) -> None:
-    """Put a checkpoint's weights and optimizer state into a learner."""
-    path = Path(folder)
-    learner.task.load_state_dict(load_file(path / MODEL))
-    learner.averaged.load_state_dict(load_file(path / AVERAGED))
-    learner.optimizer.load_state_dict(
-        torch.load(path / OPTIMIZER, weights_only=True, map_location=learner.device)
-    )
+def read_file(folder: str, name: str, state: State) -> bytes:
+    """A file of the checkpoint of ``state``.
+
+    Raises:
+        ConfigError: it is not what was written.
+    """
+    uri = storage.join(folder, name)
+    content = storage.read_bytes(uri)
+    if storage.sha256(content) != state.files[name]:
+        raise ConfigError(
+            f"{uri} is damaged (its sha256 is not the one in {STATE}): delete the folder to go on from the "
+            "checkpoint before it, or give --new to start afresh"
+        )
+    return content
+
+
+def load_learner(folder: str, state: State, learner: Learner) -> None:
+    """Put a checkpoint's weights and optimizer state into a learner.
+
+    Raises:
+        ConfigError: a file is damaged.
+    """
+    learner.task.load_state_dict(load(read_file(folder, MODEL, state)))
+    learner.averaged.load_state_dict(load(read_file(folder, AVERAGED, state)))
+    optimizer = io.BytesIO(read_file(folder, OPTIMIZER, state))
+    learner.optimizer.load_state_dict(torch.load(optimizer, weights_only=True, map_location=learner.device))
 
 
 def weights_digest(model: torch.nn.Module) -> str:
     """A sha256 over names and bytes of all weights: equal means bit-identical."""
     content = hashlib.sha256()
-    for name, tensor in sorted(_tensors(model).items()):
+    for name, tensor in sorted(_on_cpu(model.state_dict()).items()):
         content.update(name.encode())
         content.update(
             tensor.view(torch.uint8).numpy().tobytes() if tensor.ndim else tensor.numpy().tobytes()
@@ -107,5 +174,12 @@ def weights_digest(model: torch.nn.Module) -> str:
     return content.hexdigest()
 
 
-def _tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def _on_cpu(value: Any) -> Any:
+    """A copy of nested dictionaries and lists, tensors on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, dict):
+        return {name: _on_cpu(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_on_cpu(item) for item in value)
+    return value

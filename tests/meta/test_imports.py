@@ -39,7 +39,10 @@ ALONE = {
     "mlflow": ("tracking", "registry.py"),
     "ray": (
         *("shards/build.py", "training/driver.py", "training/sweep.py", "training/loop.py"),
-        *("training/profiling.py",),
+        *(
+            "training/preemption.py",
+            "training/profiling.py",
+        ),
         *("training/stream.py", "bench/building.py", "bench/reading.py", "bench/ways.py"),
         *("reports/spread.py", "reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
     ),

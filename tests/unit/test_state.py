@@ -1,38 +1,63 @@
-"""Checkpoints: everything comes back, nothing foreign is taken."""
+"""Checkpoints: everything comes back, nothing foreign or damaged is taken."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from test_step import batch, learner, queries  # noqa: F401 (a fixture)
+from test_step import NOISE, batch, learner, queries  # noqa: F401 (a fixture)
 
 from supreme.config import ConfigError
 from supreme.training import state as checkpoints
 from supreme.training.data import Queries
-from supreme.training.state import State, weights_digest
+from supreme.training.state import Snapshot, State, weights_digest
 
 pytestmark = pytest.mark.unit
 
 CONFIG = {"config": {"training": {"learning_rate": 0.01}}, "inputs": {"labels": "abc"}}
 
 
+def written(folder: Path, queries: Queries) -> None:  # noqa: F811
+    made = learner(queries)
+    made.step(batch(), 0, 0, 100)
+    checkpoints.write(str(folder), Snapshot.of(made), State.fresh(CONFIG, 0))
+
+
 def test_resumed_from_a_checkpoint_the_weights_are_bit_identical(queries: Queries, tmp_path: Path) -> None:  # noqa: F811
-    whole, first = learner(queries), learner(queries)
+    """With dropout and augmentation, and whatever was drawn from the global generators in between."""
+    whole, first = (learner(queries, dropout=0.3, augment=NOISE) for _ in range(2))
     for step in range(6):
         whole.step(batch(step), step, step * 8, 48)
     for step in range(3):
         first.step(batch(step), step, step * 8, 48)
-    checkpoints.write(tmp_path, first, State.fresh(CONFIG, 0).advanced(1, 8, 3, 40))
-    second = learner(queries, seed=5)
+    folder = str(tmp_path)
+    checkpoints.write(folder, Snapshot.of(first), State.fresh(CONFIG, 0).advanced(1, 8, 3, 40))
+    second = learner(queries, seed=5, dropout=0.3, augment=NOISE)
     second.seed = 0
-    checkpoints.load_learner(tmp_path, second)
-    state = checkpoints.read_state(f"{tmp_path}/state.json", CONFIG)
+    state = checkpoints.read_state(f"{folder}/state.json", CONFIG)
+    checkpoints.load_learner(folder, state, second)
     for step in range(state.steps, 6):
+        torch.rand(step)
+        np.random.rand(step)
         second.step(batch(step), step, step * 8, 48)
     assert weights_digest(second.task) == weights_digest(whole.task)
     assert weights_digest(second.averaged) == weights_digest(whole.averaged)
+
+
+def test_a_snapshot_stays_as_it_was_while_training_goes_on(queries: Queries) -> None:  # noqa: F811
+    made = learner(queries)
+    made.step(batch(), 0, 0, 100)
+    taken, same = Snapshot.of(made), Snapshot.of(made)
+    made.step(batch(1), 1, 8, 100)
+    for part in ("model", "averaged"):
+        before, now = getattr(taken, part), getattr(Snapshot.of(made), part)
+        assert all(torch.equal(before[name], getattr(same, part)[name]) for name in before)
+        assert any(not torch.equal(before[name], now[name]) for name in before)
+    moments = [s.optimizer["state"][0]["exp_avg"] for s in (taken, same, Snapshot.of(made))]
+    assert torch.equal(moments[0], moments[1])
+    assert not torch.equal(moments[0], moments[2])
 
 
 def test_state_counts_samples_epochs_and_stretches() -> None:
@@ -46,6 +71,28 @@ def test_state_counts_samples_epochs_and_stretches() -> None:
 
 
 @pytest.mark.parametrize(
+    ("scores", "patience", "ended", "best"),
+    [
+        ([0.5, 0.7, 0.6, 0.7, 0.8], 0, "", 5),
+        ([0.5, 0.7, 0.6, 0.7], 3, "", 2),
+        ([0.5, 0.7, 0.6, 0.7], 2, "patience", 2),
+        ([0.5, 0.7, 0.6, 0.8], 2, "", 4),
+        ([None, None, None], 2, "", None),
+    ],
+)
+def test_it_ends_after_so_many_reports_without_a_better_one(
+    scores: list[float | None], patience: int, ended: str, best: int | None
+) -> None:
+    state = State.fresh(CONFIG, 0)
+    for number, score in enumerate(scores, 1):
+        metrics = {"samples_seen": number} | ({} if score is None else {"validation_macro_auroc": score})
+        state = state.reported(metrics, [], patience=patience, last=False)
+        state = State.model_validate_json(state.model_dump_json())
+    assert (state.ended, state.best.get("samples_seen")) == (ended, best)
+    assert state.reported({"samples_seen": 99}, [], patience=0, last=True).ended == "steps"
+
+
+@pytest.mark.parametrize(
     ("section", "key", "shown"),
     [("config", "training", "learning_rate"), ("inputs", "labels", "inputs.labels")],
 )
@@ -56,16 +103,25 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(
     key: str,
     shown: str,
 ) -> None:
-    checkpoints.write(tmp_path, learner(queries), State.fresh(CONFIG, 0))
+    written(tmp_path, queries)
     changed = {**CONFIG, section: {key: {"learning_rate": 0.5} if key == "training" else "other"}}
     with pytest.raises(ConfigError, match=shown):
         checkpoints.read_state(f"{tmp_path}/state.json", changed)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_is_refused(queries: Queries, tmp_path: Path, name: str) -> None:  # noqa: F811
+    written(tmp_path, queries)
+    state = checkpoints.read_state(f"{tmp_path}/state.json", CONFIG)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=f"{name} is damaged.*delete the folder"):
+        checkpoints.load_learner(str(tmp_path), state, learner(queries))
+
+
 def test_a_checkpoint_holds_no_code(queries: Queries, tmp_path: Path) -> None:  # noqa: F811
-    made = learner(queries)
-    made.step(batch(), 0, 0, 100)
-    checkpoints.write(tmp_path, made, State.fresh(CONFIG, 0))
+    written(tmp_path, queries)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"model.safetensors", "ema.safetensors", "optimizer.pt", "state.json"}
     assert torch.load(tmp_path / "optimizer.pt", weights_only=True)["state"]
