@@ -25,7 +25,13 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 def recipe(root: Path, **training: Any) -> config.Recipe:
     """A recipe that trains in seconds."""
-    values = {"epochs": 3, "batch_size": 16, "workers": 2, "learning_rate": 0.01, **training}
+    augment = {
+        "gaussian_noise": {"sd_mv": 0.03},
+        "time_shift": {"max_s": 0.1},
+        "lead_mask": {"leads": 1, "p": 0.3},
+    }
+    fixed = {"epochs": 3, "batch_size": 16, "workers": 2, "learning_rate": 0.01, "augment": augment}
+    values = fixed | training
     return config.parse(
         {
             "name": "tiny",
