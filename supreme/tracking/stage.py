@@ -117,6 +117,7 @@ class StageRun(Run):
             missing.insert(0, "parameters")
 
         def complete() -> None:
+            self._lines = history.read(self.folder)
             self._catch_up()
             del missing[:-2]
             for name in (history.METRICS, REQUEST):
@@ -124,15 +125,14 @@ class StageRun(Run):
                     self.log_file(storage.join(self.folder, name))
             del missing[0]
             self.client.set_terminated(self.run_id, status)
+            note.write(self.folder, complete=True)
 
-        self._lines = history.read(self.folder)
         deadline = time.monotonic() + min(wait_s, self.link.patience_s)
         if self._attempt:
             self._attempt.join(deadline - time.monotonic())
         self._attempt = _Attempt(complete)
         failure = self._attempt.failure(max(1.0, deadline - time.monotonic()))
         if not failure:
-            note.write(self.folder, complete=True)
             return
         self.link.patience_s = HASTE_WAIT_S  # for the next run: the server had its time
         logger.warning(
@@ -188,7 +188,7 @@ def start_or_resume(
         uri, note.write(folder, complete=False)["run_id"], client, folder, dict(params), tags, link
     )
     if run.run_id:
-        resume = _Attempt(lambda: _resume(run))
+        run._attempt = resume = _Attempt(lambda: _resume(run))
         failure = resume.failure(START_WAIT_S if not link.away else 1.0)
         link.tell(failure)
         if failure or resume.result:
