@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -213,7 +213,17 @@ class Training(Section):
     epochs: float = Field(default=8, gt=0)
     batch_size: int = Field(default=32, gt=0)
     """ECGs a worker and step."""
+    micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    """ECGs that are learned from at once, a divisor of batch_size: less memory, the same gradient (normalisation
+    takes the statistics of so many); `auto`: as many as fit into memory; 0: the whole batch."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """`fsdp`: weights and optimizer state are cut into a part for each worker, for models too large for one."""
+    compile: bool = False
+    """torch.compile of encoder and head: for GPUs; on a CPU it takes most of a minute and gains little."""
     workers: int = Field(default=2, ge=1)
+    min_workers: int = Field(default=0, ge=0)
+    """With fewer than `workers` at hand go on with at least these, and with more again when they come
+    (each change goes back to the last checkpoint); 0: wait for all of them."""
     gpu: bool = False
     threads_per_worker: int = 1
     objective: Literal["supreme", "linear", "merl", "ked", "simclr"] = "supreme"
@@ -234,8 +244,38 @@ class Training(Section):
     augment: Augment = Augment()
     """Changes that leave labels true, off by default as in the paper: see `augment_settings.py`."""
     checkpoint_every: float = Field(default=1.0, gt=0)
-    """Epochs between checkpoint, validation and report."""
+    """Epochs, or a fraction of one, between checkpoint, validation and report."""
+    select: Literal["last", "best"] = "last"
+    """Which averaged weights are released: the last, or those with the best validation."""
+    patience: int = Field(default=0, ge=0)
+    """Stop after so many reports in a row without a better validation; 0: never."""
     max_failures: int = Field(default=2, ge=0)
+    """How often a worker may die before the run does; nodes that say beforehand do not count."""
+
+    @model_validator(mode="after")
+    def _fewer_than_all(self) -> Training:
+        if self.min_workers > self.workers:
+            raise ValueError(f"min_workers={self.min_workers} is more than workers={self.workers}")
+        return self
+
+    @property
+    def splits(self) -> bool:
+        """Whether the loss is a mean over records, so that a batch can be learned from in pieces."""
+        return self.objective in ("supreme", "linear")
+
+    @model_validator(mode="after")
+    def _in_equal_pieces(self) -> Training:
+        if self.micro_batch and not self.splits:
+            raise ValueError(
+                f"{self.objective} compares the ECGs of a batch with each other, in pieces it would compare fewer: "
+                "leave micro_batch=0 and lower batch_size"
+            )
+        if self.micro_batch == "auto":
+            if self.sharding != "none":
+                raise ValueError("micro_batch=auto is tried on one worker alone: with sharding, give a number")
+        elif self.micro_batch and self.batch_size % self.micro_batch:
+            raise ValueError(f"micro_batch={self.micro_batch} does not divide batch_size={self.batch_size}")
+        return self
 
     @model_validator(mode="after")
     def _fits_the_objective(self) -> Training:
@@ -271,6 +311,8 @@ class Sweep(Section):
     concurrent: int = Field(default=1, ge=1)
     losses: tuple[str, ...] = ("bce", "asymmetric")
     encoders: tuple[str, ...] = ("resnet1d", "vit1d")
+    objectives: tuple[str, ...] = ()
+    """`training.objective` where none is given; one without a choice of losses is tried once an encoder."""
     epochs: float = Field(default=2, gt=0)
 
 

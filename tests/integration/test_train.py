@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from supreme import config, manifest
 from supreme.job import ray_session
 from supreme.shards.read import signals_uv
-from supreme.training import driver, history
+from supreme.training import driver, history, saving
 from supreme.training.corpus import Corpus
 from supreme.training.order import Order, replay
 from supreme.training.step import TrainingStopped
@@ -133,8 +133,7 @@ def test_it_learns_what_was_planted(undisturbed: driver.Trained, root: Path) -> 
     losses = [report["loss"] for report in undisturbed.state.reports]
     assert losses[-1] < losses[0]
     assert [round(report["epoch"]) for report in undisturbed.state.reports] == [1, 2, 3, 4, 5, 6]
-    [checkpoint] = sorted((root / "undisturbed/ray/run").glob("checkpoint_2*"))[-1:]
-    averaged = load_file(checkpoint / "ema.safetensors")
+    averaged = load_file(f"{saving.latest(str(root / 'undisturbed'))}/ema.safetensors")
     weights = undisturbed.model.state_dict()
     assert all((weights[name] == averaged[f"model.{name}"]).all() for name in weights)
     assert len((root / "undisturbed/metrics.jsonl").read_text().splitlines()) == 6
@@ -163,7 +162,7 @@ def test_another_configuration_in_the_same_folder_is_refused(session: None, root
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
     (root / "undisturbed/state.json").unlink()
-    # Ray takes up whatever lies under the same name: the checkpoint itself must refuse.
+    # Checkpoints without the rest must refuse, too.
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
 
