@@ -38,7 +38,7 @@ logger = log.get("bench")
 
 
 def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
-    """Measure every way on simulated and, where the recipe names some, real ECGs; ``session`` starts Ray.
+    """Measure every way on simulated or, where the recipe names some, real ECGs; ``session`` starts Ray.
 
     Raises:
         ConfigError: the root is on object storage.
@@ -51,16 +51,16 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
     asked, root = recipe.bench, recipe.root
     drawn = data.simulated(RATE_HZ, recipe.seed, asked.records // 4)
     parts = data.real(recipe.real, RATE_HZ) if recipe.real else []
-    mixed = [data.together("real", parts)] if parts else []
-    found: dict[str, Any] = {"suite": "reading", "cores": os.cpu_count(), "rates": {}}
-    found["bytes_to_int16"] = {ecgs.name: _in_folder(root, sizes, ecgs) for ecgs in [drawn, *mixed, *parts]}
+    ecgs = data.together("real", parts) if parts else drawn
+    found: dict[str, Any] = {"suite": "reading", "cores": os.cpu_count(), "records": ecgs.name}
+    held = {one.name: one for one in [drawn, ecgs, *parts]}
+    found["bytes_to_int16"] = {name: _in_folder(root, sizes, one) for name, one in held.items()}
     _tell("bytes a record, to those of int16", found["bytes_to_int16"])
     with session():
-        for ecgs in [drawn, *mixed]:
-            found["rates"][ecgs.name] = _in_folder(root, rates, ecgs, asked.records, asked.repetitions)
+        found["local"] = _in_folder(root, rates, ecgs, asked.records, asked.repetitions)
         if asked.s3:
             records = min(S3_RECORDS, asked.records)
-            found["s3"] = _in_folder(root, s3_rates, drawn, records, asked.repetitions)
+            found["s3"] = _in_folder(root, s3_rates, ecgs, records, asked.repetitions)
         if asked.memory_records:
             short = data.simulated(MEMORY_RATE_HZ, recipe.seed, asked.records // 4)
             found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records)
@@ -78,10 +78,11 @@ def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str,
     """Records a second of every way on local files, warm and cold."""
     logger.info(f"{ecgs.name}: {records:,} ECGs are written for every way")
     ways.write(folder, ecgs, records)
-    cold = {name: _cold(way, ecgs) for name, way in ways.local(folder, ecgs, records, 1).items()}
-    rivals = ways.local(folder, ecgs, records, PASSES)
-    for name, way in rivals.items():
+    cold = {}
+    for name, way in ways.local(folder, ecgs, records, 1).items():
         ways.check(name, way, ecgs)
+        cold[name] = _cold(way, ecgs)
+    rivals = ways.local(folder, ecgs, records, PASSES)
     found = ways.measure_all(rivals, ecgs, repetitions)
     for name, way in rivals.items():
         found[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
@@ -141,7 +142,7 @@ def _peak(read: Read, start: int) -> int:
 
 def _cold(way: Way, ecgs: Ecgs) -> float:
     drop_page_cache(way.files)
-    return ways.measure(way, ecgs.samples)[0]
+    return ways.measure(way, ecgs.samples).records_per_s
 
 
 def _bytes(files: tuple[str, ...]) -> int:
