@@ -1,14 +1,20 @@
-"""Building compared: what one core and two make of raw records, against a bare decoder of the same bytes."""
+"""Building compared: what one core and two make of raw records, against a bare decoder of the same bytes.
+
+The bare decoder in two processes says what the machine itself gives two cores at once: they share memory and
+disk, and where they are threads of one core also its arithmetic.
+"""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import cycle, islice
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
 
 from supreme import config, log
 from supreme.bench import table
@@ -32,19 +39,28 @@ from supreme.shards.schema import SCHEMA, part_name
 RATE_HZ = 500
 #: Different records; more are these over again under new ids.
 DISTINCT = 512
+#: Each core has so many times `bench.records`, some ten seconds: for its first one an execution of Ray 2.60 does
+#: not know of the cluster's processors and runs one task at a time.
+_TIMES = 3
 #: Of the simulated MIMIC-IV-ECG: 200 steps a millivolt.
 _MILLIVOLTS = np.float32(1 / 200)
 _ORDER = [MIMIC_LEADS.index(lead) for lead in LEADS]
 _MEGABYTE = 2**20
 
+CORES = 2
+_BARE, _TWO_BARE = "bare decoder, one core", "bare decoder, two processes"
+_RAY, _TWO_RAY = "Ray, one part", "Ray, two parts at a time"
+#: Ways on two cores, and the same on one.
+_ON_TWO = {_TWO_BARE: _BARE, _TWO_RAY: _RAY}
+
 Session = Callable[[], AbstractContextManager[None]]
 
 
 def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
-    """Records a second of a bare loop, of one part, of Ray with one part and with two at a time; and memory.
+    """Records a second of a bare loop and of ours, on one core and on two; and memory.
 
     The records are format 16, 12 x 5,000, in MIMIC-IV-ECG's lead order, from the page cache. ``session``
-    starts Ray. Each part has half of `bench.records`.
+    starts Ray. Each core has `_TIMES` times `bench.records`.
     """
     Path(recipe.root).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=recipe.root, prefix="bench-") as folder:
@@ -52,35 +68,43 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
         source = config.Source(kind="mimic_iv_ecg", uri=f"{folder}/raw")
         shards = recipe.shards.model_copy(update={"rate_hz": RATE_HZ})
         job = part.Job(source, shards, recipe.seed, f"{folder}/shards")
-        index, each = job.open_source().index(), recipe.bench.records // 2
-        first, second = _entries(index, each, "a"), _entries(index, each, "b")
-        ways: dict[str, Callable[[], float]] = {
-            "bare decoder, one core": partial(_rate, partial(bare, first, job), each),
-            "one part, one core": partial(_rate, partial(_write, first, job), each),
-            "Ray, one part": partial(_rate, partial(_build, [first], job), each),
-            "Ray, two parts at a time": partial(_rate, partial(_build, [first, second], job), 2 * each),
-        }
-        memory = _memory(index, (each // 4, each), job)
-        with session():
-            for run in ways.values():
+        index, each = job.open_source().index(), _TIMES * recipe.bench.records
+        memory = _memory(index, (recipe.bench.records // 8, recipe.bench.records // 2), job)
+        with session(), ProcessPoolExecutor(CORES, get_context("spawn")) as processes:
+            for run in _ways(index, DISTINCT, job, processes).values():
                 run()  # imports, worker processes, page cache
-            taken = interleaved(ways, recipe.bench.repetitions)
-    bare_per_s, _, one_per_s, _ = taken.values()
+            taken = interleaved(_ways(index, each, job, processes), recipe.bench.repetitions)
     found = {
         name: {
             "records_per_s": round(median(per_s)),
-            "to_bare": _ratio(per_s, bare_per_s),
-            "to_one_part": _ratio(per_s, one_per_s),
+            "to_bare": _ratio(per_s, taken[_TWO_BARE if name in _ON_TWO else _BARE]),
+            "to_one_core": _ratio(per_s, taken[_ON_TWO.get(name, name)]),
         }
         for name, per_s in taken.items()
     }
     log.get("bench").info(
-        f"12 x {shards.samples}, {shards.compression}, median of {recipe.bench.repetitions}"
+        f"12 x {shards.samples}, {shards.compression}, median of {recipe.bench.repetitions}, "
+        f"{each:,} records a core; to_bare: of as many cores"
     )
     for line in table(found):
         log.get("bench").info(line)
     log.get("bench").info(f"MB that writing a part adds at its peak, by its records: {memory}")
     return {"suite": "building", "rates": found, "memory_mb": memory}
+
+
+def _ways(
+    index: list[Entry], each: int, job: part.Job, processes: ProcessPoolExecutor
+) -> dict[str, Callable[[], float]]:
+    """What is measured: rates over parts of ``each`` records."""
+    parts = [_entries(index, each, suffix) for suffix in "ab"]
+    jobs = [replace(job, folder=f"{job.folder}/{core}") for core in range(CORES)]
+    return {
+        _BARE: partial(_rate, partial(bare, parts[0], job), each),
+        _TWO_BARE: partial(_rate, lambda: list(processes.map(bare, parts, jobs)), CORES * each),
+        "one part, one core": partial(_rate, partial(_write, parts[0], job), each),
+        _RAY: partial(_rate, partial(_build, parts[:1], job), each),
+        _TWO_RAY: partial(_rate, partial(_build, parts, job), CORES * each),
+    }
 
 
 def bare(entries: list[Entry], job: part.Job) -> None:
@@ -89,9 +113,12 @@ def bare(entries: list[Entry], job: part.Job) -> None:
     plain = [column for column in SCHEMA.names if column != "signal"]
     options = {"compression": method, "compression_level": level}
     Path(job.folder).mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(
-        f"{job.folder}/bare.parquet", SCHEMA, use_dictionary=plain, write_statistics=plain, **options
-    ) as writer:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        pq.ParquetWriter(
+            f"{job.folder}/bare.parquet", SCHEMA, use_dictionary=plain, write_statistics=plain, **options
+        ) as writer,
+    ):
         for start in range(0, len(entries), job.shards.row_group_size):
             rows = [_bare_row(entry, job) for entry in entries[start : start + job.shards.row_group_size]]
             prints = in_hexadecimal(signs(np.stack([row["fingerprint"] for row in rows])))
@@ -136,7 +163,7 @@ def _build(parts: list[list[Entry]], job: part.Job) -> None:
     build.carry_out(Plan(job, request, new=True, published=None, done={}, todo=todo, stale=()))
 
 
-def _rate(run: Callable[[], None], records: int) -> float:
+def _rate(run: Callable[[], object], records: int) -> float:
     begun = time.perf_counter()
     run()
     return records / (time.perf_counter() - begun)

@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
+from threadpoolctl import threadpool_limits
 
 from supreme import config, quality, records, signal, storage
 from supreme.ecg import BadRecord, order_leads, to_microvolts
@@ -98,7 +99,9 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     rejected: list[dict[str, str]] = []
     usable = _rows(job, split, entries, rejected)
     row_groups = _row_groups(usable, min(job.shards.row_group_size, len(entries)))
-    files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)
+    # Every core has a part of its own: threads of a matrix product would wait, spinning, for the next one.
+    with threadpool_limits(1, user_api="blas"):
+        files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)
     refused = [pa.Table.from_pylist(rejected, REJECTED_SCHEMA)] if rejected else []
     files |= _write_table(job.folder, f"rejected/{name}.parquet", refused)
     done = Part(
@@ -127,8 +130,6 @@ def write_shard(
         compression_level=level,
         use_dictionary=plain,
         write_statistics=plain,
-        write_batch_size=1,
-        data_page_size=codec.page_bytes(compression),
     )
 
 

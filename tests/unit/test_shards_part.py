@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.io import savemat
+from threadpoolctl import threadpool_info, threadpool_limits
 from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_mat_record, write_record
 
 from supreme import config, records, storage
@@ -147,6 +148,20 @@ def test_a_row_group_is_on_its_way_before_the_next_is_read(tmp_path, reading, mo
     assert set(read_when_written) >= {4 * group for group in range(1, 11)}
     metadata = pq.read_metadata(tmp_path / f"{NAME}.parquet")
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [4] * 10
+
+
+def test_a_part_keeps_to_its_core(tmp_path, reading):
+    """Threads of a matrix product, a row group apart, would spend the other parts' cores on waiting."""
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen: list[set[int]] = []
+    reading(lambda entry: seen.append(threads()))
+    with threadpool_limits(2, user_api="blas"):
+        _write(_job(tmp_path), _entries(4))
+        assert seen == [{1}] * 4
+        assert threads() == {2}
 
 
 def test_from_object_storage_records_are_fetched_ahead_and_stay_in_order(tmp_path, reading):
