@@ -130,6 +130,8 @@ def write_shard(
         compression_level=level,
         use_dictionary=plain,
         write_statistics=plain,
+        write_batch_size=1,
+        data_page_size=codec.page_bytes(compression),
     )
 
 
