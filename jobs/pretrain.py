@@ -33,7 +33,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         )
         with tracking.closing(run):
             made = made or _train(recipe, asked, run)
-    return {"folder": folder, "bundle": storage.join(folder, "bundle"), **made.counts}
+    made_of = "encoder" if recipe.training.objective == "simclr" else "bundle"
+    return {"folder": folder, made_of: storage.join(folder, made_of), **made.counts}
 
 
 def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
@@ -42,8 +43,11 @@ def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
 
     with ray_session():
         trained = driver.train(recipe, asked, run.folder, report=run.report)
-    bundle.write_bundle(storage.join(run.folder, "bundle"), recipe=recipe, **trained.bundle_parts())
-    files = [f"bundle/{name}" for name in bundle.FILES]
+    if trained.model.answers_queries:
+        bundle.write_bundle(storage.join(run.folder, "bundle"), recipe=recipe, **trained.bundle_parts())
+        files = [f"bundle/{name}" for name in bundle.FILES]
+    else:
+        files = driver.write_encoder(trained, run.folder)
     return driver.publish(recipe, asked, trained, run_id=run.run_id, files=files)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from supreme.config import Recipe
+from supreme.config import ConfigError, Recipe
 from supreme.job import Options, main
 
 
@@ -14,6 +14,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     stage = recipe.folder("pretrain")
     bundle = storage.join(stage, "bundle")
     made = manifest.require(stage, "pretrain")
+    if recipe.training.objective == "simclr":
+        raise ConfigError("training.objective=simclr trains an encoder alone: there is no bundle to promote")
     selected = made.counts["selection"]
     selection = registry.Selection(
         metric=selected["metric"],

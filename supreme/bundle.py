@@ -41,6 +41,14 @@ MAX_WINDOWS = 6
 BATCH_SIZE = 64
 _KEPT_TEXTS = 4096
 
+#: What answers the queries, by ``training.objective``.
+_HEADS = {
+    "supreme": "a Cardiac Fusion Network",
+    "ked": "a query network with self-attention, in which a score depends on what else is asked",
+    "merl": "a projection into the space of its reports, whose scores are ranks rather than probabilities",
+    "linear": "one output for each entity below; any other text is taken for the nearest of them",
+}
+
 logger = log.get("bundle")
 
 
@@ -67,7 +75,15 @@ def write_bundle(
         query_embeddings: raw float32 ``(N, dim)``, the phrasings of all entities one after the other.
         encoder: what made ``query_embeddings``; its id and digest are kept for queries that are not in there.
         card: facts for the model card: data, selection rule and value, limits.
+
+    Raises:
+        BundleError: the model is an encoder alone.
     """
+    if not model.answers_queries:
+        raise BundleError(
+            f"training.objective={recipe.training.objective} trains an encoder alone, which answers no text "
+            "queries: there is no bundle of it; probe the folder `encoder` of the pre-training stage instead"
+        )
     texts = [list(query_texts[entity.id]) for entity in vocabulary]
     count = sum(map(len, texts))
     if query_embeddings.shape != (count, encoder.dim) or not all(texts):
@@ -331,8 +347,8 @@ def _card(recipe: config.Recipe, vocabulary: Vocabulary, card: Mapping[str, Any]
     lines = [
         f"# {name}",
         "",
-        "A 12-lead ECG encoder with a Cardiac Fusion Network: it gives the probability that what a text",
-        "query names is present. For research; not a medical device.",
+        f"A 12-lead ECG encoder with {_HEADS[recipe.training.objective]}: it gives the probability that what",
+        "a text query names is present. For research; not a medical device.",
         "",
         "```python",
         "from supreme import registry",
@@ -347,6 +363,7 @@ def _card(recipe: config.Recipe, vocabulary: Vocabulary, card: Mapping[str, Any]
         f"{recipe.shards.duration_s:g} s |",
         f"| text encoder | {recipe.text.encoder} |",
         f"| pre-training data | {', '.join(source.dataset for source in recipe.sources)} |",
+        f"| objective | {recipe.training.objective} |",
         f"| loss | {recipe.training.loss}, uncertain: {recipe.training.uncertain} |",
         *(f"| {key} | {value} |" for key, value in facts.items()),
         "",

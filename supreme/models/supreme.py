@@ -59,6 +59,10 @@ class SupremeModel(nn.Module):
         else:
             self.fusion = None
 
+    @property
+    def answers_queries(self) -> bool:
+        return self.fusion is not None
+
     def encode(self, ecg_mv: Tensor) -> Tensor:
         """Tokens ``(B, N, D)`` of ECGs ``(B, 12, T)`` in millivolts."""
         return self.encoder(without_baseline(ecg_mv))

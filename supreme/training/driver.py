@@ -7,8 +7,10 @@ that is called with (metrics, samples seen), and what it does with the `Trained`
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import ray.train
@@ -34,8 +36,13 @@ from supreme.training.validate import METRIC
 RULE = "{which} averaged weights; the value is measured on held-out pre-training records"
 QUERIES, REPORTS, WEIGHTS = "queries.safetensors", "reports.safetensors", "weights.safetensors"
 RAY_FOLDER, RUN_NAME = "ray", "run"
+#: Folder of a model that answers no queries, where others have a bundle.
+ENCODER = "encoder"
 #: What may be another at a restart; with other workers the position in the data is kept (`order.replay`).
-MAY_CHANGE = {"workers", "min_workers", "gpu", "threads_per_worker", "max_failures"}
+MAY_CHANGE = {
+    *("workers", "min_workers", "gpu", "threads_per_worker", "max_failures"),
+    *("micro_batch", "sharding", "compile"),
+}
 
 #: Called at every report with the whole history so far; is sent to the controller process and must not wait.
 Reporter = Callable[[Sequence[history.Line]], None]
@@ -199,6 +206,16 @@ def load_trained(recipe: config.Recipe, asked: manifest.Request, folder: str) ->
     return Trained(cast(SupremeModel, task.model), vocabulary, queries, encoder, state, counts)
 
 
+def write_encoder(trained: Trained, folder: str) -> list[str]:
+    """Write an encoder that answers no queries, for probes; its files, relative to ``folder``."""
+    with tempfile.TemporaryDirectory() as local:
+        trained.model.save_pretrained(local)
+        names = {f"{ENCODER}/{path.name}": path.read_bytes() for path in Path(local).iterdir()}
+    for name, content in names.items():
+        storage.write_bytes(storage.join(folder, name), content)
+    return sorted(names)
+
+
 def publish(
     recipe: config.Recipe, asked: manifest.Request, trained: Trained, *, run_id: str, files: list[str]
 ) -> manifest.Manifest:
@@ -347,7 +364,8 @@ def _counts(recipe: config.Recipe, state: checkpoints.State, model: torch.nn.Mod
 def _selection(recipe: config.Recipe, state: checkpoints.State) -> dict[str, Any]:
     """Which weights are released, and the number by which models are compared."""
     rule = RULE.format(which=recipe.training.select)
-    return {"metric": METRIC, "value": _chosen(recipe, state).get(METRIC), "rule": rule}
+    metric = METRIC if OBJECTIVES[recipe.training.objective].answers_queries else "validation_loss"
+    return {"metric": metric, "value": _chosen(recipe, state).get(metric), "rule": rule}
 
 
 def _validation_digest(recipe: config.Recipe) -> str:

@@ -49,14 +49,28 @@ class Trial:
 
 
 def trials(recipe: config.Recipe) -> list[Trial]:
-    """The combinations of losses and encoders, the first ``sweep.trials`` of them."""
-    found = []
-    for encoder, loss in itertools.product(recipe.sweep.encoders, recipe.sweep.losses):
+    """The combinations of objectives, encoders and losses, the first ``sweep.trials`` of them.
+
+    Raises:
+        ConfigError: an objective is unknown, or has no macro AUROC to be compared by.
+    """
+    found, asked = [], recipe.sweep
+    objectives = asked.objectives or (recipe.training.objective,)
+    for objective, encoder, loss in itertools.product(objectives, asked.encoders, asked.losses):
+        if objective == "simclr":
+            raise config.ConfigError(
+                "sweep.objectives: simclr answers no queries, so nothing ranks its trials"
+            )
+        if objective == "merl" and loss != asked.losses[0]:
+            continue
         changed = recipe.model_dump(mode="json")
+        changed["training"]["objective"] = objective
         changed["model"]["encoder"], changed["training"]["loss"] = encoder, loss
-        changed["training"]["epochs"] = recipe.sweep.epochs
-        changed["training"]["checkpoint_every"] = recipe.sweep.epochs / RUNGS
-        name = f"{encoder.replace(':', '-')}-{loss}"
+        changed["training"]["epochs"] = asked.epochs
+        changed["training"]["checkpoint_every"] = asked.epochs / RUNGS
+        parts = [objective] if asked.objectives else []
+        parts += [encoder.replace(":", "-")] + ([] if objective == "merl" else [loss])
+        name = "-".join(parts)
         folder = driver.absolute(storage.join(recipe.folder("sweep"), name))
         found.append(Trial(name, config.parse(changed), folder))
     return found[: recipe.sweep.trials]

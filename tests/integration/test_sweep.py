@@ -38,6 +38,16 @@ def test_trials_are_the_combinations_and_dry_run_is_possible(recipe: config.Reci
     assert driver.plan(planned[0].recipe)["steps"] == 37
 
 
+def test_objectives_are_tried_too_each_with_the_losses_that_it_has(recipe: config.Recipe) -> None:
+    asked = config.Sweep(trials=9, objectives=("merl", "linear"), encoders=("vit1d",))
+    planned = sweep.trials(recipe.model_copy(update={"sweep": asked}))
+    assert [t.name for t in planned] == ["merl-vit1d", "linear-vit1d-bce", "linear-vit1d-asymmetric"]
+    assert [t.recipe.training.objective for t in planned] == ["merl", "linear", "linear"]
+    for unfit in ("simclr", "clip"):
+        with pytest.raises(config.ConfigError, match=unfit):
+            sweep.trials(recipe.model_copy(update={"sweep": config.Sweep(objectives=(unfit,))}))
+
+
 def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
     first = Path(sweep.trials(recipe)[0].folder)
     process = training_data.start_job("sweep", recipe, tmp_path)

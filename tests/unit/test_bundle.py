@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from supreme import bundle, ecg, signal, storage, text
+from supreme import bundle, config, ecg, signal, storage, text
 from supreme.bundle import BundleError, EcgQueryModel
+from supreme.models.supreme import Head, SupremeModel
 
 pytestmark = pytest.mark.unit
 
@@ -212,3 +213,38 @@ def test_folding_is_stable_and_ignores_case_marks_and_spaces(query: str) -> None
     once = bundle.fold(query)
     assert bundle.fold(once) == once
     assert bundle.fold(f"  {query} ?") == once
+
+
+def test_an_encoder_alone_is_no_bundle(tmp_path: Path) -> None:
+    vocabulary, texts, embeddings = tiny_bundle.queries()
+    alone = SupremeModel(tiny_bundle.RECIPE.model, 384, tiny_bundle.RECIPE.shards.samples, "none")
+    whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
+    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {})
+    with pytest.raises(BundleError, match="an encoder alone, which answers no text queries"):
+        bundle.write_bundle(str(tmp_path), alone, tiny_bundle.RECIPE, *parts)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("head", ["common_space", "entities"])
+def test_a_baseline_is_a_bundle_like_any_other(head: Head, tmp_path: Path) -> None:
+    vocabulary, texts, embeddings = tiny_bundle.queries()
+    whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
+    counts = [len(texts[entity.id]) for entity in vocabulary]
+    owner = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    known = torch.from_numpy(whitening.apply(embeddings)), owner
+    torch.manual_seed(0)
+    samples = tiny_bundle.RECIPE.shards.samples
+    model = SupremeModel(tiny_bundle.RECIPE.model, 384, samples, head, known).eval()
+    objective = {"common_space": "merl", "entities": "linear"}[head]
+    made = config.parse({**tiny_bundle.RECIPE.model_dump(), "training": {"objective": objective}})
+    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {})
+    bundle.write_bundle(str(tmp_path), model, made, *parts)
+    again = EcgQueryModel.from_bundle(str(tmp_path))
+    ecgs = tiny_bundle.ecgs(3, samples)
+    scores = again.score(ecgs, 100, ["atrial fibrillation", "no such finding"])
+    assert scores.shape == (3, 2)
+    if head == "entities":
+        with torch.no_grad():
+            logits = model.fusion.of_entities(model.encode(torch.from_numpy(ecgs)))
+        expected = torch.sigmoid(logits[:, vocabulary.ids.index("atrial_fibrillation")])
+        np.testing.assert_allclose(scores[:, 0], expected.numpy(), atol=1e-4)
