@@ -214,10 +214,10 @@ class Training(Section):
     batch_size: int = Field(default=32, gt=0)
     """ECGs a worker and step."""
     micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    """ECGs that are learned from at once, a divisor of batch_size: less memory, the same gradient (normalisation
-    takes the statistics of so many); `auto`: as many as fit into memory; 0: the whole batch."""
+    """ECGs that are learned from at once, a divisor of batch_size: less memory, the same gradient (but that
+    batch normalisation takes the statistics of so many). `auto`: as many as fit; 0: the whole batch."""
     sharding: Literal["none", "fsdp"] = "none"
-    """`fsdp`: weights and optimizer state are cut into a part for each worker, for models too large for one."""
+    """`fsdp`: each worker keeps a part of weights and optimizer state, for models too large for one."""
     compile: bool = False
     """torch.compile of encoder and head: for GPUs; on a CPU it takes most of a minute and gains little."""
     workers: int = Field(default=2, ge=1)
@@ -267,12 +267,12 @@ class Training(Section):
     def _in_equal_pieces(self) -> Training:
         if self.micro_batch and not self.splits:
             raise ValueError(
-                f"{self.objective} compares the ECGs of a batch with each other, in pieces it would compare fewer: "
-                "leave micro_batch=0 and lower batch_size"
+                f"{self.objective} compares the ECGs of a batch with each other, in pieces it would compare "
+                "fewer: leave micro_batch=0 and lower batch_size"
             )
         if self.micro_batch == "auto":
             if self.sharding != "none":
-                raise ValueError("micro_batch=auto is tried on one worker alone: with sharding, give a number")
+                raise ValueError("micro_batch=auto is tried on each worker alone: with fsdp, give a number")
         elif self.micro_batch and self.batch_size % self.micro_batch:
             raise ValueError(f"micro_batch={self.micro_batch} does not divide batch_size={self.batch_size}")
         return self

@@ -31,14 +31,17 @@ def entity_loss(
         positive_rate: (Q,) share of positives in the training data, for ``weighted_bce``.
     """
     logits, target = logits.float(), present.float()
-    unknown = uncertain & ~present
+    counts = counted(present, uncertain, training)
     if training.uncertain == "soft":
-        target = torch.where(unknown, torch.full_like(target, _SOFT_TARGET), target)
-        counts = torch.ones_like(target)
-    else:
-        counts = (~unknown).float()
+        target = torch.where(uncertain & ~present, torch.full_like(target, _SOFT_TARGET), target)
     loss = _LOSSES[training.loss](logits, target, positive_rate)
     return (loss * counts).sum() / counts.sum().clamp(min=1)
+
+
+def counted(present: Tensor, uncertain: Tensor, training: Training) -> Tensor:
+    """(B, Q) float: 1 where a pair counts, 0 where it is masked out."""
+    known = present | ~uncertain
+    return torch.ones_like(known, dtype=torch.float) if training.uncertain == "soft" else known.float()
 
 
 def _bce(logits: Tensor, target: Tensor, positive_rate: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from supreme.config import Training
-from supreme.losses import entity_loss
+from supreme.losses import counted, entity_loss
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.task import PRESENT, UNCERTAIN, Inputs, Task
 
@@ -33,6 +33,10 @@ class Supreme(Task):
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         [ecg_mv] = inputs.views
         return self.entities(self.model.encode(ecg_mv), inputs)
+
+    def weight(self, inputs: Inputs) -> Tensor:
+        codes = inputs.codes[:, self.drawn(inputs)]
+        return counted(codes == PRESENT, codes == UNCERTAIN, self.training_config).sum()
 
     def drawn(self, inputs: Inputs) -> Tensor | slice:
         """The entities that are asked for in this step, the same on all workers.

@@ -6,10 +6,11 @@ Shapes: B records of a worker, T samples, Q entities, D text width.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from supreme.models.supreme import SupremeModel
 from supreme.objectives.gather import of_all_workers
 
 PRESENT, UNCERTAIN = 1, 2
@@ -30,11 +31,22 @@ class Inputs:
     reports: Tensor | None = None
     """(B, D) embedded reports, where the task asks for them."""
 
+    def pieces(self, count: int) -> list[Inputs]:
+        """The same, ``count`` records at a time."""
+        if count >= len(self.codes):
+            return [self]
+        views = zip(*(view.split(count) for view in self.views), strict=True)
+        codes = self.codes.split(count)
+        reports = [None] * len(codes) if self.reports is None else self.reports.split(count)
+        return [
+            replace(self, views=v, codes=c, reports=r) for v, c, r in zip(views, codes, reports, strict=True)
+        ]
+
 
 class Task(nn.Module, ABC):
     """Model and objective: what is distributed, averaged and kept in checkpoints."""
 
-    model: nn.Module
+    model: SupremeModel
     """What is released: ``(ecg_mv (B, 12, T), queries (Q, D)) -> logits (B, Q)``."""
     views: int = 1
     reads_reports: bool = False
@@ -52,6 +64,14 @@ class Task(nn.Module, ABC):
         None instead of logits where the model answers no queries. A loss that contrasts the records of a
         batch depends on its size: compare it with those of the same recipe only.
         """
+
+    def weight(self, inputs: Inputs) -> Tensor:
+        """How much of the loss' mean these records are, so that a batch can be learned from in pieces.
+
+        Raises:
+            NotImplementedError: the loss compares the records of a batch, which cannot be cut then.
+        """
+        raise NotImplementedError
 
     def everyone(self, rows: Tensor) -> Tensor:
         """Rows (B, ...) of the records of all workers while training; in validation, this worker's."""

@@ -22,15 +22,16 @@ from ray.train.collective import broadcast_from_rank_zero
 
 from supreme import log, storage
 from supreme.config import ConfigError, Recipe
-from supreme.ecg import N_LEADS
 from supreme.objectives.make import make_task
 from supreme.reports.label_table import read_vocabulary
+from supreme.training import parallel
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
 from supreme.training.data import Labels, Queries, Reports
 from supreme.training.meter import Meter, Progress
 from supreme.training.order import Order, replay
 from supreme.training.preemption import Watch
+from supreme.training.prefetch import prefetched
 from supreme.training.saving import Saver, latest
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.stream import stream
@@ -81,6 +82,9 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     if place:
         state = checkpoints.read_state(storage.join(place, checkpoints.STATE), config["request"])
         checkpoints.load_learner(place, state, learner)
+        if recipe.training.micro_batch == "auto":
+            learner.micro_batch = state.micro_batch or learner.micro_batch
+    state = state.model_copy(update={"micro_batch": learner.micro_batch})
     order = replay(corpus.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
     reports = Reports.read(config["reports"]) if learner.task.reads_reports else None
     return Run(
@@ -105,9 +109,8 @@ def _make_learner(
         seed=recipe.seed,
         rank=rank,
         device=ray.train.torch.get_device(),
-        wrap=ray.train.torch.prepare_model,
     )
-    if world > 1:
+    if world > 1 and recipe.training.sharding == "none":
         _settle_buckets(learner, corpus.samples, labels.codes.shape[1], queries.embeddings.shape[1])
     return learner
 
@@ -118,18 +121,13 @@ def _settle_buckets(learner: Learner, samples: int, entities: int, text_dim: int
     DDP lays its gradient buckets out anew after the first step, and with more than two workers the layout
     decides the order of the sums: without this, a resumed run would differ in the last bit.
     """
-    weights = {name: tensor.clone() for name, tensor in learner.task.state_dict().items()}
-    nothing = Batch(
-        ["", ""],
-        torch.zeros(2, N_LEADS, samples, dtype=torch.int16),
-        torch.zeros(2, entities).to(torch.int8),
-        torch.zeros(2, text_dim),
-    )
+    # What is compiled is compiled for one size.
+    count = learner.micro_batch if learner.training.compile else 2
+    nothing = Batch.empty(count, samples, entities, text_dim)
     learner.wrapped.train()
-    for _ in range(2):
-        learner.wrapped(learner.inputs(nothing, step=0))[0].backward()
-    learner.optimizer.zero_grad(set_to_none=True)
-    learner.task.load_state_dict(weights)
+    with parallel.untouched(learner.task):
+        for _ in range(2):
+            learner.wrapped(learner.inputs(nothing, step=0))[0].backward()
 
 
 def ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:
@@ -225,17 +223,19 @@ class Run:
                 break
         saver.wait()
 
-    def batches(self, first: int, last: int) -> Iterator[pa.Table]:
-        """This worker's records of the steps from ``first`` to before ``last``, a table each, read ahead."""
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """This worker's batches of the steps from ``first`` to before ``last``, read ahead."""
         read = stream(self.corpus, self.order, first, last, self.rank, _reading_threads(self.world))
-        return ahead(read, BATCHES_AHEAD)
+        return prefetched(map(self._batch, ahead(read, BATCHES_AHEAD)), self.learner.device)
 
-    def next(self, batches: Iterator[pa.Table]) -> tuple[Batch, float]:
+    def _batch(self, table: pa.Table) -> Batch:
+        assert len(table) == self.order.batch_size
+        return to_batch(table, self.corpus.samples, self.labels, self.reports)
+
+    def next(self, batches: Iterator[Batch]) -> tuple[Batch, float]:
         """The next batch, and the seconds that it was waited for."""
         began = time.monotonic()
-        table = next(batches)
-        assert len(table) == self.order.batch_size
-        batch = to_batch(table, self.corpus.samples, self.labels, self.reports)
+        batch = next(batches)
         return batch, time.monotonic() - began
 
     def _report(
@@ -272,12 +272,13 @@ class Run:
         return state
 
     def _save(self, saver: Saver, state: checkpoints.State, is_noticed: bool) -> None:
-        """Begin a checkpoint (rank 0), written while training goes on."""
+        """Begin a checkpoint, which rank 0 writes while training goes on."""
+        snapshot = checkpoints.Snapshot.of(self.learner)
         if self.rank:
             return
         if is_noticed:
             logger.warning("a node will be taken away: checkpoint at epoch %.2f", state.epoch)
-        saver.save(checkpoints.Snapshot.of(self.learner), state)
+        saver.save(snapshot, state)
 
     def _mean(self, value: float) -> float:
         if self.world == 1:

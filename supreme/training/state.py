@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 
 from supreme import storage
 from supreme.config import ConfigError, difference, digest
+from supreme.training import parallel
 from supreme.training.step import Learner
 from supreme.training.validate import score_of
 
@@ -39,6 +40,8 @@ class State(BaseModel):
     steps: int = 0
     samples_seen: int = 0
     epoch: float = 0.0
+    micro_batch: int = 0
+    """ECGs that were learned from at once; normalisation takes its statistics from so many."""
     history: list[tuple[int, int, int]] = []
     """(workers, batch size, steps) of each stretch with one number of workers: the position in the data."""
     seconds: float = 0.0
@@ -96,11 +99,8 @@ class Snapshot:
 
     @classmethod
     def of(cls, learner: Learner) -> Snapshot:
-        return cls(
-            _on_cpu(learner.task.state_dict()),
-            _on_cpu(learner.averaged.state_dict()),
-            _on_cpu(learner.optimizer.state_dict()),
-        )
+        """Called by all workers; rank 0's is what counts."""
+        return cls(*_on_cpu(parallel.gather(learner.task, learner.averaged, learner.optimizer)))
 
 
 def write(folder: str, snapshot: Snapshot, state: State) -> None:
@@ -157,10 +157,9 @@ def load_learner(folder: str, state: State, learner: Learner) -> None:
     Raises:
         ConfigError: a file is damaged.
     """
-    learner.task.load_state_dict(load(read_file(folder, MODEL, state)))
-    learner.averaged.load_state_dict(load(read_file(folder, AVERAGED, state)))
-    optimizer = io.BytesIO(read_file(folder, OPTIMIZER, state))
-    learner.optimizer.load_state_dict(torch.load(optimizer, weights_only=True, map_location=learner.device))
+    model, averaged = (load(read_file(folder, name, state)) for name in (MODEL, AVERAGED))
+    optimizer = torch.load(io.BytesIO(read_file(folder, OPTIMIZER, state)), weights_only=True)
+    parallel.scatter((model, averaged, optimizer), learner.task, learner.averaged, learner.optimizer)
 
 
 def weights_digest(model: torch.nn.Module) -> str:

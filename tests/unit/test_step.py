@@ -39,16 +39,20 @@ def queries() -> Queries:
     return Queries(embeddings, embeddings.mean(0), torch.eye(DIM), torch.tensor([0, 3, 4, 7]))
 
 
-def learner(queries: Queries, seed: int = 0, dropout: float = 0.1, **training: object) -> Learner:
+def learner(
+    queries: Queries,
+    seed: int = 0,
+    dropout: float = 0.1,
+    rank: int = 0,
+    model: dict[str, object] | None = None,
+    **training: object,
+) -> Learner:
     torch.manual_seed(seed)
-    model = SupremeModel(
-        Model(width=8, depth=1, fusion_width=16, fusion_depth=1, fusion_heads=2, dropout=dropout),
-        DIM,
-        SAMPLES,
-    )
-    values = {"precision": "fp32", "learning_rate": 0.01, **training}
-    chosen = Training.model_validate(values)
-    return Learner(Supreme(model, chosen, torch.full((3,), 0.3)), chosen, queries, rate_hz=100, seed=seed)
+    small = {"width": 8, "depth": 1, "fusion_width": 16, "fusion_depth": 1, "fusion_heads": 2}
+    made = SupremeModel(Model.model_validate({**small, "dropout": dropout, **(model or {})}), DIM, SAMPLES)
+    chosen = Training.model_validate({"precision": "fp32", "learning_rate": 0.01, **training})
+    task = Supreme(made, chosen, torch.full((3,), 0.3))
+    return Learner(task, chosen, queries, rate_hz=100, seed=seed, rank=rank)
 
 
 def batch(step: int = 0) -> Batch:
