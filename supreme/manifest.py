@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from supreme import __version__, storage
+from supreme import __version__, log, storage
 from supreme.config import ConfigError, difference, digest
 
 MANIFEST = "manifest.json"
@@ -96,24 +96,52 @@ def begin_or_replace(folder: str, request: Request, *, new: bool = False) -> Man
     return begin(folder, request, new=new or not same)
 
 
+def begin_or_follow(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
+    """As :func:`begin`, but what was made of fewer inputs, or before they were extended, is replaced.
+
+    For a stage that is cheap to repeat and that nobody waits for in its old form.
+    """
+    earlier = _request(folder)
+    follows = (
+        earlier is not None
+        and _same_but_inputs(earlier, request)
+        and earlier.inputs != request.inputs
+        and earlier.inputs.keys() <= request.inputs.keys()
+    )
+    if follows:
+        log.get(__name__).info(f"{folder}: its inputs have changed: made again")
+    return begin(folder, request, new=new or follows)
+
+
 def begun(folder: str, request: Request) -> bool:
     """Whether a stage folder was begun with this request.
 
     Raises:
         ConfigError: it was begun with another one; the message holds the difference.
     """
-    uri = storage.join(folder, REQUEST)
-    if not storage.exists(uri):
+    earlier = _request(folder)
+    if earlier is None:
         return False
-    earlier = Request.model_validate_json(storage.read_bytes(uri))
     changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
     if changes:
-        raise ConfigError(
-            f"{folder} was made with another configuration:\n  "
-            + "\n  ".join(changes)
-            + "\ngive another name=..., or --new to start afresh"
-        )
+        if _same_but_inputs(earlier, request):
+            what = "of other data than is there now"
+            remedy = "with these it is another result: --new replaces this one, another name=... keeps it"
+        else:
+            what = "with another configuration"
+            remedy = "give another name=..., or --new to start afresh"
+        raise ConfigError(f"{folder} was made {what}:\n  " + "\n  ".join(changes) + f"\n{remedy}")
     return True
+
+
+def _request(folder: str) -> Request | None:
+    """What a folder was begun with."""
+    uri = storage.join(folder, REQUEST)
+    return Request.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
+
+
+def _same_but_inputs(one: Request, other: Request) -> bool:
+    return (one.stage, one.config) == (other.stage, other.config)
 
 
 def publish(

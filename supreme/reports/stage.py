@@ -55,6 +55,8 @@ def build(
 ) -> Manifest:
     """Label every record of finished shard folders and publish the label stage.
 
+    Where shards were extended, all labels are made again; replies of a language model are kept elsewhere.
+
     Args:
         spread: how tasks are spread over cores.
         extractor: instead of the rules.
@@ -67,7 +69,7 @@ def build(
     base = load_base()
     corrected = check(recipe)
     request = _request(recipe, shard_folders, rules, corrected, base)
-    finished = manifest.begin(folder, request, new=new)
+    finished = manifest.begin_or_follow(folder, request, new=new)
     if finished is not None:
         return finished
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
@@ -110,6 +112,8 @@ def check(recipe: Recipe) -> Corrections:
         held_out(recipe)
         corrected.check(load_base())
     umls.fingerprint(recipe.labels.umls)
+    if recipe.labels.corrections.startswith(recipe.folder("labels") + "/"):
+        raise ConfigError("labels.corrections lies in the folder that is to be made: keep it elsewhere")
     if recipe.labels.compare_with == recipe.folder("labels"):
         raise ConfigError("labels.compare_with is the folder that is to be made: give an earlier one")
     if recipe.labels.compare_with:

@@ -159,8 +159,9 @@ def test_a_language_model_names_what_becomes_labels(
         capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert json.loads(planned.stdout)["llm"]["calls"] == 1
-    stage.build(recipe, [more], folder, new=True, spread=on_ray)
+    grown = stage.build(recipe, [more], folder, spread=on_ray)
     assert calls(server) == {"Never seen": 1}
+    assert grown.counts["records"] == made.counts["records"] + 1
 
 
 def _recipe_file(recipe: config.Recipe) -> Path:

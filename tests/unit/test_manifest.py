@@ -39,6 +39,26 @@ def test_another_request_is_refused_with_the_difference(tmp_path, changes):
     assert "--new" in str(caught.value)
 
 
+def test_other_inputs_are_called_so_and_a_stage_may_follow_them(tmp_path):
+    folder = str(tmp_path / "stage")
+    manifest.begin(folder, REQUEST)
+    storage.write_bytes(storage.join(folder, "part"), b"abc")
+    made = manifest.publish(folder, REQUEST, {})
+    extended = REQUEST.model_copy(update={"inputs": {"x": "124", "y": "1"}})
+    with pytest.raises(ConfigError, match=r"of other data than is there now:\n  inputs\.x(.|\n)*--new"):
+        manifest.begin(folder, extended)
+    assert manifest.begin_or_follow(folder, REQUEST) == made
+    refused = [REQUEST.model_copy(update=change) for change in ({"inputs": {"y": "1"}}, {"config": {"a": 1}})]
+    for other in refused:
+        with pytest.raises(ConfigError, match="--new"):
+            manifest.begin_or_follow(folder, other)
+    assert manifest.read(folder) == made, "what is refused leaves everything as it was"
+    assert manifest.begin_or_follow(folder, extended) is None
+    assert storage.list_files(folder) == ["stage.json"]
+    assert manifest.begin_or_follow(folder, extended) is None, "what was interrupted goes on"
+    assert manifest.publish(folder, extended, {}) == manifest.begin_or_follow(folder, extended)
+
+
 def test_new_empties_the_folder(tmp_path):
     folder = str(tmp_path / "stage")
     manifest.begin(folder, REQUEST)
