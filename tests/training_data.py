@@ -69,8 +69,8 @@ def write(made: config.Recipe) -> None:
         pq.write_table(table, f"{folder}/{name}", row_group_size=made.shards.row_group_size)
         files[name] = manifest.describe(f"{folder}/{name}", rows=count)
     sections = {"shards": made.shards.model_dump(mode="json")}
-    manifest.publish(folder, manifest.Request(stage="shard", config=sections), {}, files)
-    _write_labels(made.folder("labels"), labels)
+    shards = manifest.publish(folder, manifest.Request(stage="shard", config=sections), {}, files)
+    _write_labels(made.folder("labels"), labels, {made.stage_of(folder): shards.digest()})
 
 
 def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int, report: str) -> dict[str, Any]:
@@ -89,14 +89,14 @@ def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int, report
     }
 
 
-def _write_labels(folder: str, labels: list[dict[str, Any]]) -> None:
+def _write_labels(folder: str, labels: list[dict[str, Any]], inputs: dict[str, str]) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     lists = pa.list_(pa.string())
     fields = [("record_id", pa.string()), ("present", lists), ("uncertain", lists), ("absent", lists)]
     pq.write_table(pa.Table.from_pylist(labels, schema=pa.schema(fields)), f"{folder}/labels.parquet")
     vocabulary = load_base().subset(ENTITIES)
     Path(f"{folder}/vocabulary.json").write_text(json.dumps(vocabulary.to_json()))
-    manifest.publish(folder, manifest.Request(stage="label", config={}), {})
+    manifest.publish(folder, manifest.Request(stage="label", config={}, inputs=inputs), {})
 
 
 def start_job(job: str, made: config.Recipe, folder: Path) -> subprocess.Popen[bytes]:

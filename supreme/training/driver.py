@@ -26,6 +26,7 @@ from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
 from supreme.training import history, saving
 from supreme.training import state as checkpoints
+from supreme.training.checks import check_labels
 from supreme.training.corpus import Corpus
 from supreme.training.data import Queries, Reports, shard_folders
 from supreme.training.loop import train_loop
@@ -145,6 +146,7 @@ def train(
     folder = absolute(folder)
     if is_trained(folder):
         return load_trained(recipe, asked, folder)
+    check_labels(recipe)
     began = plan(recipe)
     if not began["steps"]:
         raise config.ConfigError(

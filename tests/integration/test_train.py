@@ -1,28 +1,32 @@
-"""Training on Ray: the stream is exact, two workers learn, losing one changes nothing, bad runs end."""
+"""Training on Ray: the stream is exact, it learns, losing workers or a node changes nothing, bad runs end."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import ray.train
+import torch
 import training_data
+from ray._raylet import GcsClient
+from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from safetensors.torch import load_file
 
-from supreme import config, manifest
-from supreme.job import ray_session
+from supreme import config, job
 from supreme.shards.read import signals_uv
-from supreme.training import driver, history, saving
+from supreme.training import driver, history, loop, saving
 from supreme.training.corpus import Corpus
 from supreme.training.order import Order, replay
 from supreme.training.step import TrainingStopped
@@ -33,10 +37,19 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
+CPUS = 8
+PREEMPTION = int(DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION)
+
+
 @pytest.fixture(scope="module")
-def session() -> Iterator[None]:
-    with ray_session():
-        yield
+def session() -> Iterator[Cluster]:
+    with job._own_folder():
+        cluster = Cluster(True, head_node_args={"num_cpus": CPUS, "include_dashboard": False})
+        ray.init(cluster.address, logging_level="WARNING")
+        job._name_cluster(cluster.address)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +67,9 @@ def record_ids(tables: list[Any]) -> list[str]:
     return [record_id for table in tables for record_id in table.column("record_id").to_pylist()]
 
 
-def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(session: None, root: Path) -> None:
+def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(
+    session: Cluster, root: Path
+) -> None:
     corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
     order = Order(corpus.sizes, 0, 2, 10)
     steps = order.steps_until(order.records)
@@ -71,7 +86,7 @@ def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(sessio
             np.testing.assert_array_equal(signal_uv, truth[record_id])
 
 
-def test_from_two_workers_to_three_in_the_middle_of_an_epoch(session: None, root: Path) -> None:
+def test_from_two_workers_to_three_in_the_middle_of_an_epoch(session: Cluster, root: Path) -> None:
     corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
     before = Order(corpus.sizes, 0, 2, 10)
     after = replay(corpus.sizes, 0, [(2, 10, 5)], 3, 10)
@@ -84,25 +99,58 @@ def test_from_two_workers_to_three_in_the_middle_of_an_epoch(session: None, root
 
 
 class KillWorker(ray.train.UserCallback):
-    """After the first report, kill one training worker of this session, once."""
+    """After so many reports, kill a worker that notes into this folder, once."""
 
-    def __init__(self) -> None:
-        self.done = False
+    def __init__(self, folder: Path, reports: int = 1) -> None:
+        self.folder, self.left = folder, reports
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
-        if not self.done:
-            self.done = True
-            os.kill(self.siblings("RayTrainWorker")[0], signal.SIGKILL)
+        self.left -= 1
+        if self.left == 0:
+            newest = max(self.folder.glob("read-*.jsonl"), key=lambda file: file.stat().st_mtime)
+            os.kill(int(newest.stem.split("-")[-1]), signal.SIGKILL)
 
-    def siblings(self, name: str) -> list[int]:
-        """Processes of the same raylet: other sessions on this machine are left alone."""
+
+def noting_loop(told: dict[str, Any], before: Callable[[loop.Run, int, int], None]) -> None:
+    """The training loop; notes what is really read, and calls ``before`` (run, first sample, batch)."""
+    run, state = loop.open_run(told)
+    name = f"read-{state.samples_seen}-{run.world}-{run.rank}-{os.getpid()}.jsonl"
+    file = Path(told["folder"], name).open("w", buffering=1)  # noqa: SIM115
+    to_batch, numbers = loop.to_batch, itertools.count()
+
+    def noting(table: Any, *rest: Any) -> Any:
+        before(run, state.samples_seen, next(numbers))
+        file.write(json.dumps(table.column("record_id").to_pylist()) + "\n")
+        return to_batch(table, *rest)
+
+    loop.to_batch = noting
+    run.train(state)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What one start of the workers read, from its notes."""
+
+    first: int
+    """Records that were seen before."""
+    world: int
+    steps: list[list[str]]
+    """Record ids of each step, of all workers."""
+
+    @classmethod
+    def all_in(cls, folder: Path) -> list[Attempt]:
+        """Every start, in order of time."""
+        files: dict[tuple[int, int], list[Path]] = {}
+        for file in sorted(folder.glob("read-*.jsonl"), key=lambda file: file.stat().st_mtime):
+            first, world = map(int, file.stem.split("-")[1:3])
+            files.setdefault((first, world), []).append(file)
         found = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == os.getppid() and name in (entry / "cmdline").read_text():
-                    found.append(int(entry.name))
-        return sorted(found)
+        for (first, world), own in files.items():
+            # Of a killed worker the last line may be cut off.
+            read = [[json.loads(x) for x in f.read_text().splitlines() if x.endswith("]")] for f in own]
+            steps = [list(itertools.chain(*step)) for step in zip(*read, strict=False)]
+            found.append(cls(first, world, steps))
+        return sorted(found, key=lambda attempt: attempt.first)
 
 
 def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[driver.Trained, list[list[int]]]:
@@ -119,7 +167,7 @@ def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[driver.Tra
 
 
 @pytest.fixture(scope="module")
-def undisturbed(session: None, root: Path) -> driver.Trained:
+def undisturbed(session: Cluster, root: Path) -> driver.Trained:
     trained, reported = train(training_data.recipe(root, epochs=6), root / "undisturbed")
     samples = [report["samples_seen"] for report in trained.state.reports]
     assert reported == [samples[:count] for count in range(1, 1 + len(samples))]
@@ -139,22 +187,102 @@ def test_it_learns_what_was_planted(undisturbed: driver.Trained, root: Path) -> 
     assert len((root / "undisturbed/metrics.jsonl").read_text().splitlines()) == 6
 
 
-def test_a_killed_worker_changes_nothing(session: None, undisturbed: driver.Trained, root: Path) -> None:
-    recipe = training_data.recipe(root, epochs=6)
-    trained, _ = train(recipe, root / "killed", callbacks=[KillWorker()])
+def drained_loop(told: dict[str, Any]) -> None:
+    """In the first attempt the node of the workers says that it will be gone in ten seconds."""
+
+    def before(run: loop.Run, first: int, batch: int) -> None:
+        if first == 0:
+            time.sleep(0.4)
+        if (first, batch, run.rank) == (0, 10, 0):
+            ray.kill(ray.get_actor("filler", "test"))
+            context, gone_ms = ray.get_runtime_context(), int(1000 * (time.time() + 10))
+            gcs = GcsClient(address=context.gcs_address)
+            assert gcs.drain_node(context.get_node_id(), PREEMPTION, "test", gone_ms)[0]
+
+    noting_loop(told, before)
+
+
+def test_a_node_taken_away_and_a_killed_worker_change_nothing(
+    session: Cluster, undisturbed: driver.Trained, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.3")
+    monkeypatch.setattr(driver, "train_loop", drained_loop)
+    filler = ray.remote(num_cpus=CPUS - 1)(Counter).options(name="filler", namespace="test").remote()
+    ray.get(filler.__ray_ready__.remote())
+    folder = root / "disturbed"
+    # Only here is room for both workers, until the filler goes.
+    session.add_node(num_cpus=2)
+    # The notice does not count as a failure.
+    recipe = training_data.recipe(root, epochs=6, checkpoint_every=4, max_failures=1)
+    trained, _ = train(recipe, folder, callbacks=[KillWorker(folder)])
     assert trained.counts["weights_sha256"] == undisturbed.counts["weights_sha256"]
-    assert [r["samples_seen"] for r in trained.state.reports] == [
-        r["samples_seen"] for r in undisturbed.state.reports
-    ]
+    reported = [report["samples_seen"] for report in trained.state.reports]
+    assert reported == [38 * 32, 56 * 32]
+    curve = [point["samples_seen"] for report in trained.state.reports for point in report["curve"]]
+    assert curve == sorted(set(curve))
+    assert len(curve) == 14
+    starts = [attempt.first for attempt in Attempt.all_in(folder)]
+    assert starts[0] == 0
+    # It went on from the checkpoint just in time: from between the reports.
+    assert 10 * 32 <= starts[1] < reported[0]
+    assert len(starts) in (2, 3)  # killed before the next checkpoint was written, or after
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_without_a_retry(session: None, root: Path) -> None:
-    recipe = training_data.recipe(root, learning_rate=1e30, gradient_clip=1e30)
-    with pytest.raises(TrainingStopped, match=r"step \d+ .*planted/train"):
-        train(recipe, root / "diverged")
+def broken_loop(told: dict[str, Any]) -> None:
+    """Weights that are no numbers, at the 18th batch of the first attempt."""
+
+    def before(run: loop.Run, first: int, batch: int) -> None:
+        if (first, batch, run.rank) == (0, 17, 1):
+            for weights in run.learner.task.parameters():
+                weights.data.fill_(torch.nan)
+
+    noting_loop(told, before)
 
 
-def test_another_configuration_in_the_same_folder_is_refused(session: None, root: Path) -> None:
+def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_once_an_epoch(
+    session: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "train_loop", broken_loop)
+    folder = root / "elastic"
+
+    def on(workers: int, **extra: Any) -> driver.Trained:
+        values = {"epochs": 5, "batch_size": 10, "checkpoint_every": 0.35, "select": "best"}
+        recipe = training_data.recipe(root, **values, workers=workers, max_failures=int(workers == 2))
+        return train(recipe, folder, **extra)[0]
+
+    with pytest.raises(TrainingStopped, match=r"step 17 .*worker 1, loss nan: planted/train"):
+        on(2)
+    assert len(Attempt.all_in(folder)) == 1, "what is bound to fail again was tried again"
+    with pytest.raises(ray.train.WorkerGroupError):
+        # At the third report the checkpoint of the first is surely written.
+        on(1, callbacks=[KillWorker(folder, reports=3)])
+    trained = on(3)
+    attempts = Attempt.all_in(folder)
+    assert [attempt.world for attempt in attempts] == [2, 1, 3]
+    assert [world for world, _, _ in trained.state.history] == [2, 1, 3]
+    read: list[list[str]] = []
+    ends = [attempt.first for attempt in attempts[1:]] + [trained.state.samples_seen]
+    assert any(end % 300 for end in ends[:-1]), "no restart in the middle of an epoch"
+    for attempt, end in zip(attempts, ends, strict=True):
+        # What came after the checkpoint was done again.
+        read += attempt.steps[: (end - attempt.first) // (10 * attempt.world)]
+    seen: Counter[str] = Counter()
+    for step in read:
+        seen.update(step)
+        # No record comes again before all others came.
+        assert max(seen.values()) <= -(-seen.total() // 300)
+    assert seen.total() == trained.state.samples_seen == sum(map(len, read))
+    assert len(seen) == 300
+    assert min(seen.values()) >= seen.total() // 300
+    reports = trained.state.reports
+    best = max(reports, key=lambda report: report[driver.METRIC])
+    assert trained.counts["selection"]["value"] == best[driver.METRIC]
+    kept = load_file(saving.folder_of(str(folder), best["samples_seen"]) + "/ema.safetensors")
+    weights = trained.model.state_dict()
+    assert all(torch.equal(weights[name], kept[f"model.{name}"]) for name in weights)
+
+
+def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, root: Path) -> None:
     recipe = training_data.recipe(root)
     assert driver.begin(recipe)[1] is None
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
@@ -167,14 +295,12 @@ def test_another_configuration_in_the_same_folder_is_refused(session: None, root
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
 
 
-def test_what_cannot_be_trained_says_why(session: None, root: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"jobs/shard\.py"):
         driver.begin(training_data.recipe(tmp_path))
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         train(training_data.recipe(root, batch_size=500), root / "large")
     training_data.write(training_data.recipe(tmp_path))
-    labels = tmp_path / "tiny/labels"
-    pq.write_table(pq.read_table(labels / "labels.parquet").slice(40), labels / "labels.parquet")
-    assert manifest.read(str(labels))
-    with pytest.raises(config.ConfigError, match=r"have no labels.*jobs/label\.py"):
+    Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
+    with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):
         train(training_data.recipe(tmp_path), tmp_path / "unlabelled")
