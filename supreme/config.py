@@ -228,8 +228,9 @@ class Training(Section):
     threads_per_worker: int = 1
     objective: Literal["supreme", "linear", "merl", "ked", "simclr"] = "supreme"
     """What is learned: the method, or a baseline on the same shards. `linear`: one output an entity. `merl`:
-    ECG and report are brought together. `ked`: both, and queries that see each other. `simclr`: an encoder from
-    augmented views alone, which answers no queries."""
+    ECG and report are brought together. `ked`: both, and queries that see each other. These two read whole
+    reports, so that to them `labels.held_out` is not unseen. `simclr`: an encoder from augmented views alone,
+    which answers no queries."""
     sampled_queries: int = Field(default=0, ge=0)
     """Entities that are asked for in a step, drawn anew each time (`supreme` and `ked`); 0: all."""
     loss: Literal["bce", "weighted_bce", "asymmetric", "focal"] = "bce"

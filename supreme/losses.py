@@ -86,8 +86,8 @@ def finding_contrast(ecg: Tensor, report: Tensor, present: Tensor, temperature: 
     """KED's contrast of signal, text and labels (Cell Reports Medicine 2024): a pair counts once for each
     finding (``present``, (N, Q)) that ECG and report share.
 
-    The weights of a record sum to one, as in UniCL (arXiv 2204.03610, eq. 3-4), so that the loss does not
-    grow with the batch as in KED's code; records without a finding only serve as negatives.
+    The weights of a record sum to one, as in UniCL (arXiv 2204.03610), so that the loss does not grow with
+    the batch as in KED's code; records without a finding only serve as negatives.
     """
     has = present.to(ecg.dtype)
     shared = has @ has.T

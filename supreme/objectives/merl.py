@@ -10,7 +10,7 @@ from supreme.models.heads import CommonSpace
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.task import Inputs, Task
 
-#: Of the uni-modal views (arXiv 2403.06659, section 3.2).
+#: Of the uni-modal views, as in the released code.
 _DROPOUT = 0.1
 
 
