@@ -304,3 +304,14 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
     Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
     with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):
         train(training_data.recipe(tmp_path), tmp_path / "unlabelled")
+
+
+def test_two_workers_bring_ecgs_and_reports_together(session: Cluster, root: Path) -> None:
+    """MERL from shards to weights: embedded reports reach the workers, who contrast all records of a step."""
+    trained, _ = train(training_data.recipe(root, objective="merl", epochs=3), root / "merl")
+    assert trained.model.head == "common_space"
+    assert trained.counts["selection"]["value"] > 0.7
+    last = trained.state.reports[-1]
+    assert last["cross_modal"] > 0
+    assert last["loss"] < trained.state.reports[0]["loss"]
+    assert (root / "merl/reports.safetensors").exists()
