@@ -147,6 +147,7 @@ def scatter(
     """Put what `gather` gave, the same on all workers, into a learner's parts."""
     model, mean, state = found
     whole_state = dcp.StateDictOptions(full_state_dict=True)
-    dcp.set_model_state_dict(task, model, options=whole_state)
-    dcp.set_model_state_dict(averaged, mean, options=whole_state)
+    # Workers tell each other of one weight after the other: each must have them in the same order.
+    dcp.set_model_state_dict(task, dict(sorted(model.items())), options=whole_state)
+    dcp.set_model_state_dict(averaged, dict(sorted(mean.items())), options=whole_state)
     dcp.set_optimizer_state_dict(task, optimizer, state, options=whole_state)
