@@ -61,9 +61,9 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
         if asked.s3:
             records = min(S3_RECORDS, asked.records)
             found["s3"] = _in_folder(root, s3_rates, ecgs, records, asked.repetitions)
-        if asked.memory_records:
-            short = data.simulated(MEMORY_RATE_HZ, recipe.seed, asked.records // 4)
-            found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records)
+    if asked.memory_records:
+        short = data.simulated(MEMORY_RATE_HZ, recipe.seed, asked.records // 4)
+        found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records, session)
     return found
 
 
@@ -116,27 +116,32 @@ def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[s
     return found
 
 
-def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...]) -> dict[str, Any]:
-    """Megabytes that reading adds at its peak, by the number of records; with Ray, to all its processes."""
+def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...], session: Session) -> dict[str, Any]:
+    """Megabytes that reading adds at its peak, by the number of records; with Ray, to all its processes.
+
+    As many records are read of each, few of them several times: Ray's object store grows until every stage
+    of Ray Data holds its blocks. It does not shrink, so each is read in a session of its own.
+    """
     folders: list[str] = []
+    found: dict[str, dict[str, int]] = {"shards, torch": {}, "shards, Ray Data": {}}
     for before, count in zip([0, *counts], counts, strict=False):
         folders.append(str(folder / str(count)))
         data.write_shards(folders[-1], ecgs, count - before, config.Shards().compression)
-    corpora = {f"{count:,}": Corpus.open(folders[: i + 1], "train") for i, count in enumerate(counts)}
-    reads = {"shards, torch": ways.torch_read, "shards, Ray Data": ways.ray_read}
-    start = memory_bytes()
-    found = {
-        name: {count: _peak(read(corpus), start) for count, corpus in corpora.items()}
-        for name, read in reads.items()
-    }
-    _tell(f"peak memory in MB by records of 12 x {ecgs.samples}, above that before reading", found)
+        corpus, passes = Corpus.open(folders, "train"), counts[-1] // count
+        found["shards, torch"][f"{count:,}"] = _peak(ways.torch_read(corpus), passes)
+        with session():
+            found["shards, Ray Data"][f"{count:,}"] = _peak(ways.ray_read(corpus), passes)
+    title = f"peak memory in MB by records of 12 x {ecgs.samples}, {counts[-1]:,} read of each"
+    _tell(f"{title}, above that before reading", found)
     return found
 
 
-def _peak(read: Read, start: int) -> int:
+def _peak(read: Read, passes: int) -> int:
+    start = memory_bytes()
     with peak_memory() as peak:
-        for _ in read():
-            pass
+        for _ in range(passes):
+            for _ in read():
+                pass
     return (peak.value - start) // _MEGABYTE
 
 
