@@ -22,7 +22,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         return {trial.name: driver.plan(trial.recipe) for trial in planned}
     folder, asked = driver.absolute(recipe.folder("sweep")), sweep.request(recipe)
     made = manifest.begin(folder, asked, new=options.new)
-    if made is not None and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
+    if made and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
         return made.counts
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)
     begin = partial(tracking.start_or_resume, uri, recipe.tracking.experiment)
@@ -32,8 +32,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         if made is None:
             with ray_session():
                 sweep.run(recipe, {name: nested.report for name, nested in runs.items()})
-        ended = sweep.ended(recipe)
-        for trial in ended:
+        for trial in (ended := sweep.ended(recipe)):
             runs[trial.name].finish("FINISHED" if trial.completed else "KILLED")
         if made is None:
             files, counts = _register(recipe, ended[0], runs[ended[0].name].run_id, uri)
