@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,7 @@ from supreme.training.data import Queries, Reports, shard_folders
 from supreme.training.loop import train_loop
 from supreme.training.order import Order
 from supreme.training.step import TrainingStopped
-from supreme.training.validate import METRIC
+from supreme.training.validate import METRIC, score_of
 
 RULE = "{which} averaged weights; the value is measured on held-out pre-training records"
 QUERIES, REPORTS, WEIGHTS = "queries.safetensors", "reports.safetensors", "weights.safetensors"
@@ -246,13 +246,13 @@ def _state(asked: manifest.Request, folder: str) -> checkpoints.State:
     return checkpoints.read_state(storage.join(folder, checkpoints.STATE), _identity(asked))
 
 
-def _chosen(recipe: config.Recipe, state: checkpoints.State) -> Mapping[str, Any]:
-    """The report whose averaged weights are released."""
-    return state.best if recipe.training.select == "best" and state.best else state.reports[-1]
+def chosen(recipe: config.Recipe, reports: Sequence[history.Line]) -> history.Line:
+    """The report whose averaged weights are released; of equally good ones the first."""
+    return max(reports, key=score_of) if recipe.training.select == "best" else reports[-1]
 
 
 def _released(recipe: config.Recipe, asked: manifest.Request, folder: str, state: checkpoints.State) -> bytes:
-    place = saving.folder_of(folder, int(_chosen(recipe, state)["samples_seen"]))
+    place = saving.folder_of(folder, chosen(recipe, state.reports)["samples_seen"])
     return checkpoints.read_file(place, checkpoints.AVERAGED, _state(asked, place))
 
 
@@ -367,7 +367,7 @@ def _selection(recipe: config.Recipe, state: checkpoints.State) -> dict[str, Any
     """Which weights are released, and the number by which models are compared."""
     rule = RULE.format(which=recipe.training.select)
     metric = METRIC if OBJECTIVES[recipe.training.objective].answers_queries else "validation_loss"
-    return {"metric": metric, "value": _chosen(recipe, state).get(metric), "rule": rule}
+    return {"metric": metric, "value": chosen(recipe, state.reports).get(metric), "rule": rule}
 
 
 def _validation_digest(recipe: config.Recipe) -> str:

@@ -37,7 +37,7 @@ class Trial:
     folder: str
     completed: bool = False
     value: float = -math.inf
-    """`driver.METRIC` of the last report."""
+    """`driver.METRIC` of the weights that it leaves."""
     samples_seen: int = 0
 
     def values(self) -> dict[str, Any]:
@@ -142,12 +142,12 @@ def _train_trial(trial: Trial, report: driver.Reporter) -> None:
 
 
 def _ended(trial: Trial) -> Trial:
-    last = ([{}, *history.read(trial.folder)])[-1]
+    lines = history.read(trial.folder) or [{}]
     return Trial(
         trial.name,
         trial.recipe,
         trial.folder,
         driver.is_trained(trial.folder),
-        last.get(driver.METRIC, -math.inf),
-        last.get("samples_seen", 0),
+        driver.chosen(trial.recipe, lines).get(driver.METRIC, -math.inf),
+        lines[-1].get("samples_seen", 0),
     )
