@@ -40,9 +40,10 @@ class _Block(nn.Module):
             )
         self.skip = nn.Sequential()
         if stride != 1 or inputs != self.outputs:
-            self.skip = nn.Sequential(
-                nn.AvgPool1d(stride, stride, ceil_mode=True), *_conv(inputs, self.outputs, 1)
-            )
+            # There is no padding to count. To say so changes nothing but the gradient of the last window when
+            # compiled, which is wrong otherwise (pytorch#198119).
+            pool = nn.AvgPool1d(stride, stride, ceil_mode=True, count_include_pad=False)
+            self.skip = nn.Sequential(pool, *_conv(inputs, self.outputs, 1))
 
     def forward(self, x_BDT: Tensor) -> Tensor:
         return torch.relu(self.body(x_BDT) + self.skip(x_BDT))
