@@ -2,7 +2,7 @@
 
 Its noises are set by their ratio to the power of the lead that they are added to. A disturbance does not grow
 with the heart, and noise that did would tell a network the voltage (hypertrophy) and leave a flat lead clean;
-here its noises are drawn apart and given a size in millivolts. White noise and wander are ours, for speed: the
+here its noises are drawn apart and given a size in millivolts. White noise and wander are ours for speed: the
 library goes over the samples six times for what one pass does. So is crosstalk: it has nothing for misplaced
 electrodes, its rotation of the heart moves all leads together, and with them the axis. Its `apply` is called
 rather than the module, which waits for the device to count the ECGs to change.
