@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import faulty_s3
 import pipeline_runs
 import pytest
 
 from supreme.job import ENVIRONMENT
+
+if TYPE_CHECKING:
+    import training_data
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
@@ -38,3 +42,11 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def finished_pipeline(tmp_path_factory: pytest.TempPathFactory) -> pipeline_runs.Finished:
     """A small pipeline that nothing interrupted; tests only read it."""
     return pipeline_runs.finished(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed_training(tmp_path_factory: pytest.TempPathFactory) -> training_data.Trained:
+    """A training run of two workers that nothing interrupted; tests only read it."""
+    import training_data  # and with it Ray, which unit tests do without
+
+    return training_data.undisturbed(tmp_path_factory.mktemp("undisturbed"))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,23 +100,65 @@ def _write_labels(folder: str, labels: list[dict[str, Any]], inputs: dict[str, s
     manifest.publish(folder, manifest.Request(stage="label", config={}, inputs=inputs), {})
 
 
-def start_job(job: str, made: config.Recipe, folder: Path) -> subprocess.Popen[bytes]:
-    """A job in its own process group, its result in ``<folder>/<job>.json``."""
+def command(job: str, made: config.Recipe, folder: Path) -> list[str]:
+    """Of a job with its result in ``<folder>/<job>.json``."""
     file = folder / "recipe.toml"
     file.write_text(_toml(made.model_dump(mode="json", exclude_none=True)))
-    command = [
-        sys.executable,
-        f"jobs/{job}.py",
-        "--config",
-        str(file),
-        "--result-file",
-        f"{folder}/{job}.json",
-    ]
+    script = [sys.executable, f"jobs/{job}.py"]
+    return [*script, "--config", str(file), "--result-file", f"{folder}/{job}.json"]
+
+
+def start_job(job: str, made: config.Recipe, folder: Path) -> subprocess.Popen[bytes]:
+    """A job in its own process group and Ray session."""
     log = (folder / f"{job}.log").open("ab")
     environment = os.environ | {"RAY_ADDRESS": "", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=CHECKOUT, stdout=log, stderr=log, env=environment, start_new_session=True
+        command(job, made, folder),
+        cwd=CHECKOUT,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        start_new_session=True,
     )
+
+
+def finish(job: str, made: config.Recipe, folder: Path, deadline_s: float = 300) -> dict[str, Any]:
+    """The result of a job that succeeds."""
+    process = start_job(job, made, folder)
+    assert process.wait(deadline_s) == 0, (folder / f"{job}.log").read_text()[-3000:]
+    result: dict[str, Any] = json.loads((folder / f"{job}.json").read_text())
+    return result
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run of `jobs/pretrain.py` that nothing interrupted."""
+
+    recipe: config.Recipe
+    result: dict[str, Any]
+
+    def reports(self) -> list[dict[str, Any]]:
+        return reports(self.recipe)
+
+
+def long_recipe(root: Path) -> config.Recipe:
+    """A recipe with 24 checkpoints, to be disturbed between them; its data are written."""
+    root.mkdir(exist_ok=True)
+    made = recipe(root, epochs=12, checkpoint_every=0.5)
+    write(made)
+    return made
+
+
+def undisturbed(folder: Path) -> Trained:
+    """Two workers on this machine."""
+    made = long_recipe(folder)
+    return Trained(made, finish("pretrain", made, folder))
+
+
+def reports(made: config.Recipe) -> list[dict[str, Any]]:
+    """The lines of a run's ``metrics.jsonl`` so far."""
+    file = Path(made.folder("pretrain")) / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _toml(values: dict[str, Any]) -> str:
