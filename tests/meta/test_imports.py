@@ -44,6 +44,7 @@ ALONE = {
             "training/profiling.py",
         ),
         *("training/stream.py", "bench/building.py", "bench/reading.py", "bench/ways.py"),
+        "bench/training.py",
         *("reports/spread.py", "reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
