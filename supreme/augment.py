@@ -17,7 +17,7 @@ import torch
 from ecg_augmentations.base import randn, uniform
 from torch import Tensor
 
-from supreme import augment_settings as settings
+from supreme.settings import augment as settings
 
 WANDER_HZ = (0.1, 0.6)
 

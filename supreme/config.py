@@ -9,24 +9,21 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from supreme import nested
-from supreme.augment_settings import Augment
 from supreme.nested import difference as difference
 from supreme.nested import flatten as flatten
+from supreme.settings.section import Section
+from supreme.settings.training import Training as Training
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 
 
 class ConfigError(ValueError):
     """The configuration is wrong: the message names the key and, if there is one, the nearest valid key."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 #: Each is a module of `supreme.records`; a folder of unknown layout is shown to them in this order.
@@ -73,9 +70,9 @@ class Shards(Section):
     records_per_shard: int = Field(default=2048, gt=0)
     row_group_size: int = Field(default=128, gt=0)
     compression: Literal["lz4", "zstd", "none", "delta"] = "lz4"
-    """How signals are held, losslessly (measured by `jobs/bench.py reading`). `lz4`: 0.37 of int16 on real ECGs.
-    `delta`: 0.21, where storage or the network is the limit. `zstd`: 0.42, plain int16 to any reader of Parquet.
-    `none`: plain too, and the fastest to read."""
+    """How signals are held, losslessly (measured by `jobs/bench.py reading`). `lz4`: 0.37 of int16 on real
+    ECGs. `delta`: 0.21, where storage or the network is the limit. `zstd`: 0.42, plain int16 to any reader of
+    Parquet. `none`: plain too, and the fastest to read."""
     derive_limb_leads: bool = False
     """Accept records with I, II, V1-V6 only and compute the other four limb leads."""
     max_rejected_fraction: float = Field(default=0.05, ge=0, le=1)
@@ -125,9 +122,9 @@ class LLM(Section):
     temperature: float = Field(default=0.0, ge=0)
     max_tokens: int = Field(default=1024, gt=0)
     """Tokens a reply may have; a longer one is cut off, and refused."""
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
     """More parameters of a call, such as `{chat_template_kwargs = {enable_thinking = false}}`."""
-    engine_options: dict[str, Any] = {}
+    engine_options: dict[str, Any] = Field(default_factory=dict)
     """Options of the vLLM engine, such as `{tensor_parallel_size = 4}` (`vllm` only)."""
     engines: int = Field(default=1, gt=0)
     """Copies of the model on the cluster (`vllm` only)."""
@@ -205,86 +202,6 @@ class Model(Section):
                 f"nearest encoder: {nearest!r} of {', '.join(ENCODERS)}; your own: package.module:Class"
             )
         return value
-
-
-class Training(Section):
-    """Optimisation."""
-
-    epochs: float = Field(default=8, gt=0)
-    batch_size: int = Field(default=32, gt=0)
-    """ECGs a worker and step."""
-    micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    """ECGs that are learned from at once, a divisor of batch_size: less memory, the same gradient (but that
-    batch normalisation takes the statistics of so many). `auto`: as many as fit; 0: the whole batch."""
-    sharding: Literal["none", "fsdp"] = "none"
-    """`fsdp`: each worker keeps a part of weights and optimizer state, for models too large for one."""
-    compile: bool = False
-    """torch.compile of encoder and head: for GPUs; on a CPU it takes most of a minute and gains little."""
-    workers: int = Field(default=2, ge=1)
-    min_workers: int = Field(default=0, ge=0)
-    """With fewer than `workers` at hand go on with at least these, and with more again when they come
-    (each change goes back to the last checkpoint); 0: wait for all of them."""
-    gpu: bool = False
-    threads_per_worker: int = 1
-    objective: Literal["supreme", "linear", "merl", "ked", "simclr"] = "supreme"
-    """What is learned: the method, or a baseline on the same shards. `linear`: one output an entity. `merl`:
-    ECG and report are brought together. `ked`: both, and queries that see each other. These two read whole
-    reports, so that to them `labels.held_out` is not unseen. `simclr`: an encoder from augmented views alone,
-    which answers no queries."""
-    sampled_queries: int = Field(default=0, ge=0)
-    """Entities that are asked for in a step, drawn anew each time (`supreme` and `ked`); 0: all."""
-    loss: Literal["bce", "weighted_bce", "asymmetric", "focal"] = "bce"
-    uncertain: Literal["mask", "soft"] = "mask"
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    gradient_clip: float = Field(default=1.0, gt=0)
-    ema_decay: float = Field(default=0.998, ge=0, lt=1)
-    """Decay of the averaged weights that are validated and released; 0 switches averaging off."""
-    precision: Literal["fp32", "bf16"] = "bf16"
-    augment: Augment = Augment()
-    """Changes that leave labels true, off by default as in the paper: see `augment_settings.py`."""
-    checkpoint_every: float = Field(default=1.0, gt=0)
-    """Epochs, or a fraction of one, between checkpoint, validation and report."""
-    select: Literal["last", "best"] = "last"
-    """Which averaged weights are released: the last, or those with the best validation."""
-    patience: int = Field(default=0, ge=0)
-    """Stop after so many reports in a row without a better validation; 0: never."""
-    max_failures: int = Field(default=2, ge=0)
-    """How often a worker may die before the run does; nodes that say beforehand do not count."""
-
-    @model_validator(mode="after")
-    def _fewer_than_all(self) -> Training:
-        if self.min_workers > self.workers:
-            raise ValueError(f"min_workers={self.min_workers} is more than workers={self.workers}")
-        return self
-
-    @property
-    def splits(self) -> bool:
-        """Whether the loss is a mean over records, so that a batch can be learned from in pieces."""
-        return self.objective in ("supreme", "linear")
-
-    @model_validator(mode="after")
-    def _in_equal_pieces(self) -> Training:
-        if self.micro_batch and not self.splits:
-            raise ValueError(
-                f"{self.objective} compares the ECGs of a batch with each other, in pieces it would compare "
-                "fewer: leave micro_batch=0 and lower batch_size"
-            )
-        if self.micro_batch == "auto":
-            if self.sharding != "none":
-                raise ValueError("micro_batch=auto is tried on each worker alone: with fsdp, give a number")
-        elif self.micro_batch and self.batch_size % self.micro_batch:
-            raise ValueError(f"micro_batch={self.micro_batch} does not divide batch_size={self.batch_size}")
-        return self
-
-    @model_validator(mode="after")
-    def _fits_the_objective(self) -> Training:
-        if self.objective == "simclr" and not self.augment.changes:
-            raise ValueError("simclr contrasts two augmented views, which are equal without training.augment")
-        if self.sampled_queries and self.objective not in ("supreme", "ked"):
-            raise ValueError(f"sampled_queries is for supreme and ked, not for {self.objective}")
-        return self
 
 
 class Tracking(Section):

@@ -4,6 +4,8 @@ Everything goes through an explicit client: there is no global active run, so th
 in another process and a resumed stage can all write to the same run.
 """
 
+from __future__ import annotations
+
 from supreme.tracking.note import RUN_FILE, is_behind
 from supreme.tracking.run import Run
 from supreme.tracking.stage import StageRun, closing, start_or_resume

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
-    *("ecg", "nested", "augment_settings", "config"),
-    *("storage", "manifest", "log", "records", "signal", "quality", "shards"),
+    *("ecg", "nested", "settings", "config"),
+    *("log", "storage", "manifest", "records", "signal", "quality", "shards"),
     *(
         "text",
         "reports",

@@ -14,9 +14,9 @@ from scipy.signal import butter, find_peaks, sosfiltfilt
 
 from supreme import config
 from supreme.augment import augment
-from supreme.augment_settings import REFUSED, Augment, refused
 from supreme.records.simulated import SimulatedSource
 from supreme.reports.vocabulary import load_base
+from supreme.settings.augment import REFUSED, Augment, refused
 
 pytestmark = pytest.mark.unit
 

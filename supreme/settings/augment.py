@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from supreme.settings.section import Section
 
 #: What may be lost at the ends: an ectopic beat or a pause that was there is still in the labels.
 MAX_LOST_FRACTION = 0.2
@@ -70,10 +72,8 @@ _Gain = Annotated[
 ]
 
 
-class Change(BaseModel):
+class Change(Section):
     """One change, drawn anew for every ECG."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     p: float = Field(default=1.0, gt=0, le=1)
     """Share of the ECGs that are changed."""
@@ -161,10 +161,8 @@ class LeadMask(Change):
     """From one to this many, drawn evenly."""
 
 
-class Augment(BaseModel):
+class Augment(Section):
     """The changes in the order in which they are made; one that is not named is not made."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     amplitude: Amplitude | None = None
     crosstalk: Crosstalk | None = None

@@ -1,0 +1,1 @@
+"""Sections of a recipe that have rules of their own."""
