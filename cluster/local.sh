@@ -3,7 +3,7 @@
 #
 #   cluster/local.sh start     start it and print how to submit a job
 #   cluster/local.sh stop      stop what `start` started, and nothing else
-#   source cluster/local.sh    set the address and the token of the running head in this shell
+#   source cluster/local.sh    address, token and environment (.venv) of the running head in this shell
 #
 # SUPREME_CLUSTER: folder of token, address and pid (default ~/.supreme/cluster); SUPREME_PORT, SUPREME_DASHBOARD_PORT.
 # SUPREME_CPUS: logical CPUs (default 8: training workers, Ray Data and trials need one each, also on two cores).
@@ -16,13 +16,12 @@ export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH="$_folder/token"
 export RAY_ADDRESS="http://127.0.0.1:$_dashboard"
 export RAY_USAGE_STATS_ENABLED=0
+_bin="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin"
+if [ -d "$_bin" ]; then export PATH="$_bin:$PATH"; fi
 
 if [ "${BASH_SOURCE[0]}" != "$0" ]; then return 0; fi
 set -euo pipefail
 unset RAY_ADDRESS
-
-_bin="$(cd "$(dirname "$0")/.." && pwd)/.venv/bin"
-if [ -d "$_bin" ]; then export PATH="$_bin:$PATH"; fi
 
 _free_port() {
     python -c 'import socket; server = socket.create_server(("", 0)); print(server.getsockname()[1])'
@@ -39,6 +38,8 @@ start() {
     # The environment of the head is the environment of every job.
     export RAY_DATA_USE_DATASOURCE_V2=0 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.3 OMP_WAIT_POLICY=PASSIVE
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
+    # Ray gives a raylet 30 s to start, whatever else the machine does.
+    export RAY_raylet_start_wait_time_s=180
     # Only what this head starts has it, so `stop` can find all of it.
     export SUPREME_HEAD="$_folder"
     # Of its own: what a job starts looks there for its cluster, and must not find another Ray of this machine.
