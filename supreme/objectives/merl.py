@@ -18,7 +18,8 @@ class Merl(Task):
     """Cross-modal plus uni-modal alignment (arXiv 2403.06659), the text encoder frozen.
 
     The uni-modal term contrasts two projections of the same ECG under independent dropout, as the released
-    code has it: an augmentation of what was encoded, not of the signal.
+    code has it: an augmentation of what was encoded, not of the signal. As there, equal reports in a batch
+    are told from each other as if they differed.
     """
 
     reads_reports = True

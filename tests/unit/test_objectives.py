@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import report_shards
 import torch
 import torch.distributed as dist
 import training_data
@@ -320,3 +321,34 @@ def test_reports_are_found_by_record_and_read_again(root: Path, tmp_path: Path) 
     table = Corpus.open(shard_folders(made), "train").read(0, ("record_id", "report"))
     expected = plain.apply(Words().encode(table.column("report").to_pylist()))
     np.testing.assert_allclose(again.of(table.column("record_id").to_pylist()), expected, atol=4e-3)
+
+
+def test_reports_are_embedded_once_without_the_labels_that_leaked_into_them(tmp_path: Path) -> None:
+    shards = report_shards.write(
+        tmp_path / "shards",
+        [
+            ("train", "sinus rhythm. normal ecg. Edit: NORM 100, SR 0"),
+            ("validation", "sinus rhythm\nnormal ecg"),
+            ("test", "never read"),
+            ("train", ""),
+        ],
+    )
+    plain = Whitening(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32))
+    reports = Reports.embed([shards], Words(), plain, str(tmp_path / "cache"))
+    assert reports.rows == {"t/0": 0, "t/1": 0, "t/3": 1}
+    silent = report_shards.write(tmp_path / "silent", [("train", ""), ("validation", "")])
+    with pytest.raises(config.ConfigError, match=r"no record has a report.*training\.objective"):
+        Reports.embed([silent], Words(), plain, str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("training", "reason"),
+    [
+        ({"objective": "simclr"}, r"without training\.augment"),
+        ({"objective": "merl", "sampled_queries": 8}, "for supreme and ked, not for merl"),
+        ({"objective": "linear", "sampled_queries": 8}, "not for linear"),
+    ],
+)
+def test_what_does_not_fit_the_objective_is_refused(training: dict[str, Any], reason: str) -> None:
+    with pytest.raises(config.ConfigError, match=reason):
+        config.parse({"training": training})
