@@ -4,7 +4,7 @@ python jobs/bench.py building                simulated records in the layout of 
 python jobs/bench.py labels bench.records=800256   reports to labels on all cores
 python jobs/bench.py model                   a training step: plain transformer, ViT-tiny, whole model
 python jobs/bench.py reading                 simulated ECGs
-python jobs/bench.py reading real=FOLDER     and those of the data sets in a folder
+python jobs/bench.py reading real=FOLDER     those of the data sets in a folder instead
 python jobs/bench.py rules real=FOLDER       reports read by the rules
 python jobs/bench.py training                Ray Train: one worker, two workers, the wait for data
 """

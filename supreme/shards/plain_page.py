@@ -42,6 +42,7 @@ def copy(
 def _read(file: str, start: int, rows: int, places: dict[int, int], out: np.ndarray) -> bool:
     unwanted, width = np.empty_like(out[0]), out[0].nbytes
     lengths = np.zeros((rows, 1), _LENGTH)
+    got = 0
     descriptor = os.open(file, os.O_RDONLY)
     try:
         for first in range(0, rows, _ROWS_PER_CALL):
@@ -49,7 +50,7 @@ def _read(file: str, start: int, rows: int, places: dict[int, int], out: np.ndar
             for row in range(first, min(rows, first + _ROWS_PER_CALL)):
                 signal_uv = out[places[row]] if row in places else unwanted
                 buffers += [lengths[row].data, signal_uv.data]
-            os.preadv(descriptor, buffers, start + first * (_LENGTH.itemsize + width))
+            got += os.preadv(descriptor, buffers, start + first * (_LENGTH.itemsize + width))
     finally:
         os.close(descriptor)
-    return bool((lengths == width).all())
+    return got == rows * (_LENGTH.itemsize + width) and bool((lengths == width).all())

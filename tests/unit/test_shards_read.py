@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -116,8 +117,12 @@ def test_plain_signals_need_no_page_of_their_own(tmp_path):
         pq.write_table(table, file, compression="none", data_page_size=page, **options)
         out = np.zeros((3, 12, SAMPLES), np.int16)
         pairs = [(row, row) for row in range(3)]
-        assert plain_page.copy(file, pq.read_metadata(file), 0, pairs, out) == directly
+        metadata = pq.read_metadata(file)
+        assert plain_page.copy(file, metadata, 0, pairs, out) == directly
     np.testing.assert_array_equal(out, signals_uv(table, SAMPLES))
+    page = metadata.row_group(0).column(SCHEMA.names.index("signal"))
+    os.truncate(file, page.data_page_offset + page.total_compressed_size - 1)
+    assert not plain_page.copy(file, metadata, 0, pairs, out), "the last byte is missing"
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 14, 100])
