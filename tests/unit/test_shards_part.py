@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_mat_record, wri
 
 from supreme import config, records, storage
 from supreme.config import Source
-from supreme.ecg import LEADS, MIMIC_LEADS
+from supreme.ecg import LEADS, MIMIC_LEADS, to_microvolts
 from supreme.records import Entry, Record
 from supreme.shards import part
+from supreme.shards.codec import decode
+from supreme.shards.fingerprint import fingerprints, in_hexadecimal
 
 pytestmark = pytest.mark.unit
 
@@ -148,6 +151,22 @@ def test_a_row_group_is_on_its_way_before_the_next_is_read(tmp_path, reading, mo
     assert set(read_when_written) >= {4 * group for group in range(1, 11)}
     metadata = pq.read_metadata(tmp_path / f"{NAME}.parquet")
     assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [4] * 10
+
+
+def test_each_row_holds_the_signal_and_the_fingerprint_of_its_record(tmp_path):
+    """Row groups are filled in place: full ones, the last one, and past what is refused."""
+    job = _job(tmp_path, Source(kind="simulated", records=11), row_group_size=4, rate_hz=100)
+    source = job.open_source()
+    index = source.index()
+    refused = replace(index[2], record_id="simulated/none")
+    assert _write(job, [*index[:2], refused, *index[2:]]) == {"seen": 12, "rejected": 1}
+    file = pq.ParquetFile(tmp_path / f"{NAME}.parquet")
+    assert [file.metadata.row_group(number).num_rows for number in range(3)] == [4, 4, 3]
+    table = file.read()
+    wanted = np.stack([to_microvolts(source.read(entry).signal_mv[:, :200]) for entry in index])
+    assert table["record_id"].to_pylist() == [entry.record_id for entry in index]
+    np.testing.assert_array_equal(decode(table["signal"], 200, job.shards.compression), wanted)
+    assert table["fingerprint"].to_pylist() == in_hexadecimal(fingerprints(wanted, 100))
 
 
 def test_a_part_keeps_to_its_core(tmp_path, reading):
