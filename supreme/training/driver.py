@@ -139,6 +139,9 @@ def train(
 ) -> Trained:
     """Train into ``folder``, going on from the latest checkpoint there; needs a Ray session.
 
+    A driver that is killed, or told to end (SIGTERM), leaves that checkpoint: run again, at most
+    ``training.checkpoint_every`` is done anew.
+
     Raises:
         ConfigError: too few records, no validation records, or a checkpoint of another configuration.
         TrainingStopped: a loss or gradient is not finite.

@@ -52,7 +52,8 @@ class Saver:
         parent = storage.join(self.run, FOLDER)
         # Older ones only: what another process may have written after this one is not ours.
         for name in storage.list_folders(parent):
-            if storage.join(parent, name) not in kept and int(name) < state.samples_seen:
+            is_older = name.isdecimal() and int(name) < state.samples_seen
+            if is_older and storage.join(parent, name) not in kept:
                 _delete(storage.join(parent, name))
 
 
