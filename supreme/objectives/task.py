@@ -69,9 +69,9 @@ class Task(nn.Module, ABC):
         """How much of the loss' mean these records are, so that a batch can be learned from in pieces.
 
         Raises:
-            NotImplementedError: the loss compares the records of a batch, which cannot be cut then.
+            TypeError: the loss compares the records of a batch, which cannot be cut then.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} compares the records of a batch, which cannot be cut")
 
     def everyone(self, rows: Tensor) -> Tensor:
         """Rows (B, ...) of the records of all workers while training; in validation, this worker's."""
