@@ -122,7 +122,7 @@ def start_job(job: str, made: config.Recipe, folder: Path) -> subprocess.Popen[b
     )
 
 
-def finish(job: str, made: config.Recipe, folder: Path, deadline_s: float = 300) -> dict[str, Any]:
+def finish(job: str, made: config.Recipe, folder: Path, deadline_s: float = 500) -> dict[str, Any]:
     """The result of a job that succeeds."""
     process = start_job(job, made, folder)
     assert process.wait(deadline_s) == 0, (folder / f"{job}.log").read_text()[-3000:]

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -63,6 +64,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "SUPREME_CLUSTER": str(folder),
         "SUPREME_PORT": str(_free_port()),
         "SUPREME_DASHBOARD_PORT": str(_free_port()),
+        # Each is a process that imports everything.
+        "SUPREME_CPUS": "4",
     }
     environment.pop("RAY_ADDRESS", None)
     script = str(CHECKOUT / "cluster" / "local.sh")
@@ -76,24 +79,38 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         assert not processes_with(f"SUPREME_CLUSTER={folder}"), "something is left running"
 
 
-def _submit(cluster: dict[str, str], job: str, *arguments: str) -> str:
+def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) -> dict[str, Any]:
+    """The result of a job, as soon as it is there: the command tails the log for seconds after the end."""
     command = [RAY, "job", "submit", "--address", cluster["RAY_ADDRESS"], "--working-dir", ".", "--"]
-    command += ["python", f"jobs/{job}.py", *TINY, *arguments]
-    done = subprocess.run(command, env=cluster, cwd=CHECKOUT, capture_output=True, text=True, timeout=420)
-    assert done.returncode == 0, f"{job}:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}"
-    return done.stdout
+    result_file, log = folder / f"{job}.json", folder / f"{job}.log"
+    command += ["python", f"jobs/{job}.py", *TINY, "--result-file", str(result_file), *arguments]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, env=cluster, cwd=CHECKOUT, stdout=stream, stderr=stream)
+    deadline = time.monotonic() + 420
+    try:
+        while not result_file.exists():
+            assert process.poll() in (None, 0), f"{job}:\n{log.read_text()[-6000:]}"
+            assert time.monotonic() < deadline, f"{job}:\n{log.read_text()[-6000:]}"
+            time.sleep(0.1)
+        if job == "shard":
+            assert process.wait(180) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    result: dict[str, Any] = json.loads(result_file.read_text())
+    return result
 
 
 @pytest.mark.usefixtures("neighbour")
 def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
     root = f"root={tmp_path / 'runs'}"
-    results = {}
-    for job in ("shard", "label", "pretrain", "promote", "evaluate", "report"):
-        result_file = tmp_path / f"{job}.json"
-        log = _submit(cluster, job, "--result-file", str(result_file), root)
-        results[job] = json.loads(result_file.read_text())
-        # The result is the job's last line, before Ray's own words about the end of the job.
-        assert any(line.strip() == json.dumps(results[job]) for line in log.splitlines()), job
+    jobs = ("shard", "label", "pretrain", "promote", "evaluate", "report")
+    results = {job: _submit(cluster, tmp_path, job, root) for job in jobs}
+    # The result is the job's last line, before Ray's own words about the end of the job.
+    log = (tmp_path / "shard.log").read_text().splitlines()
+    assert any(line.strip() == json.dumps(results["shard"]) for line in log)
+    # Its watchers found their own cluster, not the neighbour.
+    assert "PlacementGroupCleaner" not in (tmp_path / "pretrain.log").read_text()
     assert results["promote"]["promoted"]
     assert "atrial fibrillation" in Path(results["evaluate"]["results"]).read_text().replace("_", " ")
     page = next((tmp_path / "runs" / "smoke" / "report").glob("*.html")).read_text()
@@ -108,7 +125,7 @@ def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> No
         f"predict.queries={json.dumps(asked)}",
         f"predict.output={scores}",
     ]
-    _submit(cluster, "predict", root, *wanted)
+    _submit(cluster, tmp_path, "predict", root, *wanted)
     rows = pq.read_table(scores).to_pylist()
     assert len(rows) == 6
     assert all(0 <= row["score"] <= 1 for row in rows)
