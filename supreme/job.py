@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # By default half a minute, which a busy machine does not keep.
+    "RAY_raylet_start_wait_time_s": "180",
     "OMP_WAIT_POLICY": "PASSIVE",
     # Torch's profiler talks about itself.
     "KINETO_LOG_LEVEL": "6",

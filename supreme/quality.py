@@ -109,8 +109,8 @@ def _refuse_other_unit(signal_mv: np.ndarray, range_mv: np.ndarray) -> None:
 def _saturated(signal_mv: np.ndarray, rate_hz: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Leads that stay at their largest or smallest value, far from zero, for a while."""
     held = max(3, round(SATURATION_S * rate_hz))
-    # So long a run has two neighbours among samples half as far apart; less wide a lead is nowhere so far from
-    # its median.
+    # So long a run has two neighbours among samples half as far apart; a lead that is less wide is nowhere so
+    # far from its median.
     some = signal_mv[:, :: held // 2].copy()
     at_limit = (some == low[:, None]) | (some == high[:, None])
     pairs = at_limit[:, 1:] & at_limit[:, :-1]

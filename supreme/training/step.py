@@ -214,7 +214,8 @@ class Learner:
             found = int(least)
         if not found:
             raise ConfigError(_TOO_LARGE)
-        logger.info("training.micro_batch=auto: %d of %d ECGs at once", found, self.training.batch_size)
+        if self.rank == 0:
+            logger.info("training.micro_batch=auto: %d of %d ECGs at once", found, self.training.batch_size)
         return found
 
     def _out_of_memory(self) -> str:
@@ -237,10 +238,9 @@ class Learner:
     def _try(self, count: int) -> None:
         """Forward and backward of so many records, without a word to other workers."""
         samples, width = self.task.model.samples, self.embeddings.shape[1]
+        nothing = Batch.empty(count, samples, len(self.offsets) - 1, width)
         with self.autocast():
-            loss, _ = self.task(
-                self.inputs(Batch.empty(count, samples, len(self.offsets) - 1, width), step=0)
-            )
+            loss, _ = self.task(self.inputs(nothing, step=0))
         weights = [weight for weight in self.task.parameters() if weight.requires_grad]
         torch.autograd.grad(loss, weights, allow_unused=True)
 
