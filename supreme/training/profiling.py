@@ -90,7 +90,7 @@ def profile_loop(told: dict[str, Any]) -> dict[str, Any]:
         "device": _device_name(run.learner.device),
         "workers": run.world,
         "threads": torch.get_num_threads(),
-        "precision": run.recipe.training.precision,
+        "precision": "bf16" if run.learner.bf16 else "fp32",
         "batch_size": run.order.batch_size,
         "milliseconds": {name: round(1000 * value, 2) for name, value in milliseconds.items()},
         "step_ms": round(1000 * seconds, 2),
@@ -135,8 +135,7 @@ def _phases(run: Run, batches: Iterator[pa.Table], reduce: bool = True) -> dict[
 
 def _peak_flop_per_s(run: Run) -> float:
     """What this device makes of one large product in the precision of the run, all workers at it at once."""
-    precise = run.recipe.training.precision == "fp32"
-    made = torch.float32 if precise else torch.bfloat16
+    made = torch.bfloat16 if run.learner.bf16 else torch.float32
     one = torch.randn(_PEAK_SIZE, _PEAK_SIZE, device=run.learner.device).to(made)
     best = float("inf")
     for _ in range(_PEAK_TRIES):
