@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -110,7 +111,10 @@ def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> No
     log = (tmp_path / "shard.log").read_text().splitlines()
     assert any(line.strip() == json.dumps(results["shard"]) for line in log)
     # Its watchers found their own cluster, not the neighbour.
-    assert "PlacementGroupCleaner" not in (tmp_path / "pretrain.log").read_text()
+    watched = re.findall(
+        r"Connecting to latest cluster at \S+:(\d+)\.", (tmp_path / "pretrain.log").read_text()
+    )
+    assert set(watched) <= {cluster["SUPREME_PORT"]}
     assert results["promote"]["promoted"]
     assert "atrial fibrillation" in Path(results["evaluate"]["results"]).read_text().replace("_", " ")
     page = next((tmp_path / "runs" / "smoke" / "report").glob("*.html")).read_text()
