@@ -181,10 +181,10 @@ def test_a_worker_that_is_killed_loses_and_doubles_nothing(tmp_path, uninterrupt
 
 @pytest.fixture
 def small_disk(tmp_path) -> Iterator[Path]:
-    """A disk of 4 MiB, where we may mount one."""
+    """A disk of 2 MiB, where we may mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("may not mount a small disk here; the unit tests of a part have a quota instead")
     yield folder
