@@ -246,31 +246,23 @@ class Learner:
 
     def inputs(self, batch: Batch, step: int) -> Inputs:
         """What the task learns from at ``step``: augmented views, a phrasing of each query."""
-        ecg_mv, codes = self.to_device(batch)
-        generator = torch.Generator(self.device)
-        generator.manual_seed(seed_of(self.seed, _AUGMENT, step, self.rank))
-        asked = self.training.augment
-        views = [augment(ecg_mv, generator, asked, self.rate_hz) for _ in range(self.task.views)]
+        sent = batch.to(self.device)
+        views = self._views(_millivolts(sent), step, self.rank)
         queries = self.embeddings[draw_phrasings(self.offsets, self.seed, step)]
-        return Inputs(tuple(views), codes, queries, seed_of(self.seed, _TASK, step), self._reports(batch))
+        return Inputs(views, sent.codes, queries, seed_of(self.seed, _TASK, step), sent.reports)
 
     def held_out(self, batch: Batch) -> Inputs:
         """What the task is validated on: entities by their names; augmented only where views are compared."""
-        ecg_mv, codes = self.to_device(batch)
-        views = [ecg_mv]
-        if self.task.views > 1:
-            generator, asked = torch.Generator(self.device), self.training.augment
-            generator.manual_seed(seed_of(self.seed, _AUGMENT))
-            views = [augment(ecg_mv, generator, asked, self.rate_hz) for _ in range(self.task.views)]
-        return Inputs(tuple(views), codes, self.embeddings[self.offsets[:-1]], 0, self._reports(batch))
-
-    def _reports(self, batch: Batch) -> torch.Tensor | None:
-        return None if batch.reports is None else batch.reports.to(self.device, non_blocking=True)
-
-    def to_device(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """ECG in millivolts (B, 12, T) float32 and label codes (B, Q) on the device."""
         sent = batch.to(self.device)
-        return sent.signal_uv.float().div_(MICROVOLTS_PER_MILLIVOLT), sent.codes
+        ecg_mv = _millivolts(sent)
+        views = self._views(ecg_mv) if self.task.views > 1 else (ecg_mv,)
+        return Inputs(views, sent.codes, self.embeddings[self.offsets[:-1]], 0, sent.reports)
+
+    def _views(self, ecg_mv: torch.Tensor, *drawn_for: int) -> tuple[torch.Tensor, ...]:
+        """As many augmented copies as the task asks for."""
+        generator, asked = torch.Generator(self.device), self.training.augment
+        generator.manual_seed(seed_of(self.seed, _AUGMENT, *drawn_for))
+        return tuple(augment(ecg_mv, generator, asked, self.rate_hz) for _ in range(self.task.views))
 
     @torch.no_grad()
     def share_statistics(self) -> None:
@@ -315,6 +307,11 @@ class Learner:
             f"loss or gradient is not finite at step {step} (gradient norm {norm}), nothing was updated. "
             f"Lower training.learning_rate, set training.precision=fp32, or look at these records: {names}"
         )
+
+
+def _millivolts(batch: Batch) -> torch.Tensor:
+    """(B, 12, T) float32."""
+    return batch.signal_uv.float().div_(MICROVOLTS_PER_MILLIVOLT)
 
 
 def _state(model: nn.Module) -> list[torch.Tensor]:
