@@ -209,8 +209,7 @@ def test_a_parent_of_a_present_finding_is_asked_for_as_the_switch_says(propagate
 def test_a_contrast_over_two_workers_has_the_gradient_of_one_with_all_records(tmp_path: Path) -> None:
     """Under DDP's mean, each worker with half of the batch; supreme is there to show what a mean gives."""
     names = ["supreme", "merl", "ked", "simclr"]
-    # Forked, they need not import everything again; a thread each, they do not need the pool that is not.
-    torch.multiprocessing.start_processes(_worker, (str(tmp_path), names), nprocs=2, start_method="fork")
+    torch.multiprocessing.spawn(_worker, (str(tmp_path), names), nprocs=2)
     for name in names:
         made = _comparable(name)
         loss, _ = made(_certain(inputs(made)))
