@@ -24,7 +24,7 @@ from supreme import log, storage
 from supreme.config import ConfigError, Recipe
 from supreme.objectives.make import make_task
 from supreme.reports.label_table import read_vocabulary
-from supreme.training import parallel
+from supreme.training import memory, parallel
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
 from supreme.training.data import Labels, Queries, Reports
@@ -68,6 +68,7 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
         logging.getLogger(name).setLevel(logging.WARNING)
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.training.threads_per_worker)
+    memory.keep_freed()
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
