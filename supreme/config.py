@@ -89,7 +89,7 @@ class Labels(Section):
     min_count: int = Field(default=20, ge=1)
     """Entities rarer than this among the pre-training records do not become queries."""
     held_out: tuple[str, ...] = ()
-    """Entity ids kept out of pre-training, to be asked as unseen queries."""
+    """Entity ids kept out of pre-training, to be asked as unseen queries: while training too, apart."""
     extractor: Literal["rules", "llm"] = "rules"
     """`llm`: the language model of the section `llm`; the rules stand in where it gives no usable reply."""
     corrections: str = ""

@@ -71,7 +71,7 @@ def write(made: config.Recipe) -> None:
         files[name] = manifest.describe(f"{folder}/{name}", rows=count)
     sections = {"shards": made.shards.model_dump(mode="json")}
     shards = manifest.publish(folder, manifest.Request(stage="shard", config=sections), {}, files)
-    _write_labels(made.folder("labels"), labels, {made.stage_of(folder): shards.digest()})
+    _write_labels(made, labels, {made.stage_of(folder): shards.digest()})
 
 
 def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int, report: str) -> dict[str, Any]:
@@ -90,14 +90,18 @@ def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int, report
     }
 
 
-def _write_labels(folder: str, labels: list[dict[str, Any]], inputs: dict[str, str]) -> None:
+def _write_labels(made: config.Recipe, labels: list[dict[str, Any]], inputs: dict[str, str]) -> None:
+    folder, held_out = made.folder("labels"), made.labels.held_out
     Path(folder).mkdir(parents=True, exist_ok=True)
     lists = pa.list_(pa.string())
     fields = [("record_id", pa.string()), ("present", lists), ("uncertain", lists), ("absent", lists)]
     pq.write_table(pa.Table.from_pylist(labels, schema=pa.schema(fields)), f"{folder}/labels.parquet")
-    vocabulary = load_base().subset(ENTITIES)
-    Path(f"{folder}/vocabulary.json").write_text(json.dumps(vocabulary.to_json()))
-    manifest.publish(folder, manifest.Request(stage="label", config={}, inputs=inputs), {})
+    every = load_base().subset(ENTITIES)
+    asked = every.subset(set(ENTITIES) - set(held_out))
+    for name, vocabulary in (("vocabulary", asked), ("entities", every)):
+        Path(f"{folder}/{name}.json").write_text(json.dumps(vocabulary.to_json()))
+    request = manifest.Request(stage="label", config={}, inputs=inputs)
+    manifest.publish(folder, request, {"held_out": sorted(held_out)})
 
 
 def command(job: str, made: config.Recipe, folder: Path) -> list[str]:

@@ -26,6 +26,7 @@ class Ked(Supreme):
     """
 
     reads_reports = True
+    zero_shot = False
 
     def __init__(self, model: SupremeModel, training: Training, positive_rate: Tensor) -> None:
         super().__init__(model, training, positive_rate)

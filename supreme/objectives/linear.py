@@ -11,6 +11,8 @@ from supreme.objectives.supreme import Supreme
 class Linear(Supreme):
     """The loss of `Supreme` on a linear head."""
 
+    zero_shot = False
+
     def logits(self, token_BND: Tensor, query_QE: Tensor) -> Tensor:
         """The entities themselves (B, Q), not those whose phrasings are nearest to the queries."""
         assert isinstance(self.model.fusion, EntityHead)

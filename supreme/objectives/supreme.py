@@ -18,6 +18,7 @@ class Supreme(Task):
         positive_rate: (Q,) share of positives in the training data.
     """
 
+    zero_shot = True
     model: SupremeModel
     positive_rate: Tensor
 
@@ -32,7 +33,12 @@ class Supreme(Task):
 
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         [ecg_mv] = inputs.views
-        return self.entities(self.model.encode(ecg_mv), inputs)
+        tokens = self.model.encode(ecg_mv)
+        loss, logits = self.entities(tokens, inputs)
+        if inputs.unseen is not None:
+            # Asked apart: the scores of the vocabulary stay as they are without them.
+            logits = torch.cat([logits, self.logits(tokens, inputs.unseen)], 1)
+        return loss, logits
 
     def weight(self, inputs: Inputs) -> Tensor:
         codes = inputs.codes[:, self.drawn(inputs)]

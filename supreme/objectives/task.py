@@ -30,6 +30,8 @@ class Inputs:
     """Of this step, the same on all workers: for what they must draw alike."""
     reports: Tensor | None = None
     """(B, D) embedded reports, where the task asks for them."""
+    unseen: Tensor | None = None
+    """(U, D): names of entities that were held out, to be scored in validation."""
 
     def pieces(self, count: int) -> list[Inputs]:
         """The same, ``count`` records at a time."""
@@ -52,6 +54,9 @@ class Task(nn.Module, ABC):
     reads_reports: bool = False
     answers_queries: bool = True
     """False: the model is an encoder alone, no text can be asked of it."""
+    zero_shot: bool = False
+    """Entities that the labels hold out are unseen, and can be asked for: not where whole reports are read,
+    which tell of them, nor where only the vocabulary is answered."""
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
@@ -61,8 +66,9 @@ class Task(nn.Module, ABC):
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
         """On held-out records, in evaluation mode: the loss, and the logits (B, Q) of the queries.
 
-        None instead of logits where the model answers no queries. A loss that contrasts the records of a
-        batch depends on its size: compare it with those of the same recipe only.
+        Those of the unseen entities follow, (B, Q + U), where there are any. None instead of logits where the
+        model answers no queries. A loss that contrasts the records of a batch depends on its size: compare it
+        with those of the same recipe only.
         """
 
     def weight(self, inputs: Inputs) -> Tensor:

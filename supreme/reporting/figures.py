@@ -102,11 +102,12 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
     curve = [point for line in lines for point in line.get("curve", [])]
     panels = [
         ("loss", [("training", curve, "step_loss", LINE), ("training, mean", lines, "loss", SEEN)]),
-        ("validation macro AUROC", [("", lines, "validation_macro_auroc", SEEN)]),
+        ("validation macro AUROC", [("vocabulary", lines, "validation_macro_auroc", SEEN)]),
         ("records per second", [("", lines, "records_per_s", SEEN)]),
         ("learning rate", [("", curve or lines, "learning_rate", SEEN)]),
     ]
     panels[0][1].append(("validation", lines, "validation_loss", UNSEEN))
+    panels[1][1].append(("unseen", lines, "validation_unseen_macro_auroc", UNSEEN))
     shown = [(title, series) for title, series in panels if any(_series(s[1], s[2])[0] for s in series)]
     with rc_context(_STYLE):
         figure = Figure(figsize=(2.65 * max(len(shown), 1), 2.5))
@@ -158,7 +159,7 @@ def _course(
     axes.set_axisbelow(True)
     if title == "records per second":
         axes.set_ylim(bottom=0)
-    if series[0][0]:
+    if len(axes.lines) > 1:
         axes.legend(frameon=False, fontsize=7)
 
 

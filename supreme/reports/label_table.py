@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from supreme import storage
+from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.reports import statement_table
 from supreme.reports.extract import Mention
@@ -174,6 +174,12 @@ def held_out(recipe: Recipe, vocabulary: Vocabulary | None = None) -> set[str]:
 def read_vocabulary(folder: str) -> Vocabulary:
     """The vocabulary of queries that a finished label stage wrote: frequent enough, and not held out."""
     return Vocabulary.from_json(storage.read_json(storage.join(folder, VOCABULARY)))
+
+
+def read_unseen(folder: str) -> Vocabulary:
+    """The entities that a finished label stage held out: the label table has them, the vocabulary has not."""
+    ids = manifest.require(folder, "label").counts.get("held_out", [])
+    return read_entities(folder).subset(ids) if ids else Vocabulary([])
 
 
 def read_entities(folder: str) -> Vocabulary:

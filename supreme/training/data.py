@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -17,7 +17,7 @@ from supreme import log, manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.objectives.task import PRESENT, UNCERTAIN
 from supreme.reports import statements
-from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
+from supreme.reports.vocabulary import Entity, Vocabulary, load_base, query_texts
 from supreme.shards.read import Shards
 from supreme.text import TextEncoder, Whitening, embed
 
@@ -35,9 +35,11 @@ class Labels:
     """Record id -> row of ``codes``."""
     codes: np.ndarray
     """int8 (records, entities), entities in the vocabulary's order."""
+    unseen: np.ndarray
+    """int8 (records, U): entities that are asked for in validation alone."""
 
     @classmethod
-    def open(cls, folder: str, entity_ids: Sequence[str]) -> Labels:
+    def open(cls, folder: str, entity_ids: Sequence[str], unseen_ids: Sequence[str] = ()) -> Labels:
         """Read ``labels.parquet`` of a label stage.
 
         Raises:
@@ -46,15 +48,17 @@ class Labels:
         manifest.require(folder, "label")
         with storage.open_file(storage.join(folder, "labels.parquet")) as stream:
             table = pq.read_table(stream, columns=["record_id", "present", "uncertain"])
-        codes = np.zeros((len(table), len(entity_ids)), np.int8)
+        asked = [*entity_ids, *unseen_ids]
+        codes = np.zeros((len(table), len(asked)), np.int8)
         # Present is written last: a record that says both has the finding.
         for column, code in (("uncertain", UNCERTAIN), ("present", PRESENT)):
             lists = table.column(column).combine_chunks()
-            entities = pc.index_in(lists.flatten(), pa.array(list(entity_ids), pa.string()))
+            entities = pc.index_in(lists.flatten(), pa.array(asked, pa.string()))
             known = entities.is_valid().to_numpy(zero_copy_only=False)
             records = pc.list_parent_indices(lists).to_numpy()
             codes[records[known], entities.drop_null().to_numpy()] = code
-        return cls({r: i for i, r in enumerate(table.column("record_id").to_pylist())}, codes)
+        rows = {r: i for i, r in enumerate(table.column("record_id").to_pylist())}
+        return cls(rows, *np.split(codes, [len(entity_ids)], axis=1))
 
     def of(self, record_ids: Sequence[str]) -> np.ndarray:
         """Codes (len(record_ids), entities) of records.
@@ -62,13 +66,20 @@ class Labels:
         Raises:
             ConfigError: a record has no row.
         """
+        return self.codes[self._places(record_ids)]
+
+    def unseen_of(self, record_ids: Sequence[str]) -> np.ndarray:
+        """Codes (len(record_ids), U) as in `of`."""
+        return self.unseen[self._places(record_ids)]
+
+    def _places(self, record_ids: Sequence[str]) -> list[int]:
         missing = [r for r in record_ids if r not in self.rows]
         if missing:
             raise ConfigError(
                 f"{len(missing)} records have no labels, the first is {missing[0]}: the label table was "
                 "made from other shards; rerun jobs/label.py"
             )
-        return self.codes[[self.rows[r] for r in record_ids]]
+        return [self.rows[r] for r in record_ids]
 
 
 @dataclass(frozen=True)
@@ -81,12 +92,19 @@ class Queries:
     matrix: torch.Tensor
     offsets: torch.Tensor
     """(entities + 1,) int64."""
+    unseen: torch.Tensor | None = None
+    """(U, D): names of entities that are asked for in validation alone, as the text encoder gives them."""
 
     @classmethod
     def embed(
-        cls, vocabulary: Vocabulary, encoder: TextEncoder, shrinkage: float, cache_folder: str | None
+        cls,
+        vocabulary: Vocabulary,
+        encoder: TextEncoder,
+        shrinkage: float,
+        cache_folder: str | None,
+        unseen: Iterable[Entity] = (),
     ) -> Queries:
-        """Embed all phrasings of all entities.
+        """Embed all phrasings of all entities, and the names of unseen ones.
 
         The whitening is fitted over the base vocabulary as well: what separates findings that are not trained
         on is kept, for the queries that will ask for them. No label has a part in it.
@@ -96,12 +114,14 @@ class Queries:
         known = [text for entity in load_base() for text in query_texts(entity)]
         raw = embed(asked, encoder, cache_folder)
         white = Whitening.fit(embed(list(dict.fromkeys(asked + known)), encoder, cache_folder), shrinkage)
+        names = [query_texts(entity)[0] for entity in unseen]
         counts = [0, *(len(phrasings) for phrasings in texts)]
         return cls(
             torch.from_numpy(raw),
             torch.from_numpy(white.mean),
             torch.from_numpy(white.matrix),
             torch.from_numpy(np.cumsum(counts)),
+            torch.from_numpy(embed(names, encoder, cache_folder)) if names else None,
         )
 
     @property
@@ -112,13 +132,18 @@ class Queries:
         """(phrasings, D), what the fusion network is asked with."""
         return torch.from_numpy(self.whitening.apply(self.embeddings.numpy()))
 
+    def whitened_unseen(self) -> torch.Tensor | None:
+        """(U, D) as in `whitened`."""
+        return None if self.unseen is None else torch.from_numpy(self.whitening.apply(self.unseen.numpy()))
+
     def known(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(phrasings, D) as in `whitened`, and the entity of each (phrasings,)."""
         counts = self.offsets.diff()
         return self.whitened(), torch.arange(len(counts)).repeat_interleave(counts)
 
     def write(self, uri: str) -> None:
-        storage.write_bytes(uri, save({name: getattr(self, name) for name in self.__dataclass_fields__}))
+        tensors = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        storage.write_bytes(uri, save({name: value for name, value in tensors.items() if value is not None}))
 
     @classmethod
     def read(cls, uri: str) -> Queries:

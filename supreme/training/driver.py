@@ -21,7 +21,7 @@ from safetensors.torch import load
 from supreme import config, log, manifest, storage
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.make import OBJECTIVES, make_task
-from supreme.reports.label_table import read_vocabulary
+from supreme.reports.label_table import read_unseen, read_vocabulary
 from supreme.reports.vocabulary import Vocabulary, query_texts
 from supreme.text import TextEncoder, open_encoder
 from supreme.training import history, saving
@@ -175,14 +175,16 @@ def train(
 
 
 def embed_queries(recipe: config.Recipe, folder: str) -> None:
-    """Write what the workers read into ``folder``: the embedded queries of the vocabulary, and where the
-    objective learns from reports, those of all records.
+    """Write what the workers read into ``folder``: the embedded queries of the vocabulary, the names of
+    held-out entities for a zero-shot objective, and for one that learns from reports those of all records.
     """
-    cache = absolute(storage.join(recipe.root, "embeddings"))
-    vocabulary, encoder = read_vocabulary(recipe.folder("labels")), open_encoder(recipe.text)
-    queries = Queries.embed(vocabulary, encoder, recipe.text.whitening_shrinkage, cache)
+    cache, labels = absolute(storage.join(recipe.root, "embeddings")), recipe.folder("labels")
+    objective = OBJECTIVES[recipe.training.objective]
+    vocabulary, encoder = read_vocabulary(labels), open_encoder(recipe.text)
+    unseen = read_unseen(labels) if objective.zero_shot else ()
+    queries = Queries.embed(vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen)
     queries.write(storage.join(folder, QUERIES))
-    if OBJECTIVES[recipe.training.objective].reads_reports:
+    if objective.reads_reports:
         # Apart from the queries' cache: every run reads that one, and reports may be many.
         own = storage.join(cache, "reports")
         reports = Reports.embed(shard_folders(recipe), encoder, queries.whitening, own)

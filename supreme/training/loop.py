@@ -23,7 +23,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from supreme import log, storage
 from supreme.config import ConfigError, Recipe
 from supreme.objectives.make import make_task
-from supreme.reports.label_table import read_vocabulary
+from supreme.reports.label_table import read_unseen, read_vocabulary
 from supreme.training import memory, parallel
 from supreme.training import state as checkpoints
 from supreme.training.corpus import Corpus
@@ -35,7 +35,7 @@ from supreme.training.prefetch import prefetched
 from supreme.training.saving import Saver, latest
 from supreme.training.step import Batch, Learner, positive_rate
 from supreme.training.stream import stream
-from supreme.training.validate import METRIC, to_batch, validate
+from supreme.training.validate import METRIC, UNSEEN_METRIC, to_batch, validate
 
 #: Batches read ahead of the step, so that the next execution starts before the last one is used up.
 BATCHES_AHEAD = 16
@@ -73,10 +73,12 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     vocabulary = read_vocabulary(config["labels"])
-    labels = Labels.open(config["labels"], vocabulary.ids)
+    queries = Queries.read(config["queries"])
+    unseen = () if queries.unseen is None else read_unseen(config["labels"]).ids
+    labels = Labels.open(config["labels"], vocabulary.ids, unseen)
     corpus = Corpus.open(config["shards"], "train")
     held_out = Corpus.open(config["shards"], "validation")
-    learner = _make_learner(recipe, corpus, labels, Queries.read(config["queries"]), rank, world)
+    learner = _make_learner(recipe, corpus, labels, queries, rank, world)
     state = checkpoints.State.fresh(config["request"], recipe.seed)
     # One worker looks: all must go on from the same.
     place = broadcast_from_rank_zero(latest(config["folder"]) if rank == 0 else None)
@@ -258,12 +260,13 @@ class Run:
         ray.train.report(state.reports[-1])
         if self.rank == 0:
             logger.info(
-                "epoch %.2f loss %.4f validation loss %.4f macro AUROC %.4f: "
+                "epoch %.2f loss %.4f validation loss %.4f macro AUROC %.4f%s: "
                 "%d ms a step, %.0f ECGs/s, loader wait %.1f %%",
                 state.epoch,
                 metrics["loss"],
                 metrics.get("validation_loss", math.nan),
                 metrics.get(METRIC, math.nan),
+                f", unseen {metrics[UNSEEN_METRIC]:.4f}" if UNSEEN_METRIC in metrics else "",
                 metrics["step_ms"],
                 metrics["records_per_s"],
                 100 * metrics["loader_wait_fraction"],

@@ -122,6 +122,8 @@ class Learner:
         self.averaged = copy.deepcopy(self.task).eval().requires_grad_(False)
         self.embeddings = queries.whitened().to(self.device)
         self.offsets = queries.offsets
+        unseen = queries.whitened_unseen()
+        self.unseen = None if unseen is None else unseen.to(self.device)
         self.micro_batch = training.batch_size
         """ECGs that are learned from at once; may be set to what a resumed run had."""
         if training.micro_batch:
@@ -256,7 +258,7 @@ class Learner:
         sent = batch.to(self.device)
         ecg_mv = _millivolts(sent)
         views = self._views(ecg_mv) if self.task.views > 1 else (ecg_mv,)
-        return Inputs(views, sent.codes, self.embeddings[self.offsets[:-1]], 0, sent.reports)
+        return Inputs(views, sent.codes, self.embeddings[self.offsets[:-1]], 0, sent.reports, self.unseen)
 
     def _views(self, ecg_mv: torch.Tensor, *drawn_for: int) -> tuple[torch.Tensor, ...]:
         """As many augmented copies as the task asks for."""

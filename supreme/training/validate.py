@@ -1,4 +1,8 @@
-"""Validation on held-out pre-training records: loss and macro AUROC over the vocabulary, averaged weights."""
+"""Validation on held-out pre-training records: loss and macro AUROC over the vocabulary, averaged weights.
+
+Where the label stage holds entities out, they are asked for as well, by their names: zero-shot probes. What
+they give is reported and decides nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from supreme.training.corpus import Corpus
 from supreme.training.data import Labels, Reports
 from supreme.training.step import Batch, Learner
 
-METRIC = "validation_macro_auroc"
+METRIC, UNSEEN_METRIC = "validation_macro_auroc", "validation_unseen_macro_auroc"
 #: Enough for a macro AUROC to a tenth of a percent; a large corpus is thinned to about this many.
 MAX_RECORDS = 20_000
 
@@ -58,10 +62,13 @@ def validate(
 ) -> dict[str, float]:
     """Score this worker's share and gather; each entity is asked by its name, its first phrasing.
 
-    All workers get the same ``validation_loss`` and ``validation_macro_auroc`` (without the latter when no
-    entity has both classes, or no query is answered).
+    All workers get the same ``validation_loss``, ``validation_macro_auroc`` (without it when no entity has
+    both classes, or no query is answered) and, likewise, ``validation_unseen_macro_auroc`` over the entities
+    that the labels hold out. This one for a `Task.zero_shot` alone: who reads whole reports (merl, ked) has
+    read of them, and linear and simclr cannot be asked.
     """
-    size, width = learner.training.batch_size, len(learner.offsets) - 1
+    size, seen = learner.training.batch_size, len(learner.offsets) - 1
+    width = seen + labels.unseen.shape[1]
     scores, codes, loss, count = [], [], 0.0, 0
     for group in chosen_groups(corpus)[rank::world]:
         table = corpus.read(group)
@@ -74,7 +81,7 @@ def validate(
             count += len(part)
             if logits is not None:
                 scores.append(logits.float().cpu().numpy())
-                codes.append(batch.codes.numpy())
+                codes.append(np.hstack([batch.codes.numpy(), labels.unseen_of(batch.record_ids)]))
     mine = (
         np.concatenate([np.empty((0, width), np.float32), *scores]),
         np.concatenate([np.empty((0, width), np.int8), *codes]),
@@ -90,8 +97,10 @@ def validate(
         return {}
     areas = auroc(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))
     found = {"validation_loss": sum(part[2] for part in parts) / total}
-    mean = float(np.nanmean(areas)) if not np.isnan(areas).all() else math.nan
-    return found if math.isnan(mean) else found | {METRIC: mean}
+    for name, some in ((METRIC, areas[:seen]), (UNSEEN_METRIC, areas[seen:])):
+        if not np.isnan(some).all():
+            found[name] = float(np.nanmean(some))
+    return found
 
 
 def score_of(metrics: Mapping[str, float]) -> float:

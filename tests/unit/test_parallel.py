@@ -30,7 +30,9 @@ CONFIG = {"config": {}, "inputs": {}}
 
 def made(rank: int, seed: int = 0, **training: Any) -> Any:
     embeddings = torch.randn(7, DIM, generator=torch.Generator().manual_seed(0))
-    queries = Queries(embeddings, embeddings.mean(0), torch.eye(DIM), torch.tensor([0, 3, 4, 7]))
+    queries = Queries(
+        embeddings, embeddings.mean(0), torch.eye(DIM), torch.tensor([0, 3, 4, 7]), embeddings[:2]
+    )
     # A transformer: its normalisation does not depend on the other ECGs of a piece.
     model = {"encoder": "vit1d", "heads": 2, "patch": 20}
     found = learner(queries, seed=seed, dropout=0.0, rank=rank, model=model, **training)
