@@ -104,7 +104,10 @@ def write_bundle(
         "whitening.matrix": np.ascontiguousarray(whitening.matrix, np.float32),
     }
     contents |= {
-        CONFIG: _json(json.loads(contents[CONFIG]) | {"preprocessing": preprocessing}),
+        CONFIG: _json(
+            json.loads(contents[CONFIG])
+            | {"preprocessing": preprocessing, "objective": recipe.training.objective}
+        ),
         VOCABULARY: _json(vocabulary.to_json()),
         # One metadata key only: safetensors does not keep the order of several.
         QUERIES: save(tensors, {"texts": json.dumps(texts, ensure_ascii=False)}),
@@ -158,9 +161,10 @@ class EcgQueryModel:
         query_embeddings: np.ndarray,
         whitening: text.Whitening,
         preprocessing: Mapping[str, Any],
+        objective: str,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.vocabulary = vocabulary
+        self.vocabulary, self.objective = vocabulary, objective
         self.rate_hz: int = preprocessing["signal"]["rate_hz"]
         self.samples: int = preprocessing["signal"]["samples"]
         self._lead_order = [ecg.LEADS.index(lead) for lead in preprocessing["leads"]]
@@ -196,6 +200,7 @@ class EcgQueryModel:
                     (Path(temporary) / name).write_bytes(storage.read_bytes(storage.join(folder, name)))
                 return cls.from_bundle(temporary, expected)
         path = Path(storage.filesystem(folder)[1])
+        settings = json.loads((path / CONFIG).read_bytes())
         with safe_open(path / QUERIES, "numpy") as queries:
             texts = json.loads(queries.metadata()["texts"])
             tensors = {name: queries.get_tensor(name) for name in queries.keys()}  # noqa: SIM118 (not a dict)
@@ -205,7 +210,8 @@ class EcgQueryModel:
             texts,
             tensors["embeddings"],
             text.Whitening(tensors["whitening.mean"], tensors["whitening.matrix"]),
-            json.loads((path / CONFIG).read_bytes())["preprocessing"],
+            settings["preprocessing"],
+            settings.get("objective", "supreme"),
         )
 
     def seen(self, query: str) -> str:

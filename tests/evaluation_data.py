@@ -48,6 +48,8 @@ def write_shards(
 class PlantedModel:
     """Gives the mean of lead i as the probability of condition i, 0.5 for anything else."""
 
+    objective = "supreme"
+
     def __init__(self, known: Sequence[str] = CONDITIONS[:3]) -> None:
         self.vocabulary: Vocabulary = load_base().subset(known)
         self.asked: list[str] = []

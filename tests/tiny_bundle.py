@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,13 +42,15 @@ def network(seed: int = 0) -> SupremeModel:
     return model
 
 
-def write(folder: object, seed: int = 0) -> str:
+def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = "supreme") -> str:
     """Write the bundle of the network of a seed; its digest."""
+    training = RECIPE.training.model_copy(update={"objective": objective})
+    recipe = RECIPE.model_copy(update={"training": training})
     vocabulary, texts, embeddings = queries()
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
     card = {"selection": {"metric": "validation_macro_auroc", "value": 0.5}}
     return bundle.write_bundle(
-        str(folder), network(seed), RECIPE, vocabulary, texts, embeddings, whitening, encoder(), card
+        str(folder), network(seed), recipe, vocabulary, texts, embeddings, whitening, encoder(), card
     )
 
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from supreme import bundle, config, log, manifest, registry, storage, tracking
 from supreme.evaluation import benchmarks, results, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.shards.read import Shards
 
@@ -171,7 +172,11 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
     for bench, _ in rounds:
         _keep_labels(folder, bench)
     seen = loaded.vocabulary.ids
-    found = _header(recipe, model, seen, parts) | {"datasets": _summaries(recipe, seen, rounds, tables)}
+    reads_reports = OBJECTIVES[loaded.objective].reads_reports
+    if reads_reports:
+        logger.warning("%s: what is unseen as a query has been read of in reports", loaded.objective)
+    header = _header(recipe, model, seen, parts, reads_reports=reads_reports)
+    found = header | {"datasets": _summaries(recipe, seen, rounds, tables)}
     storage.write_json(storage.join(folder, RESULTS), found)
     _track(model, found, storage.join(folder, RESULTS))
     return manifest.publish(folder, request, {part.data.name: len(part.bench.record_ids) for part in parts})
@@ -256,7 +261,7 @@ def _summaries(
 
 
 def _header(
-    recipe: config.Recipe, model: Target, seen: Collection[str], parts: list[_Part]
+    recipe: config.Recipe, model: Target, seen: Collection[str], parts: list[_Part], *, reads_reports: bool
 ) -> dict[str, Any]:
     described = {
         part.data.name: {
@@ -273,7 +278,13 @@ def _header(
         "min_positives": recipe.evaluation.min_positives,
         "bootstrap": recipe.evaluation.bootstrap,
         "pretrained_on": [source.dataset for source in recipe.sources],
-        "model": {"uri": model.uri, "sha256": model.sha256, "vocabulary": len(seen), **model.selection},
+        "model": {
+            "uri": model.uri,
+            "sha256": model.sha256,
+            "vocabulary": len(seen),
+            "reads_reports": reads_reports,
+            **model.selection,
+        },
         "data": described,
     }
 

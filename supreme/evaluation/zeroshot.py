@@ -23,6 +23,9 @@ logger = log.get("evaluation")
 class QueryModel(Protocol):
     """What is evaluated; `bundle.EcgQueryModel` is one."""
 
+    objective: str
+    """What it was trained by, as in `training.objective`."""
+
     @property
     def vocabulary(self) -> Vocabulary: ...
 

@@ -125,6 +125,7 @@ def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_p
         embeddings,
         whitening,
         described | {"leads": list(ecg.MIMIC_LEADS)},
+        "supreme",
     )
     ecg_mv = tiny_bundle.ecgs(2)
     in_its_order = ecg_mv[:, [ecg.LEADS.index(lead) for lead in ecg.MIMIC_LEADS]]

@@ -116,6 +116,20 @@ def test_another_model_has_its_own_folder(recipe: config.Recipe, results: dict, 
     assert stage.folder_of(recipe, other) != stage.folder_of(recipe, stage.target(recipe))
 
 
+def test_a_model_that_has_read_the_reports_is_not_called_zero_shot(
+    recipe: config.Recipe, results: dict, html: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_bundle.write(tmp_path / "ked", objective="ked")
+    evaluation = recipe.evaluation.model_copy(update={"model_uri": str(tmp_path / "ked"), "bootstrap": 0})
+    ked = recipe.model_copy(update={"evaluation": evaluation})
+    stage.run(ked)
+    assert "ked: what is unseen as a query has been read of in reports" in caplog.text
+    uri, _ = page.write(ked)
+    told = "this model learned from whole reports"
+    assert told in storage.read_bytes(uri).decode()
+    assert told not in html
+
+
 def test_the_plan_needs_neither_model_nor_shards(recipe: config.Recipe, tmp_path: Path) -> None:
     assert stage.plan(recipe)["records"] == {"simulated": 70, "cpsc2018": 40, "cpsc_2018": 30}
     fresh = recipe.model_copy(update={"root": str(tmp_path / "none"), "evaluation": config.Evaluation()})
