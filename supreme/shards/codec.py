@@ -76,11 +76,20 @@ def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     parts = [_bytes(chunk, samples) for chunk in chunks if len(chunk)]
     held = parts[0] if len(parts) == 1 else np.concatenate([_no_rows(samples), *parts])
+    signal_uv = unpack(held, samples, codec)
+    signal_uv.flags.writeable = False
+    return signal_uv
+
+
+def unpack(held: np.ndarray, samples: int, codec: Codec) -> np.ndarray:
+    """``(N, bytes)`` uint8 as the `signal` column holds them to int16 ``(N, 12, samples)``.
+
+    Where the codec is plain it shares the memory, which need not be contiguous from row to row.
+    """
     plain = held.view("<i2") if is_plain(codec) else _joined(held)
     signal_uv = plain.reshape(len(held), N_LEADS, samples)
     if not is_plain(codec):
         _add_predicted(signal_uv, codec)
-    signal_uv.flags.writeable = False
     return signal_uv
 
 

@@ -20,11 +20,11 @@ from pyarrow import fs
 from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.records import SPLITS
-from supreme.shards import codec, plain_page
+from supreme.shards import codec, packed_pages, plain_page
 from supreme.shards.codec import Codec
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA
 
-#: Signals that are decoded at a time: what a core has beside it.
+#: Signals that are decoded at a time where Arrow unpacks them: what a core has beside it.
 _CACHED_BYTES = 2**20
 
 
@@ -111,8 +111,8 @@ class Shards:
     ) -> pa.Table:
         """Copy the signals of ``rows`` of a row group to ``places`` in ``out`` (any, 12, samples) int16.
 
-        Gives other ``columns`` of those rows. The fastest way to read: few rows at a time are unpacked,
-        decoded and copied before they leave the processor's cache.
+        Gives other ``columns`` of those rows. The fastest way to read: a page of few rows at a time is
+        unpacked, decoded and copied before it leaves the processor's cache.
 
         Raises:
             StorageError: it cannot be read; the message names shard and row group.
@@ -121,7 +121,7 @@ class Shards:
         pairs = list(zip(rows[in_shard].tolist(), places[in_shard].tolist(), strict=True))
         try:
             with self._open(group.file) as shard:
-                if self._copy_plain(shard, group, pairs, out):
+                if self._copy_local(shard, group, pairs, out):
                     rest = shard.read_row_group(group.index, columns=list(columns), use_threads=False)
                 else:
                     rest = self._copy_decoded(shard, group, pairs, out, columns)
@@ -129,13 +129,21 @@ class Shards:
             raise self._damaged(f"{group.file}, row group {group.index}", error) from error
         return rest.take(pa.array(rows))
 
-    def _copy_plain(
+    def _copy_local(
         self, shard: pq.ParquetFile, group: RowGroup, pairs: list[tuple[int, int]], out: np.ndarray
     ) -> bool:
+        """Copy from the pages of a local file; False: Arrow is to read it, and to say what is wrong."""
         system, path = storage.filesystem(storage.join(self.folder, group.file))
-        if self.codec != "none" or not isinstance(system, fs.LocalFileSystem):
+        if not isinstance(system, fs.LocalFileSystem):
             return False
-        return plain_page.copy(path, shard.metadata, group.index, pairs, out)
+        if self.codec == "none":
+            return plain_page.copy(path, shard.metadata, group.index, pairs, out)
+        pages = packed_pages.unpacked(path, shard.metadata, group.index, out[0].nbytes)
+        try:
+            _place((codec.unpack(held, self.samples, self.codec) for held in pages), pairs, out)
+        except (ValueError, LookupError, OSError):
+            return False
+        return True
 
     def _copy_decoded(
         self,
@@ -146,16 +154,15 @@ class Shards:
         columns: Sequence[str],
     ) -> pa.Table:
         rest: list[pa.RecordBatch] = []
-        first, waiting = 0, deque(pairs)
-        for batch in shard.iter_batches(
-            max(1, _CACHED_BYTES // out[0].nbytes), [group.index], [*columns, "signal"], use_threads=False
-        ):
-            signal_uv = codec.decode(batch.column("signal"), self.samples, self.codec)
-            while waiting and waiting[0][0] < first + len(batch):
-                row, place = waiting.popleft()
-                out[place] = signal_uv[row - first]
-            first += len(batch)
-            rest.append(batch.select(list(columns)))
+
+        def decoded() -> Iterator[np.ndarray]:
+            for batch in shard.iter_batches(
+                max(1, _CACHED_BYTES // out[0].nbytes), [group.index], [*columns, "signal"], use_threads=False
+            ):
+                rest.append(batch.select(list(columns)))
+                yield codec.decode(batch.column("signal"), self.samples, self.codec)
+
+        _place(decoded(), pairs, out)
         return pa.Table.from_batches(rest)
 
     def table(
@@ -208,6 +215,16 @@ class Shards:
             f"{self.folder}: {what} cannot be read ({why}); bring the file back, or delete it "
             "and run jobs/shard.py, which makes it again"
         )
+
+
+def _place(parts: Iterable[np.ndarray], pairs: Iterable[tuple[int, int]], out: np.ndarray) -> None:
+    """Copy rows of consecutive parts of a row group: pairs of row and place, by row."""
+    first, waiting = 0, deque(pairs)
+    for signal_uv in parts:
+        while waiting and waiting[0][0] < first + len(signal_uv):
+            row, place = waiting.popleft()
+            out[place] = signal_uv[row - first]
+        first += len(signal_uv)
 
 
 def signals_uv(table: pa.Table, samples: int) -> np.ndarray:

@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.manifest import FileEntry, Request
-from supreme.shards import codec, part, plain_page, read
+from supreme.shards import codec, packed_pages, part, plain_page, read
 from supreme.shards.codec import CODECS, Codec
 from supreme.shards.read import RowGroup, Shards, _footer, signals_uv
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name
@@ -91,9 +93,12 @@ def test_signals_come_back_as_written_in_every_codec(tmp_path, compression):
     assert whole["signal"][3].as_py() == _signal(3).tobytes()
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["pages", "Arrow"])
 @pytest.mark.parametrize("compression", CODECS)
-def test_signals_are_copied_to_the_places_asked_for(tmp_path, compression, monkeypatch):
+def test_signals_are_copied_to_the_places_asked_for(tmp_path, compression, ours, monkeypatch):
     monkeypatch.setattr(read, "_CACHED_BYTES", 3 * 12 * SAMPLES * 2)  # a row group in several batches
+    unused = "_copy_decoded" if ours else "_copy_local"
+    monkeypatch.setattr(Shards, unused, lambda *_: pytest.fail("not this way") if ours else False)
     shards = write(tmp_path, compression)
     group = shards.row_groups("train")[1]
     rows, places = np.array([2, 0, 2, 3]), np.array([5, 0, 1, 4])
@@ -123,6 +128,58 @@ def test_plain_signals_need_no_page_of_their_own(tmp_path):
     page = metadata.row_group(0).column(SCHEMA.names.index("signal"))
     os.truncate(file, page.data_page_offset + page.total_compressed_size - 1)
     assert not plain_page.copy(file, metadata, 0, pairs, out), "the last byte is missing"
+
+
+def packed(folder: Path, **options: object) -> tuple[str, pq.FileMetaData]:
+    """Ten signals in one row group, some to a page."""
+    table = _table(0, 10, "train", "zstd")
+    file = str(folder / "packed.parquet")
+    made = {"compression": "zstd", "use_dictionary": False, "write_batch_size": 1, "data_page_size": 3000}
+    pq.write_table(table, file, **(made | options))
+    return file, pq.read_metadata(file)
+
+
+def unpacked(file: str, metadata: pq.FileMetaData) -> np.ndarray:
+    pages = list(packed_pages.unpacked(file, metadata, 0, 12 * SAMPLES * 2))
+    assert len(pages) > 1
+    return np.concatenate(pages).view("<i2").reshape(-1, 12, SAMPLES)
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "lz4"}, {"write_statistics": False}])
+def test_pages_are_unpacked_as_arrow_does(tmp_path, options):
+    signal_uv = unpacked(*packed(tmp_path, **options))
+    np.testing.assert_array_equal(signal_uv, np.stack([_signal(number) for number in range(10)]))
+
+
+@pytest.mark.parametrize(
+    "options", [{"compression": "snappy"}, {"data_page_version": "2.0"}, {"use_dictionary": True}]
+)
+def test_pages_of_another_kind_are_left_to_arrow(tmp_path, options):
+    with pytest.raises(ValueError, match="page"):
+        unpacked(*packed(tmp_path, **options))
+
+
+def test_pages_of_another_length_are_not_taken_for_signals(tmp_path):
+    file, metadata = packed(tmp_path)
+    for width in (12 * SAMPLES * 2 - 2, 6 * SAMPLES * 2 - 2, 3):
+        with pytest.raises(ValueError, match=r"bytes long|reshape"):
+            list(packed_pages.unpacked(file, metadata, 0, width))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(harm=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), min_size=1, max_size=12))
+def test_whatever_a_page_says_it_is_an_error_or_rows(tmp_path, harm):
+    file, metadata = packed(tmp_path)
+    start = metadata.row_group(0).column(SCHEMA.names.index("signal")).data_page_offset
+    content = bytearray(Path(file).read_bytes())
+    for at, value in harm:
+        content[start + at % 40 if at % 2 else start + at] = value
+    Path(file).write_bytes(content)
+    try:
+        found = list(packed_pages.unpacked(file, metadata, 0, 12 * SAMPLES * 2))
+    except (ValueError, LookupError, OSError):
+        return
+    assert sum(map(len, found)) == 10
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 14, 100])
