@@ -109,12 +109,22 @@ def _told(error: Exception) -> str:
 
 @contextlib.contextmanager
 def ray_session() -> Iterator[None]:
-    """The cluster of RAY_ADDRESS (set by `ray job submit`), the session that already runs, or an own one."""
+    """The cluster of RAY_ADDRESS (set by `ray job submit`), the session that already runs, or an own one.
+
+    Raises:
+        ConfigError: RAY_ADDRESS is that of a dashboard.
+    """
     import ray
 
     if ray.is_initialized():
         yield
         return
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith("http"):
+        raise config.ConfigError(
+            f"RAY_ADDRESS={address} takes jobs: `ray job submit --working-dir . -- python jobs/...`; "
+            "to run on this machine alone, unset RAY_ADDRESS"
+        )
     with contextlib.ExitStack() as stack:
         local: dict[str, Any] = {}
         if not os.environ.get("RAY_ADDRESS"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from statistics import median
@@ -19,6 +19,7 @@ from supreme.training.driver import shard_folders
 from supreme.training.profiling import ALL_STEPS, profile
 
 VIT = "vit1d_tiny"
+WORKERS = (1, 2)
 _COLUMNS = ("workers", "step_ms", "records_per_s", "gflop_per_s", "peak_gflop_per_s", "memory_mb")
 
 Session = Callable[[], AbstractContextManager[None]]
@@ -26,23 +27,20 @@ logger = log.get("bench")
 
 
 def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
-    """Profile the recipe's training with one worker and with two, and ViT-tiny with two, in turn.
+    """Profile training with one worker and with two, in turn: the recipe's encoder, and ViT-tiny.
 
     The records are ``bench.records`` simulated ones in the shape that the recipe gives its shards.
 
     Returns:
-        Medians of each way; ``second_worker``: records a second of two workers over those of one;
-        ``loader_wait``: the share of ViT-tiny's step that waits for data.
+        Medians of each way; ``second_worker``: records a second of two workers over those of one, by encoder;
+        ``loader_wait``: the share of a step of two workers that waits for data, by encoder.
     """
     with tempfile.TemporaryDirectory(prefix="supreme-bench-") as root, session():
         source = config.Source(kind="simulated", records=recipe.bench.records)
         ours = recipe.model_copy(update={"root": root, "sources": (source,)})
         _write(ours)
-        ways = {
-            "one worker": _variant(ours, 1, ours.model.encoder),
-            "two workers": _variant(ours, 2, ours.model.encoder),
-            f"two workers, {VIT}": _variant(ours, 2, VIT),
-        }
+        encoders = list(dict.fromkeys([ours.model.encoder, VIT]))
+        ways = {_name(encoder, n): _variant(ours, n, encoder) for encoder in encoders for n in WORKERS}
         measures = {name: partial(profile, way) for name, way in ways.items()}
         found = interleaved(measures, recipe.bench.repetitions)
     rows = {
@@ -50,16 +48,28 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
     }
     for line in table(rows):
         logger.info(line)
-    pairs = zip(found["one worker"], found["two workers"], strict=True)
-    waits = [one["milliseconds"]["loader wait"] / one["step_ms"] for one in found[f"two workers, {VIT}"]]
+    alone, both = ({e: found[_name(e, n)] for e in encoders} for n in WORKERS)
     return {
         "suite": "training",
-        "device": found["one worker"][0]["device"],
+        "device": alone[VIT][0]["device"],
         "ways": rows,
         "milliseconds": {name: each[-1]["milliseconds"] for name, each in found.items()},
-        "second_worker": round(median(two["records_per_s"] / one["records_per_s"] for one, two in pairs), 3),
-        "loader_wait": round(median(waits), 4),
+        "second_worker": {e: _gain(alone[e], both[e]) for e in encoders},
+        "loader_wait": {e: _wait(both[e]) for e in encoders},
     }
+
+
+def _name(encoder: str, workers: int) -> str:
+    return f"{encoder}, {workers} worker{'s' * (workers > 1)}"
+
+
+def _gain(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> float:
+    pairs = zip(one, two, strict=True)
+    return round(median(b["records_per_s"] / a["records_per_s"] for a, b in pairs), 3)
+
+
+def _wait(found: Sequence[dict[str, Any]]) -> float:
+    return round(median(one["milliseconds"]["loader wait"] / one["step_ms"] for one in found), 4)
 
 
 def _write(recipe: config.Recipe) -> None:

@@ -125,6 +125,16 @@ def test_ray_is_started_again_when_the_machine_was_too_busy(capsys: pytest.Captu
     assert len(tries) == 1
 
 
+def test_the_address_of_a_dashboard_is_no_cluster_to_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+
+    def start(*_: Any) -> dict[str, Any]:
+        with job.ray_session():
+            raise AssertionError("it was joined")
+
+    assert call(start) == 2
+
+
 def test_the_environment_of_a_job_is_a_default_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "7")
     monkeypatch.delenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", raising=False)
