@@ -10,7 +10,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,22 @@ def test_a_node_taken_away_and_a_killed_worker_change_nothing(
     assert len(starts) in (2, 3)  # killed before the next checkpoint was written, or after
 
 
+def check_every_record_once_an_epoch(folder: Path, trained: driver.Trained, batch_size: int) -> None:
+    """From what the workers read: nothing is skipped, and nothing comes again before all others came."""
+    attempts = Attempt.all_in(folder)
+    ends = [attempt.first for attempt in attempts[1:]] + [trained.state.samples_seen]
+    assert any(end % 300 for end in ends[:-1]), "no restart in the middle of an epoch"
+    seen: Counter[str] = Counter()
+    for attempt, end in zip(attempts, ends, strict=True):
+        # What came after the checkpoint was done again.
+        for step in attempt.steps[: (end - attempt.first) // (batch_size * attempt.world)]:
+            seen.update(step)
+            assert max(seen.values()) <= -(-seen.total() // 300)
+    assert seen.total() == trained.state.samples_seen
+    assert len(seen) == 300
+    assert min(seen.values()) >= seen.total() // 300
+
+
 def broken_loop(told: dict[str, Any]) -> None:
     """Weights that are no numbers, as the 18th batch of the first attempt is read (a step ahead)."""
 
@@ -260,26 +277,53 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     attempts = Attempt.all_in(folder)
     assert [attempt.world for attempt in attempts] == [2, 1, 3]
     assert [world for world, _, _ in trained.state.history] == [2, 1, 3]
-    read: list[list[str]] = []
-    ends = [attempt.first for attempt in attempts[1:]] + [trained.state.samples_seen]
-    assert any(end % 300 for end in ends[:-1]), "no restart in the middle of an epoch"
-    for attempt, end in zip(attempts, ends, strict=True):
-        # What came after the checkpoint was done again.
-        read += attempt.steps[: (end - attempt.first) // (10 * attempt.world)]
-    seen: Counter[str] = Counter()
-    for step in read:
-        seen.update(step)
-        # No record comes again before all others came.
-        assert max(seen.values()) <= -(-seen.total() // 300)
-    assert seen.total() == trained.state.samples_seen == sum(map(len, read))
-    assert len(seen) == 300
-    assert min(seen.values()) >= seen.total() // 300
+    check_every_record_once_an_epoch(folder, trained, batch_size=10)
     reports = trained.state.reports
     best = max(reports, key=lambda report: report[driver.METRIC])
     assert trained.counts["selection"]["value"] == best[driver.METRIC]
     kept = load_file(saving.folder_of(str(folder), best["samples_seen"]) + "/ema.safetensors")
     weights = trained.model.state_dict()
     assert all(torch.equal(weights[name], kept[f"model.{name}"]) for name in weights)
+
+
+def slow_loop(told: dict[str, Any]) -> None:
+    noting_loop(told, lambda run, first, batch: time.sleep(0.2))
+
+
+def test_training_begins_with_fewer_workers_and_takes_another_when_a_node_joins(
+    session: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places besides CPUs, so that those who read have room as well."""
+    folder, values = root / "growing", {"epochs": 5, "batch_size": 10, "checkpoint_every": 0.35}
+
+    def scaling(training: config.Training, made: Any = driver.scaling) -> ray.train.ScalingConfig:
+        soon = {"elastic_resize_monitor_interval_s": 1.0, "resources_per_worker": {"CPU": 1, "place": 1}}
+        return replace(made(training), **soon)
+
+    monkeypatch.setattr(driver, "scaling", scaling)
+    monkeypatch.setattr(driver, "train_loop", slow_loop)
+    session.add_node(num_cpus=3, resources={"place": 2})
+    recipe = training_data.recipe(root, **values, workers=3, min_workers=2, max_failures=0)
+    # Nodes are started by the main thread alone.
+    with ThreadPoolExecutor() as pool:
+        training = pool.submit(train, recipe, folder)
+        while not training.done() and not any(len(attempt.steps) > 4 for attempt in Attempt.all_in(folder)):
+            time.sleep(0.2)
+        session.add_node(num_cpus=2, resources={"place": 1})
+        trained, _ = training.result()
+    assert [attempt.world for attempt in Attempt.all_in(folder)] == [2, 3]
+    check_every_record_once_an_epoch(folder, trained, batch_size=10)
+
+
+def test_without_a_better_validation_it_ends(session: Cluster, root: Path) -> None:
+    """Nothing is learned: only the statistics of normalisation move."""
+    recipe = training_data.recipe(root, epochs=20, learning_rate=1e-12, patience=2)
+    trained, _ = train(recipe, root / "patience")
+    assert trained.counts["stopped_early"]
+    found = [report[driver.METRIC] for report in trained.state.reports]
+    assert len(found) == 1 + found.index(max(found)) + 2 < 20
+    again, _ = train(recipe, root / "patience")
+    assert again.counts == trained.counts
 
 
 def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, root: Path) -> None:
