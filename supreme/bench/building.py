@@ -39,9 +39,9 @@ from supreme.shards.schema import SCHEMA, part_name
 RATE_HZ = 500
 #: Different records; more are these over again under new ids.
 DISTINCT = 512
-#: Each core has so many times `bench.records`, some ten seconds: in its first one an execution of Ray 2.60
+#: Each core has so many times `bench.records`, half a minute: in its first second an execution of Ray 2.60
 #: does not know of the cluster's processors and runs one task at a time.
-_TIMES = 3
+_TIMES = 8
 #: Of the simulated MIMIC-IV-ECG: 200 steps a millivolt.
 _MILLIVOLTS = np.float32(1 / 200)
 _ORDER = [MIMIC_LEADS.index(lead) for lead in LEADS]
