@@ -127,7 +127,7 @@ def ray_session() -> Iterator[None]:
         )
     with contextlib.ExitStack() as stack:
         local: dict[str, Any] = {}
-        if not os.environ.get("RAY_ADDRESS"):
+        if not address:
             stack.enter_context(_own_folder())
             # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a laptop.
             cpus = max(8, os.cpu_count() or 1)
