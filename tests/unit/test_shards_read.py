@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -164,6 +165,14 @@ def test_pages_of_another_length_are_not_taken_for_signals(tmp_path):
     for width in (12 * SAMPLES * 2 - 2, 6 * SAMPLES * 2 - 2, 3):
         with pytest.raises(ValueError, match=r"bytes long|reshape"):
             list(packed_pages.unpacked(file, metadata, 0, width))
+
+
+def test_missing_pages_are_not_overlooked(tmp_path):
+    file, metadata = packed(tmp_path)
+    more = SimpleNamespace(num_rows=11, column=metadata.row_group(0).column)
+    told = SimpleNamespace(schema=metadata.schema, row_group=lambda _: more)
+    with pytest.raises(ValueError, match="10 of 11 rows"):
+        unpacked(file, told)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
