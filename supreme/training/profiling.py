@@ -75,6 +75,7 @@ def profile_loop(told: dict[str, Any]) -> dict[str, Any]:
     batches = run.batches(0, ALL_STEPS)
     _train(run, batches, WARM_UP)
     waited, seconds = _train(run, batches, STEPS)
+    memory_bytes = _memory_bytes(run.learner.device)  # before the profiler takes more than a step does
     phases = _phases(run, batches)
     alone = _phases(run, batches, reduce=False)
     with FlopCounterMode(display=False) as counter:
@@ -98,7 +99,7 @@ def profile_loop(told: dict[str, Any]) -> dict[str, Any]:
         "gflop_per_record": round(flop / run.order.batch_size / 1e9, 3),
         "gflop_per_s": round(flop / seconds / 1e9, 1),
         "peak_gflop_per_s": round(_peak_flop_per_s(run) / 1e9, 1),
-        "memory_mb": round(_memory_bytes(run.learner.device) / 1e6),
+        "memory_mb": round(memory_bytes / 1e6),
     }
     return found | {"advice": advice(found)}
 

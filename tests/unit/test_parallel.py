@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -11,53 +13,76 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from test_step import DIM, batch, learner
+from test_step import DIM, SAMPLES, batch
 
+from supreme.config import Recipe
+from supreme.objectives.make import make_task
 from supreme.training.data import Queries
 from supreme.training.state import Snapshot, State, load_learner, write
-from supreme.training.step import learning_rate
+from supreme.training.step import Batch, Learner, learning_rate
 
 pytestmark = pytest.mark.unit
 
 STEPS, WORKERS = 3, 2
+#: A transformer: its normalisation does not depend on the other ECGs of a piece.
+MODEL = {
+    **{"encoder": "vit1d", "heads": 2, "patch": 20, "width": 8, "depth": 1, "dropout": 0.0},
+    **{"fusion_width": 16, "fusion_depth": 1, "fusion_heads": 2},
+}
+TRAINING = {"precision": "fp32", "learning_rate": 0.01}
 WAYS: dict[str, dict[str, Any]] = {
     "copies": {},
     "pieces": {"micro_batch": 4},
     "shards": {"sharding": "fsdp"},
     "shards and pieces": {"sharding": "fsdp", "micro_batch": 4},
+    "compiled": {"compile": True},
+    "compiled shards": {"sharding": "fsdp", "compile": True},
 }
+for objective in ("linear", "merl", "ked", "simclr"):
+    asked = {"objective": objective}
+    if objective == "simclr":
+        asked["augment"] = {"gaussian_noise": {"sd_mv": 0.1}}
+    WAYS |= {f"{objective}, copies": asked, f"{objective}, shards": {**asked, "sharding": "fsdp"}}
 CONFIG = {"config": {}, "inputs": {}}
 
 
-def made(rank: int, seed: int = 0, **training: Any) -> Any:
+def made(rank: int, seed: int = 0, **training: Any) -> Learner:
     embeddings = torch.randn(7, DIM, generator=torch.Generator().manual_seed(0))
     queries = Queries(
         embeddings, embeddings.mean(0), torch.eye(DIM), torch.tensor([0, 3, 4, 7]), embeddings[:2]
     )
-    # A transformer: its normalisation does not depend on the other ECGs of a piece.
-    model = {"encoder": "vit1d", "heads": 2, "patch": 20}
-    found = learner(queries, seed=seed, dropout=0.0, rank=rank, model=model, **training)
-    found.seed = 0
-    return found
+    recipe = Recipe.model_validate({"name": "workers", "model": MODEL, "training": {**TRAINING, **training}})
+    torch.manual_seed(seed)
+    task = make_task(recipe, queries.known(), SAMPLES, torch.full((3,), 0.3))
+    return Learner(task, recipe.training, queries, rate_hz=100, seed=0, rank=rank)
+
+
+def told(number: int) -> Batch:
+    """A batch with its embedded reports."""
+    found, texts = batch(number), torch.Generator().manual_seed(number)
+    return replace(found, reports=torch.randn(len(found.record_ids), DIM, generator=texts))
 
 
 def worker(rank: int, folder: str) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    # Traced and differentiated as ever: only to make C++ of it would take a minute, and a compiler.
+    os.environ["CXX"] = "true"
+    torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")  # type: ignore[method-assign]
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORKERS)
     for way, training in WAYS.items():
         one = made(rank, **training)
-        found = [one.step(batch(2 * step + rank), step, step * 16, 100) for step in range(STEPS)]
+        found = [one.step(told(2 * step + rank), step, step * 16, 100) for step in range(STEPS)]
         one.share_statistics()
         # Each as often as it likes, as in validation: here only the second worker.
-        logits = [one.averaged.validate(one.held_out(batch(9)))[1]] if rank else []
+        validated = [one.averaged.validate(one.held_out(told(9)))] if rank else []
         snapshot = Snapshot.of(one)
         if rank == 0:
             state = State.fresh(CONFIG, 0).advanced(WORKERS, 8, STEPS, 400)
             write(f"{folder}/{way}", snapshot, state)
         dist.barrier()
-        told = [{name: step[name] for name in ("loss", "gradient_norm")} for step in found]
-        torch.save({"told": told, "logits": logits}, f"{folder}/{way}/{rank}")
+        steps = [{name: step[name] for name in ("loss", "gradient_norm")} for step in found]
+        torch.save({"steps": steps, "validated": validated}, f"{folder}/{way}/{rank}")
     # What copies wrote goes on as shards.
     state = State.model_validate_json(Path(f"{folder}/copies/state.json").read_text())
     one = made(rank, seed=5, sharding="fsdp")
@@ -82,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def loaded(folder: Path, way: str) -> Any:
     """What a single worker takes from a checkpoint that two wrote."""
-    one = made(0, seed=5)
+    one = made(0, seed=5, **WAYS[way] | {"sharding": "none", "compile": False})
     load_learner(str(folder / way), State.model_validate_json((folder / way / "state.json").read_text()), one)
     return one
 
@@ -95,16 +120,18 @@ def weights(one: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_however_it_is_spread_two_workers_learn_the_same(folder: Path, way: str) -> None:
-    truth, found = loaded(folder, "copies"), loaded(folder, way)
+    objective, mark, _ = way.rpartition(", ")
+    copies = f"{objective}{mark}copies"
+    truth, found = loaded(folder, copies), loaded(folder, way)
     torch.testing.assert_close(weights(found), weights(truth), rtol=1e-4, atol=1e-6)
     assert [str(path.relative_to(folder / way)) for path in sorted((folder / way).iterdir())] == [
         *("0", "1", "ema.safetensors", "model.safetensors", "optimizer.pt", "state.json")
     ]
     for rank in range(WORKERS):
-        expected, got = (torch.load(folder / name / str(rank)) for name in ("copies", way))
-        for one, other in zip(expected["told"], got["told"], strict=True):
+        expected, got = (torch.load(folder / name / str(rank)) for name in (copies, way))
+        for one, other in zip(expected["steps"], got["steps"], strict=True):
             assert other == pytest.approx(one, rel=1e-4)
-        torch.testing.assert_close(got["logits"], expected["logits"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(got["validated"], expected["validated"], rtol=1e-4, atol=1e-5)
 
 
 def step_of_both(one: Any, step: int) -> None:
