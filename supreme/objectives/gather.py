@@ -25,7 +25,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         found = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
-        dist.all_gather_into_tensor(found, rows.contiguous())
+        dist.all_gather_single(found, rows.contiguous())
         return found
 
     @staticmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import queue
 import sys
@@ -259,14 +258,13 @@ class Run:
         state = state.reported(metrics, meter.curve, patience=self.recipe.training.patience, last=is_last)
         ray.train.report(state.reports[-1])
         if self.rank == 0:
+            scores = ((METRIC, "macro AUROC"), (UNSEEN_METRIC, "unseen"))
+            told = [f"{name} {metrics[key]:.4f}" for key, name in scores if key in metrics]
             logger.info(
-                "epoch %.2f loss %.4f validation loss %.4f macro AUROC %.4f%s: "
-                "%d ms a step, %.0f ECGs/s, loader wait %.1f %%",
+                "epoch %.2f loss %.4f %s: %d ms a step, %.0f ECGs/s, loader wait %.1f %%",
                 state.epoch,
                 metrics["loss"],
-                metrics.get("validation_loss", math.nan),
-                metrics.get(METRIC, math.nan),
-                f", unseen {metrics[UNSEEN_METRIC]:.4f}" if UNSEEN_METRIC in metrics else "",
+                ", ".join([f"validation loss {metrics['validation_loss']:.4f}", *told]),
                 metrics["step_ms"],
                 metrics["records_per_s"],
                 100 * metrics["loader_wait_fraction"],

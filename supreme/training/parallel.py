@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint import state_dict as dcp
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -60,7 +60,6 @@ def shard(task: Task, device: torch.device) -> None:
     for unit in _units(task):
         # Gloo has no average.
         unit.set_force_sum_reduction_for_comms(device.type == "cpu")
-    register_fsdp_forward_method(task, "validate")
 
 
 def _children(module: Any) -> list[nn.Module]:
