@@ -140,6 +140,7 @@ def ray_session() -> Iterator[None]:
         logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
         logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
         logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
         yield
 
 

@@ -65,6 +65,7 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     log.configure()
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.training.threads_per_worker)
     memory.keep_freed()
