@@ -17,7 +17,7 @@ _SHARE = 0.85
 _PEAK_OVER_KEPT = 1.5
 _FEW = (2, 4)
 #: Of glibc's malloc.h, and the largest sizes that it takes (before 2.35 the second).
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_TOP_PAD, _MMAP_THRESHOLD = -2, -3
 _LARGEST = (2**31 - 1, 2**25)
 #: A thread's memory comes in heaps of this size; the padding keeps those that are empty.
 _HEAP = 2**26
@@ -31,7 +31,6 @@ def keep_freed() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt and any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST):
-        mallopt(_TRIM_THRESHOLD, _LARGEST[0])
         mallopt(_TOP_PAD, _HEAP)
 
 
