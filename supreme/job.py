@@ -64,7 +64,7 @@ def main(
 
     ``switches`` are those of `Options` that only this job has, with what they do. ``run(recipe, options)``
     returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (Ctrl-C).
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
@@ -88,6 +88,9 @@ def main(
         line = json.dumps(result, default=str)
         if arguments.result_file:
             storage.write_bytes(arguments.result_file, (line + "\n").encode())
+    except KeyboardInterrupt:
+        logger.error("interrupted: the same command goes on from what is done")
+        sys.exit(130)
     except config.ConfigError as error:
         logger.error("%s", error)
         sys.exit(2)

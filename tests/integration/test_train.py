@@ -344,6 +344,9 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
         driver.begin(training_data.recipe(tmp_path))
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         train(training_data.recipe(root, batch_size=500), root / "large")
+    for more, lacking in (({"gpu": True}, "2 training workers need a GPU"), ({"workers": 50}, "50 .* a CPU")):
+        with pytest.raises(config.ConfigError, match=rf"{lacking} each, and Ray has \d+: .*lower training"):
+            train(training_data.recipe(root, **more), root / "crowded")
     training_data.write(training_data.recipe(tmp_path))
     Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
     with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):

@@ -68,25 +68,27 @@ class Pipeline:
         return self.root.with_suffix(".json")
 
 
-def kill_when(pipeline: Pipeline, reached: Callable[[Pipeline], bool]) -> None:
-    """Start it, kill its process group once it is as far as that; Ray must end by itself."""
+def kill_when(pipeline: Pipeline, reached: Callable[[Pipeline], bool], by: signal.Signals) -> None:
+    """Start it, end its process group once it is as far as that; Ray must end by itself."""
     process = pipeline.start()
     deadline = time.monotonic() + pipeline_runs.DEADLINE_S
     while not reached(pipeline):
         assert process.poll() is None, f"it ended too early:\n{pipeline.said()[-4000:]}"
         assert time.monotonic() < deadline, pipeline.said()[-4000:]
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    os.killpg(process.pid, by)
+    assert process.wait(60) == (130 if by == signal.SIGINT else -by)
+    assert by != signal.SIGINT or "interrupted: the same command goes on" in pipeline.said()
     assert not pipeline_runs.processes_with(f"SUPREME_TEST={pipeline.marker}")
 
 
-MOMENTS: dict[str, Callable[[Pipeline], bool]] = {
-    "first shard": lambda p: any(p.folder.glob("shards/simulated/parts/*.json")),
-    "run begun": lambda p: (p.folder / "pretrain" / "run.json").exists(),
-    "second checkpoint": lambda p: _lines(p.folder / "pretrain" / "metrics.jsonl") >= 2,
-    "scored": lambda p: any(p.folder.glob("evaluation/*/scores/*.parquet")),
-}
+#: How far it is, and what ends it: SIGINT is Ctrl-C.
+MOMENTS: list[tuple[Callable[[Pipeline], bool], signal.Signals]] = [
+    (lambda p: any(p.folder.glob("shards/simulated/parts/*.json")), signal.SIGKILL),
+    (lambda p: (p.folder / "pretrain" / "run.json").exists(), signal.SIGKILL),
+    (lambda p: _lines(p.folder / "pretrain" / "metrics.jsonl") >= 2, signal.SIGINT),
+    (lambda p: any(p.folder.glob("evaluation/*/scores/*.parquet")), signal.SIGKILL),
+]
 
 
 def _lines(file: Path) -> int:
@@ -106,8 +108,8 @@ def killed(
     """One that is killed at every moment, and then left to finish."""
     root = tmp_path_factory.mktemp("killed") / "runs"
     pipeline = Pipeline(root, finished_pipeline.real, uuid.uuid4().hex)
-    for reached in MOMENTS.values():
-        kill_when(pipeline, reached)
+    for reached, by in MOMENTS:
+        kill_when(pipeline, reached, by)
     return pipeline, pipeline.finish()
 
 
