@@ -27,6 +27,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme.reports import stage as labels
 
     # What could only fail after hours of work is said before it.
+    if recipe.training.objective == "simclr":
+        raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
     records.check(recipe)
     labels.check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
@@ -49,8 +51,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
 def _plan(stage: Any, recipe: Recipe, options: Options) -> dict[str, Any]:
     """A stage's plan; what it waits for, where the stage before it is not finished."""
     try:
-        planned: dict[str, Any] = stage.run(recipe, options)
-        return planned
+        return dict(stage.run(recipe, options))
     except ConfigError as error:
         return {"waits": str(error)}
 

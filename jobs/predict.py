@@ -16,13 +16,13 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme.evaluation import predict
 
     model_uri = recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@champion"
+    output = recipe.predict.output or recipe.folder("predictions.parquet")
+    asked = recipe.predict.model_copy(update={"output": output})
     if options.dry_run:
-        return predict.plan(recipe.predict, model_uri)
+        return predict.plan(asked, model_uri)
     store = tracking.open_store(recipe.tracking, recipe.root) if model_uri.startswith("models:") else None
     with ray_session():
-        return predict.predict(
-            recipe.predict, model_uri, store, derive_limb_leads=recipe.shards.derive_limb_leads
-        )
+        return predict.predict(asked, model_uri, store, derive_limb_leads=recipe.shards.derive_limb_leads)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     planned = sweep.trials(recipe)
     if options.dry_run:
         return {trial.name: driver.plan(trial.recipe) for trial in planned}
-    folder, asked = driver.absolute(recipe.folder("sweep")), sweep.request(recipe)
-    made = manifest.begin(folder, asked, new=options.new)
+    folder, asked, made = sweep.begin(recipe, new=options.new)
     if made and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
         return made.counts
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)

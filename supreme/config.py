@@ -71,7 +71,7 @@ class Shards(Section):
     row_group_size: int = Field(default=128, gt=0)
     compression: Literal["lz4", "zstd", "none", "delta"] = "lz4"
     """How signals are held, losslessly (measured by `jobs/bench.py reading`). `lz4`: 0.37 of int16 on real
-    ECGs. `delta`: 0.21, where storage or the network is the limit. `zstd`: 0.42, plain int16 to any reader of
+    ECGs. `delta`: 0.21, where storage or the network is the limit. `zstd`: 0.43, plain int16 to any reader of
     Parquet. `none`: plain too, and the fastest to read."""
     derive_limb_leads: bool = False
     """Accept records with I, II, V1-V6 only and compute the other four limb leads."""
@@ -239,7 +239,8 @@ class Predict(Section):
 
     uri: str = ""
     queries: tuple[str, ...] = ()
-    output: str = "predictions.parquet"
+    output: str = Field(default="", pattern=r"^$|\.parquet$")
+    """A Parquet file; by default `predictions.parquet` in the recipe's folder."""
 
 
 class Bench(Section):
@@ -297,8 +298,8 @@ class Recipe(Section):
 def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe (a path, or the name of a file in ``jobs/recipes``), apply ``key.sub=value`` overrides.
 
-    Values are TOML (``seed=1``, ``labels.held_out=["a"]``); anything else is taken as a string. List items
-    are addressed by number: ``sources.0.records=100``.
+    A recipe without a name is called as its file. Values are TOML (``seed=1``, ``labels.held_out=["a"]``);
+    anything else is taken as a string. List items are addressed by number: ``sources.0.records=100``.
 
     Raises:
         ConfigError: unknown file, key or value.
@@ -316,7 +317,7 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
             nested.override(values, override)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return parse(values)
+    return parse({"name": path.stem} | values)
 
 
 def parse(values: dict[str, Any]) -> Recipe:

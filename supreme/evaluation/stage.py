@@ -152,6 +152,8 @@ def _splits(recipe: config.Recipe, source: config.Source) -> tuple[str, ...] | N
 def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> manifest.Manifest:
     """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
 
+    With more data sets than before it is evaluated anew, on all of them.
+
     Raises:
         ConfigError: no such model, unfinished shards, or nothing with labels to evaluate on.
     """
@@ -159,7 +161,7 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
     chosen = datasets(recipe)
     folder = folder_of(recipe, model)
     request = _request(recipe, model, chosen)
-    finished = manifest.begin(folder, request, new=new)
+    finished = manifest.begin_or_follow(folder, request, new=new)
     if finished:
         logger.info("%s is finished", folder)
         return finished

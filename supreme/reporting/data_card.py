@@ -74,7 +74,7 @@ def describe(name: str, kind: str, shards: Shards, records: pa.Table, seed: int)
         "leakage": counts["leakage"],
         "rejected": _rejected(shards),
         "rates": _share(records["source_rate_hz"].to_pylist(), len(records)),
-        "quality": _share([flag.partition(":")[0] for flag in _flat(records["quality"])], len(records)),
+        "quality": _share(_kinds(records["quality"]), len(records)),
         "label_sets": [_label_set(labels, records["codes"]) for labels in label_sets(kind)],
         "unmapped": _share(unmapped(kind, _flat(records["codes"])), len(records)),
         "codes": _codes(kind, records["codes"]),
@@ -94,6 +94,11 @@ def describe(name: str, kind: str, shards: Shards, records: pa.Table, seed: int)
         "digest": shards.manifest.digest(),
         "created": shards.manifest.created,
     }
+
+
+def _kinds(flags: pa.ChunkedArray) -> list[str]:
+    """What a record is flagged with, once however many leads are."""
+    return [kind for each in flags.to_pylist() for kind in {flag.partition(":")[0] for flag in each}]
 
 
 def _rejected(shards: Shards) -> list[dict[str, Any]]:

@@ -57,9 +57,14 @@ def advice(found: Mapping[str, Any]) -> list[str]:
         (
             1 - use,
             0.6,
-            "the products are small or wait for memory: raise training.batch_size, or set "
-            + ("training.compile=true" if found["precision"] == "bf16" else "training.precision=bf16"),
+            "the products are small or wait for memory: raise training.batch_size" + _faster(found),
         ),
     ]
     told = [text for value, limit, text in sorted(knobs, key=lambda knob: -knob[0]) if value > limit]
     return told or ["nothing stands out: the time goes into forward and backward products"]
+
+
+def _faster(found: Mapping[str, Any]) -> str:
+    if found["precision"] != "bf16":
+        return ", or set training.precision=bf16"
+    return "" if found["device"] == "cpu" else ", or set training.compile=true"

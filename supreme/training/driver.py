@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import ray.train
-import ray.train.torch
 import torch
 from safetensors.torch import load
 
@@ -32,6 +31,7 @@ from supreme.training.data import Queries, Reports, shard_folders
 from supreme.training.loop import train_loop
 from supreme.training.order import Order
 from supreme.training.step import TrainingStopped
+from supreme.training.trainer import Trainer, fitted, scaling
 from supreme.training.validate import METRIC, score_of
 
 RULE = "{which} averaged weights; the value is measured on held-out pre-training records"
@@ -103,9 +103,35 @@ def request(recipe: config.Recipe) -> manifest.Request:
 
 
 def begin(recipe: config.Recipe, *, new: bool = False) -> tuple[manifest.Request, manifest.Manifest | None]:
-    """Open the stage; the manifest when it is finished already."""
-    asked = request(recipe)
-    return asked, manifest.begin(stage_folder(recipe), asked, new=new)
+    """Open the stage; the manifest when it is finished already.
+
+    Raises:
+        ConfigError: it belongs to another configuration, or as :func:`check`: before anything is deleted.
+    """
+    asked, folder = request(recipe), stage_folder(recipe)
+    if new or manifest.read(folder) is None:
+        check(recipe)
+    return asked, manifest.begin(folder, asked, new=new)
+
+
+def check(recipe: config.Recipe) -> None:
+    """Labels, records and text encoder are there to train with.
+
+    Raises:
+        ConfigError: they are not; the message names what to do.
+    """
+    check_labels(recipe)
+    open_encoder(recipe.text)
+    began = plan(recipe)
+    if not began["steps"]:
+        raise config.ConfigError(
+            f"{began['records']} training records give no step of {recipe.training.workers} workers x batch "
+            f"{recipe.training.batch_size}: lower training.batch_size or training.workers, or add records"
+        )
+    if not began["validation_records"]:
+        raise config.ConfigError(
+            "the shards hold no validation records: add records (one patient in ten is held out)"
+        )
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
@@ -149,19 +175,10 @@ def train(
     folder = absolute(folder)
     if is_trained(folder):
         return load_trained(recipe, asked, folder)
-    check_labels(recipe)
-    began = plan(recipe)
-    if not began["steps"]:
-        raise config.ConfigError(
-            f"{began['records']} training records give no step of {recipe.training.workers} workers x batch "
-            f"{recipe.training.batch_size}: lower training.batch_size or training.workers, or add records"
-        )
-    if not began["validation_records"]:
-        raise config.ConfigError(
-            "the shards hold no validation records: add records (one patient in ten is held out)"
-        )
+    check(recipe)
     embed_queries(recipe, folder)
-    logger.info("training: %s", ", ".join(f"{k} {v:,}" for k, v in began.items() if k != "folder"))
+    planned = {name: value for name, value in plan(recipe).items() if name != "folder"}
+    logger.info("training: %s", ", ".join(f"{name} {value:,}" for name, value in planned.items()))
     state = _latest(asked, folder)
     if state is None or not state.ended:
         recorder = _Recorder(report, folder, state.reports if state else [])
@@ -282,20 +299,6 @@ class _Recorder(ray.train.UserCallback):
                 raise cause
 
 
-class Trainer(ray.train.torch.TorchTrainer):
-    """Ray's, without what does not suit a job."""
-
-    def _register_sigint_handler(self, controller: Any) -> None:
-        """Ctrl-C ends the job: Ray's handler waits for workers that may never come, and exits with 0."""
-
-    def _create_default_callbacks(self) -> list[Any]:
-        # In a local session there is no dashboard, and the cleaner could only warn of that each second.
-        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
-        if os.environ.get("RAY_ADDRESS"):
-            return callbacks
-        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
-
-
 def _fit(
     recipe: config.Recipe,
     asked: manifest.Request,
@@ -319,33 +322,6 @@ def _fit(
         ),
     )
     fitted(trainer)
-
-
-def scaling(training: config.Training) -> ray.train.ScalingConfig:
-    """The workers that Ray is asked for; a cluster's autoscaler may have to make room for them.
-
-    Raises:
-        ConfigError: a local session, which does not grow, has too few CPUs or GPUs.
-    """
-    least, kind = training.min_workers or training.workers, "GPU" if training.gpu else "CPU"
-    if (held := int(ray.cluster_resources().get(kind, 0))) < least:
-        lacking = f"{least} training workers need a {kind} each, and Ray has {held}"
-        if not os.environ.get("RAY_ADDRESS"):
-            remedy = "set training.gpu=false, or " if training.gpu else ""
-            raise config.ConfigError(f"{lacking}: {remedy}lower training.workers, or submit to a cluster")
-        logger.warning("%s: waiting until there are more", lacking)
-    elastic = (training.min_workers, training.workers)
-    workers = elastic if training.min_workers else training.workers
-    return ray.train.ScalingConfig(num_workers=workers, use_gpu=training.gpu)  # type: ignore[arg-type]
-
-
-def fitted(trainer: Trainer) -> ray.train.Result:
-    """Run a trainer; what our own code raised in it is raised here as it was."""
-    try:
-        return trainer.fit()
-    except ray.train.ControllerError as error:
-        cause = error.controller_failure
-        raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
 
 
 def loop_config(recipe: config.Recipe, asked: manifest.Request, folder: str) -> dict[str, Any]:

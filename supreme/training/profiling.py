@@ -22,6 +22,7 @@ from supreme import config, log
 from supreme.training import driver
 from supreme.training.advice import advice, lines
 from supreme.training.loop import BATCHES_AHEAD, Run, open_run
+from supreme.training.trainer import Trainer, fitted, scaling
 
 STEPS = 20
 #: The first steps allocate, and take the batches that were read while nobody waited.
@@ -53,17 +54,17 @@ def profile(recipe: config.Recipe) -> dict[str, Any]:
     asked = driver.request(recipe)
     with tempfile.TemporaryDirectory(prefix="supreme-profile-") as folder:
         driver.embed_queries(recipe, folder)
-        trainer = driver.Trainer(
+        trainer = Trainer(
             profile_loop,  # type: ignore[arg-type]
             train_loop_config=driver.loop_config(recipe, asked, folder),
-            scaling_config=driver.scaling(recipe.training),
+            scaling_config=scaling(recipe.training),
             run_config=ray.train.RunConfig(
                 name="profile",
                 storage_path=folder,
                 logging_config=ray.train.LoggingConfig(log_level="WARNING"),  # type: ignore[call-arg]
             ),
         )
-        found: dict[str, Any] = driver.fitted(trainer).return_value  # type: ignore[attr-defined]
+        found: dict[str, Any] = fitted(trainer).return_value  # type: ignore[attr-defined]
     for line in lines(found):
         logger.info(line)
     return found

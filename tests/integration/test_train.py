@@ -25,7 +25,7 @@ from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from safetensors.torch import load_file
 
-from supreme import config, job
+from supreme import config, job, manifest
 from supreme.shards.read import signals_uv
 from supreme.training import driver, history, loop, saving
 from supreme.training.corpus import Corpus
@@ -347,7 +347,15 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
     for more, lacking in (({"gpu": True}, "2 training workers need a GPU"), ({"workers": 50}, "50 .* a CPU")):
         with pytest.raises(config.ConfigError, match=rf"{lacking} each, and Ray has \d+: .*lower training"):
             train(training_data.recipe(root, **more), root / "crowded")
-    training_data.write(training_data.recipe(tmp_path))
+    made = training_data.recipe(tmp_path)
+    training_data.write(made)
+    with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
+        driver.begin(training_data.recipe(tmp_path, batch_size=500))
+    asked, _ = driver.begin(made)  # what failed has not claimed the folder
+    manifest.publish(driver.stage_folder(made), asked, {}, {})
+    with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
+        driver.begin(training_data.recipe(tmp_path, batch_size=500), new=True)
+    assert driver.begin(made)[1], "nothing is deleted by what is refused"
     Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
     with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):
         train(training_data.recipe(tmp_path), tmp_path / "unlabelled")

@@ -38,7 +38,13 @@ ALONE = {
     "ecg_augmentations": ("augment.py",),
     "mlflow": ("tracking", "registry.py"),
     "ray": (
-        *("shards/build.py", "training/driver.py", "training/sweep.py", "training/loop.py"),
+        *(
+            "shards/build.py",
+            "training/driver.py",
+            "training/trainer.py",
+            "training/sweep.py",
+            "training/loop.py",
+        ),
         *(
             "training/preemption.py",
             "training/profiling.py",

@@ -6,6 +6,7 @@ import csv
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from wfdb_writer import ecg_mv, write_mat_record, write_record
 
@@ -59,6 +60,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
     )
     _build(made)
     return made
+
+
+def test_a_record_counts_once_however_many_of_its_leads_are_flagged() -> None:
+    flags = pa.chunked_array([[["flat:V1", "flat:V2", "clipped:V1"], [], ["flat:I"]]])
+    assert sorted(data_card._kinds(flags)) == ["clipped", "flat", "flat"]
 
 
 def test_it_counts_what_was_planted(recipe: config.Recipe) -> None:

@@ -116,6 +116,21 @@ def test_another_model_has_its_own_folder(recipe: config.Recipe, results: dict, 
     assert stage.folder_of(recipe, other) != stage.folder_of(recipe, stage.target(recipe))
 
 
+def test_more_data_sets_extend_an_evaluation_and_fewer_do_not_replace_it(
+    recipe: config.Recipe, tmp_path: Path
+) -> None:
+    tiny_bundle.write(tmp_path / "third", seed=2)
+    evaluation = recipe.evaluation.model_copy(update={"model_uri": str(tmp_path / "third"), "bootstrap": 0})
+    whole = recipe.model_copy(update={"evaluation": evaluation})
+    few = whole.model_copy(update={"real": ""})
+    stage.run(few)
+    assert set(read(few)["datasets"]) == {"simulated"}
+    stage.run(whole)
+    assert {"simulated", "cpsc2018", "pooled"} <= set(read(whole)["datasets"])
+    with pytest.raises(config.ConfigError, match="of other data"):
+        stage.run(few)
+
+
 def test_a_model_that_has_read_the_reports_is_not_called_zero_shot(
     recipe: config.Recipe, results: dict, html: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
