@@ -19,7 +19,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
 
     planned = sweep.trials(recipe)
     if options.dry_run:
-        return {trial.name: driver.plan(trial.recipe) for trial in planned}
+        return {trial.name: driver.plan(trial.recipe) | {"folder": trial.folder} for trial in planned}
     folder, asked, made = sweep.begin(recipe, new=options.new)
     if made and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
         return made.counts

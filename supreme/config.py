@@ -344,6 +344,8 @@ def _explain(item: Any) -> str:
     if item["type"] != "extra_forbidden":
         given = item.get("input")
         got = "" if isinstance(given, dict) else f" (got {given!r})"
+        if item["type"] == "tuple_type":
+            got += f"; as a list: '{key}=[\"...\"]'"
         return (f"{key}: " if key else "") + item["msg"].removeprefix("Value error, ") + got
     valid = list(_valid_keys(Recipe))
     normal = ".".join(part for part in location if not part.isdecimal())

@@ -99,9 +99,12 @@ def begin_or_replace(folder: str, request: Request, *, new: bool = False) -> Man
 def begin_or_follow(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
     """As :func:`begin`, but what was made of fewer inputs, or before they were extended, is replaced.
 
-    For a stage that is cheap to repeat and that nobody waits for in its old form.
+    So is what another configuration has not finished: perhaps it could not. For a stage that is cheap to
+    repeat and that nobody waits for in its old form.
     """
     earlier = _request(folder)
+    if earlier is not None and earlier != request and read(folder) is None:
+        return begin(folder, request, new=True)
     follows = (
         earlier is not None
         and _same_but_inputs(earlier, request)
@@ -126,7 +129,9 @@ def begun(folder: str, request: Request) -> bool:
     if changes:
         if _same_but_inputs(earlier, request):
             what = "of other data than is there now"
-            remedy = "with these it is another result: --new replaces this one, another name=... keeps it"
+            missing = ", ".join(sorted(earlier.inputs.keys() - request.inputs.keys()))
+            remedy = f"ask for {missing} as well, or " if missing else ""
+            remedy += "with these it is another result: --new replaces this one, another name=... keeps it"
         else:
             what = "with another configuration"
             remedy = "give another name=..., or --new to start afresh"

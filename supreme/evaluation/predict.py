@@ -145,7 +145,9 @@ def _scored(
         batch_size=RECORDS_PER_BATCH,
         batch_format="pyarrow",
         fn_constructor_args=(model_uri, tracking_uri, list(settings.queries)),
-        concurrency=(1, max(1, len(records) // (4 * RECORDS_PER_BATCH))),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=max(1, len(records) // (4 * RECORDS_PER_BATCH))
+        ),
     )
     yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
 

@@ -53,6 +53,7 @@ def test_an_unknown_key_names_the_nearest_valid_key(recipe_file, override, neare
         ("seed", "not key=value"),
         ("sources.3.records=1", "one of the 1 items"),
         ("name.x=1", "has no keys below it"),
+        ("labels.held_out=sinus_tachycardia", r"as a list: 'labels\.held_out=\["),
     ],
 )
 def test_wrong_values_name_their_key(recipe_file, override, message):

@@ -55,7 +55,12 @@ def test_other_inputs_are_called_so_and_a_stage_may_follow_them(tmp_path):
     assert manifest.read(folder) == made, "what is refused leaves everything as it was"
     assert manifest.begin_or_follow(folder, extended) is None
     assert storage.list_files(folder) == ["stage.json"]
-    assert manifest.begin_or_follow(folder, extended) is None, "what was interrupted goes on"
+    storage.write_bytes(storage.join(folder, "part"), b"abc")
+    assert manifest.begin_or_follow(folder, extended) is None
+    assert storage.list_files(folder) == ["part", "stage.json"], "what was interrupted goes on"
+    assert manifest.begin_or_follow(folder, refused[1]) is None, "perhaps the other could not be finished"
+    assert storage.list_files(folder) == ["stage.json"]
+    assert manifest.begin_or_follow(folder, extended) is None
     assert manifest.publish(folder, extended, {}) == manifest.begin_or_follow(folder, extended)
 
 

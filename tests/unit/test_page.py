@@ -127,7 +127,7 @@ def test_more_data_sets_extend_an_evaluation_and_fewer_do_not_replace_it(
     assert set(read(few)["datasets"]) == {"simulated"}
     stage.run(whole)
     assert {"simulated", "cpsc2018", "pooled"} <= set(read(whole)["datasets"])
-    with pytest.raises(config.ConfigError, match="of other data"):
+    with pytest.raises(config.ConfigError, match="ask for cpsc2018, cpsc_2018 as well"):
         stage.run(few)
 
 
