@@ -62,10 +62,13 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def start(job: str, *arguments: str, log: Path, **more: str) -> subprocess.Popen[bytes]:
-    """A job in its own process group, both outputs appended to ``log``."""
+    """A job in its own process group, both outputs appended to ``log``.
+
+    It hears Ctrl-C also where the tests themselves were started in the background, which ignores it.
+    """
     with log.open("ab") as stream:
         return subprocess.Popen(
-            [sys.executable, f"jobs/{job}.py", *arguments],
+            ["env", "--default-signal=INT", sys.executable, f"jobs/{job}.py", *arguments],
             cwd=CHECKOUT,
             stdout=stream,
             stderr=stream,

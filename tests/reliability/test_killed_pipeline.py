@@ -85,7 +85,6 @@ def kill_when(pipeline: Pipeline, reached: Callable[[Pipeline], bool], by: signa
 #: How far it is, and what ends it: SIGINT is Ctrl-C.
 MOMENTS: list[tuple[Callable[[Pipeline], bool], signal.Signals]] = [
     (lambda p: any(p.folder.glob("shards/simulated/parts/*.json")), signal.SIGKILL),
-    (lambda p: (p.folder / "pretrain" / "run.json").exists(), signal.SIGKILL),
     (lambda p: _lines(p.folder / "pretrain" / "metrics.jsonl") >= 2, signal.SIGINT),
     (lambda p: any(p.folder.glob("evaluation/*/scores/*.parquet")), signal.SIGKILL),
 ]

@@ -35,8 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "pieces": {"micro_batch": 4},
     "shards": {"sharding": "fsdp"},
     "shards and pieces": {"sharding": "fsdp", "micro_batch": 4},
-    "compiled": {"compile": True},
-    "compiled shards": {"sharding": "fsdp", "compile": True},
+    "compiled shards": {"sharding": "fsdp", "compile": True},  # compiled copies are no other code
 }
 for objective in ("linear", "merl", "ked", "simclr"):
     asked = {"objective": objective}
