@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "pieces": {"micro_batch": 4},
     "shards": {"sharding": "fsdp"},
     "shards and pieces": {"sharding": "fsdp", "micro_batch": 4},
-    "compiled shards": {"sharding": "fsdp", "compile": True},  # compiled copies are no other code
+    "compiled shards": {"sharding": "fsdp", "compile": True},
 }
 for objective in ("linear", "merl", "ked", "simclr"):
     asked = {"objective": objective}
