@@ -20,7 +20,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     planned = sweep.trials(recipe)
     if options.dry_run:
         return {trial.name: driver.plan(trial.recipe) | {"folder": trial.folder} for trial in planned}
-    folder, asked, made = sweep.begin(recipe, new=options.new)
+    folder, asked = driver.absolute(recipe.folder("sweep")), sweep.request(recipe)
+    made = driver.begin_in(folder, recipe, asked, new=options.new)
     if made and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
         return made.counts
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)

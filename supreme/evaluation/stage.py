@@ -152,7 +152,7 @@ def _splits(recipe: config.Recipe, source: config.Source) -> tuple[str, ...] | N
 def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> manifest.Manifest:
     """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
 
-    With more data sets than before it is evaluated anew, on all of them.
+    With more data sets than before, or extended ones, it is evaluated anew, on all of them.
 
     Raises:
         ConfigError: no such model, unfinished shards, or nothing with labels to evaluate on.

@@ -103,25 +103,33 @@ def request(recipe: config.Recipe) -> manifest.Request:
 
 
 def begin(recipe: config.Recipe, *, new: bool = False) -> tuple[manifest.Request, manifest.Manifest | None]:
-    """Open the stage; the manifest when it is finished already.
+    """Open the stage; the manifest when it is finished already. Raises as :func:`begin_in`."""
+    asked = request(recipe)
+    return asked, begin_in(stage_folder(recipe), recipe, asked, new=new)
+
+
+def begin_in(
+    folder: str, recipe: config.Recipe, asked: manifest.Request, *, new: bool = False
+) -> manifest.Manifest | None:
+    """Open the folder of a stage that trains, as `supreme.manifest.begin`.
 
     Raises:
-        ConfigError: it belongs to another configuration, or as :func:`check`: before anything is deleted.
+        ConfigError: it belongs to another configuration, or labels, records or text encoder are not there to
+            train with: before anything is deleted or claimed.
     """
-    asked, folder = request(recipe), stage_folder(recipe)
     if new or manifest.read(folder) is None:
         check(recipe)
-    return asked, manifest.begin(folder, asked, new=new)
+        open_encoder(recipe.text)
+    return manifest.begin(folder, asked, new=new)
 
 
-def check(recipe: config.Recipe) -> None:
-    """Labels, records and text encoder are there to train with.
+def check(recipe: config.Recipe) -> dict[str, Any]:
+    """The plan of a recipe whose labels and records are there to train with.
 
     Raises:
         ConfigError: they are not; the message names what to do.
     """
     check_labels(recipe)
-    open_encoder(recipe.text)
     began = plan(recipe)
     if not began["steps"]:
         raise config.ConfigError(
@@ -132,6 +140,7 @@ def check(recipe: config.Recipe) -> None:
         raise config.ConfigError(
             "the shards hold no validation records: add records (one patient in ten is held out)"
         )
+    return began
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
@@ -175,10 +184,9 @@ def train(
     folder = absolute(folder)
     if is_trained(folder):
         return load_trained(recipe, asked, folder)
-    check(recipe)
+    began = check(recipe)
     embed_queries(recipe, folder)
-    planned = {name: value for name, value in plan(recipe).items() if name != "folder"}
-    logger.info("training: %s", ", ".join(f"{name} {value:,}" for name, value in planned.items()))
+    logger.info("training: %s", ", ".join(f"{k} {v:,}" for k, v in began.items() if k != "folder"))
     state = _latest(asked, folder)
     if state is None or not state.ended:
         recorder = _Recorder(report, folder, state.reports if state else [])

@@ -83,20 +83,6 @@ def request(recipe: config.Recipe) -> manifest.Request:
     return manifest.Request(stage="sweep", config=sections, inputs=asked.inputs)
 
 
-def begin(
-    recipe: config.Recipe, *, new: bool = False
-) -> tuple[str, manifest.Request, manifest.Manifest | None]:
-    """Open the stage: its folder, what is asked for, the manifest when it is finished already.
-
-    Raises:
-        ConfigError: as :func:`supreme.training.driver.begin`, before anything is deleted.
-    """
-    folder, asked = driver.absolute(recipe.folder("sweep")), request(recipe)
-    if new or manifest.read(folder) is None:
-        driver.check(recipe)
-    return folder, asked, manifest.begin(folder, asked, new=new)
-
-
 def run(recipe: config.Recipe, reporters: Mapping[str, driver.Reporter]) -> None:
     """Run all trials, each reporting to its own reporter (by trial name).
 

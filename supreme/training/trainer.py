@@ -19,7 +19,7 @@ class Trainer(ray.train.torch.TorchTrainer):
     """Ray's, without what does not suit a job."""
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Ctrl-C ends the job: Ray's handler waits for workers that may never come, and exits with 0."""
+        """Ctrl-C ends the job: Ray's handler waits for workers that may never come, and says nothing."""
 
     def _create_default_callbacks(self) -> list[Any]:
         # In a local session there is no dashboard, and the cleaner could only warn of that each second.
