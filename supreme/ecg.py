@@ -1,7 +1,8 @@
 """The signal contract: lead names and order, units, and how any 12-lead source is brought into it.
 
-In memory an ECG is float32 millivolts of shape ``(12, T)`` in the order of :data:`LEADS`; on disk it is
-int16 microvolts, lead-major.
+An ECG is of shape ``(12, T)`` in the order of :data:`LEADS`. In memory it is float32 millivolts, on disk int16
+microvolts, lead-major. Until it is written it may be either, and its type tells which: most sources hold whole
+microvolts, and what is never made a float takes half the time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V
 N_LEADS = len(LEADS)
 MICROVOLTS_PER_MILLIVOLT = 1000.0
 #: The largest amplitude that int16 microvolts can hold.
-MAX_MILLIVOLTS = 32.767
+MAX_MICROVOLTS = 32767
+MAX_MILLIVOLTS = MAX_MICROVOLTS / MICROVOLTS_PER_MILLIVOLT
 
 _BY_FOLDED_NAME = {lead.casefold(): lead for lead in LEADS}
 
@@ -39,13 +41,13 @@ def canonical_lead(name: str) -> str | None:
 
 
 def order_leads(
-    signal_mv: np.ndarray, names: Sequence[str], *, derive_limb_leads: bool = False
+    signal: np.ndarray, names: Sequence[str], *, derive_limb_leads: bool = False
 ) -> tuple[np.ndarray, bool]:
     """Map ``(n_leads, T)`` with ``names`` into ``(12, T)`` in contract order.
 
     Where all twelve are there, other channels (Frank's leads, blood pressure) are left out.
-    Returns the ordered signal (float32; the same array where nothing is to be done) and whether limb leads
-    were derived from I and II: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2.
+    Returns the ordered signal (int16 or float32; the same array where nothing is to be done) and whether limb
+    leads were derived from I and II: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2.
 
     Raises:
         BadRecord: ``unknown_lead``, ``duplicate_lead`` or ``missing_leads``.
@@ -62,24 +64,42 @@ def order_leads(
     if missing and not (derivable and derive_limb_leads):
         remedy = "; set shards.derive_limb_leads=true to compute them from I and II" if derivable else ""
         raise BadRecord("missing_leads", f"{len(rows)} of 12 leads, without {', '.join(missing)}{remedy}")
+    if missing or signal.dtype != np.int16:  # what is derived has halves of microvolts
+        signal = to_millivolts(signal)
     if canonical == list(LEADS):
-        return signal_mv.astype(np.float32, copy=False), False
-    ordered = signal_mv[[rows.get(lead, 0) for lead in LEADS]].astype(np.float32, copy=False)
+        return signal, False
+    ordered = signal[[rows.get(lead, 0) for lead in LEADS]]
     if missing:
-        one, two = signal_mv[rows["I"]], signal_mv[rows["II"]]
+        one, two = signal[rows["I"]], signal[rows["II"]]
         derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
         for lead in missing:
             ordered[LEADS.index(lead)] = derived[lead]
     return ordered, bool(missing)
 
 
-def to_microvolts(signal_mv: np.ndarray) -> np.ndarray:
-    """Float millivolts to int16 microvolts, rounded to nearest; values beyond +-32.767 mV are clipped."""
-    scaled = np.asarray(signal_mv, np.float32) * np.float32(MICROVOLTS_PER_MILLIVOLT)
+def to_microvolts(signal: np.ndarray) -> np.ndarray:
+    """Either form to int16 microvolts, rounded to nearest; values beyond +-32.767 mV are clipped."""
+    if signal.dtype == np.int16:
+        return signal
+    scaled = np.asarray(signal, np.float32) * np.float32(MICROVOLTS_PER_MILLIVOLT)
     np.rint(scaled, out=scaled)
-    return np.clip(scaled, -32767, 32767, out=scaled).astype(np.int16)
+    return np.clip(scaled, -MAX_MICROVOLTS, MAX_MICROVOLTS, out=scaled).astype(np.int16)
 
 
-def to_millivolts(signal_uv: np.ndarray) -> np.ndarray:
-    """Int16 microvolts to float32 millivolts."""
-    return signal_uv.astype(np.float32) / np.float32(MICROVOLTS_PER_MILLIVOLT)
+def to_millivolts(signal: np.ndarray) -> np.ndarray:
+    """Either form to float32 millivolts: of whole microvolts those that are next to them."""
+    if signal.dtype != np.int16:
+        return signal.astype(np.float32, copy=False)
+    return signal.astype(np.float32) / np.float32(MICROVOLTS_PER_MILLIVOLT)
+
+
+def whole_microvolts(signal: np.ndarray) -> np.ndarray:
+    """Either form as int16 microvolts where :func:`to_millivolts` gives the same again, else as it is.
+
+    The same ECG is judged alike in whichever form its source holds it.
+    """
+    if signal.dtype == np.int16:
+        return signal
+    with np.errstate(invalid="ignore"):  # what is no number equals nothing
+        signal_uv = to_microvolts(signal)
+    return signal_uv if np.array_equal(to_millivolts(signal_uv), signal) else signal

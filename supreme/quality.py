@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from supreme.ecg import LEADS, MAX_MILLIVOLTS, N_LEADS, BadRecord
+from supreme.ecg import LEADS, MAX_MILLIVOLTS, MICROVOLTS_PER_MILLIVOLT, N_LEADS, BadRecord, to_millivolts
 
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 20_000.0
 MIN_DURATION_S = 2.0
@@ -40,64 +40,65 @@ _IDENTITIES = np.array(
 _CONTRADICTIONS = ("einthoven", "goldberger:aVR", "goldberger:aVL", "goldberger:aVF")
 
 
-def check(signal_mv: np.ndarray, rate_hz: float) -> list[str]:
-    """Flags of a ``(12, T)`` signal in contract order, before resampling and padding.
+def check(signal: np.ndarray, rate_hz: float) -> list[str]:
+    """Flags of a ``(12, T)`` signal in contract order, in either form, before resampling and padding.
 
     Raises:
         BadRecord: `unknown_rate`, `missing_leads`, `too_short`, `nan`, `flat_leads` or `absurd_amplitude`.
     """
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise BadRecord("unknown_rate", f"{rate_hz} Hz is not between {MIN_RATE_HZ:g} and {MAX_RATE_HZ:g}")
-    if signal_mv.ndim != 2 or signal_mv.shape[0] != N_LEADS:
-        raise BadRecord("missing_leads", f"signal of shape {signal_mv.shape} instead of (12, samples)")
-    duration_s = signal_mv.shape[1] / rate_hz
+    if signal.ndim != 2 or signal.shape[0] != N_LEADS:
+        raise BadRecord("missing_leads", f"signal of shape {signal.shape} instead of (12, samples)")
+    duration_s = signal.shape[1] / rate_hz
     if duration_s < MIN_DURATION_S:
         raise BadRecord("too_short", f"{duration_s:.2f} s; at least {MIN_DURATION_S:g} s are needed")
-    low, high = signal_mv.min(axis=1), signal_mv.max(axis=1)
-    range_mv = high - low
+    low, high = signal.min(axis=1), signal.max(axis=1)
+    low_mv, high_mv = to_millivolts(low), to_millivolts(high)
+    range_mv = high_mv - low_mv
     # One NaN or infinity is enough to show in an extreme.
     if not np.isfinite(range_mv).all():
-        finite = np.isfinite(signal_mv)
-        bad = int(signal_mv.size - finite.sum())
+        finite = np.isfinite(signal)
+        bad = int(signal.size - finite.sum())
         raise BadRecord("nan", f"{bad} samples without a value in {_names(~finite.all(axis=1))}")
-    flat = _still(signal_mv) | (range_mv < FLAT_MV)
+    flat = _still(signal) | (range_mv < FLAT_MV)
     # Counting is several times as fast as any() and sum(), which for twelve leads cost more than the samples.
     if np.count_nonzero(flat) > MAX_BAD_LEADS:
-        _refuse_other_unit(signal_mv, range_mv)
+        _refuse_other_unit(signal, range_mv)
         raise BadRecord("flat_leads", f"{flat.sum()} flat leads: {_names(flat)}")
-    peak_mv = np.maximum(high, -low)
+    peak_mv = np.maximum(high_mv, -low_mv)
     beyond = peak_mv > MAX_MILLIVOLTS
     if np.count_nonzero(beyond) > MAX_BAD_LEADS:
         raise BadRecord(
             "absurd_amplitude", f"{peak_mv.max():.0f} mV: is the gain or unit of the source right?"
         )
-    saturated = _saturated(signal_mv, rate_hz, low, high)
-    copied = _copied(signal_mv, low, high)
+    saturated = _saturated(signal, rate_hz, low, high, range_mv)
+    copied = _copied(signal, low, high)
     flags = _flags("flat", flat) + _flags("clipped", beyond | saturated) + _flags("copied", copied & ~flat)
-    flags += _contradictions(signal_mv, flat)
-    swapped = "einthoven" not in flags and not (flat[_I] or flat[_V6]) and _mirrored(signal_mv, rate_hz)
+    flags += _contradictions(signal, flat)
+    swapped = "einthoven" not in flags and not (flat[_I] or flat[_V6]) and _mirrored(signal, rate_hz)
     return [*flags, "arm_leads_swapped"] if swapped else flags
 
 
-def _still(signal_mv: np.ndarray) -> np.ndarray:
-    steps = signal_mv.shape[1] - 1
+def _still(signal: np.ndarray) -> np.ndarray:
+    steps = signal.shape[1] - 1
     # What moves in a quarter of the time already more often than it may is not still.
-    still = _moves(signal_mv[:, : signal_mv.shape[1] // 4]) <= (1 - STILL_FRACTION) * steps + 1
+    still = _moves(signal[:, : signal.shape[1] // 4]) <= (1 - STILL_FRACTION) * steps + 1
     if np.count_nonzero(still):
-        still[still] = (steps - _moves(signal_mv[still])) / steps > STILL_FRACTION
+        still[still] = (steps - _moves(signal[still])) / steps > STILL_FRACTION
     return still
 
 
-def _moves(signal_mv: np.ndarray) -> np.ndarray:
+def _moves(signal: np.ndarray) -> np.ndarray:
     """How often each lead changes from one sample to the next."""
     # int32 sums of bool are five times as fast as those of numpy's choice.
-    return (signal_mv[:, 1:] != signal_mv[:, :-1]).sum(axis=1, dtype=np.int32)
+    return (signal[:, 1:] != signal[:, :-1]).sum(axis=1, dtype=np.int32)
 
 
-def _refuse_other_unit(signal_mv: np.ndarray, range_mv: np.ndarray) -> None:
+def _refuse_other_unit(signal: np.ndarray, range_mv: np.ndarray) -> None:
     if range_mv.max() >= FLAT_MV:
         return
-    levels = [len(np.unique(lead)) for lead in signal_mv]
+    levels = [len(np.unique(lead)) for lead in signal]
     if np.median(levels) > ECG_LEVELS:
         raise BadRecord(
             "absurd_amplitude",
@@ -106,21 +107,26 @@ def _refuse_other_unit(signal_mv: np.ndarray, range_mv: np.ndarray) -> None:
         )
 
 
-def _saturated(signal_mv: np.ndarray, rate_hz: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _saturated(
+    signal: np.ndarray, rate_hz: float, low: np.ndarray, high: np.ndarray, range_mv: np.ndarray
+) -> np.ndarray:
     """Leads that stay at their largest or smallest value, far from zero, for a while."""
     held = max(3, round(SATURATION_S * rate_hz))
-    # So long a run has two neighbours among samples half as far apart; a lead that is less wide is nowhere so
-    # far from its median.
-    some = signal_mv[:, :: held // 2].copy()
-    at_limit = (some == low[:, None]) | (some == high[:, None])
-    pairs = at_limit[:, 1:] & at_limit[:, :-1]
-    found = np.zeros(len(signal_mv), bool)
-    if not np.count_nonzero(pairs):
+    found = np.zeros(len(signal), bool)
+    # So long a run has one of the samples so far apart, and one half as far before it or after it.
+    some = signal[:, ::held].copy()
+    leads, places = np.divmod(np.flatnonzero((some == low[:, None]) | (some == high[:, None])), some.shape[1])
+    if not len(leads):
         return found
-    for lead in np.flatnonzero(pairs.any(axis=1) & (high - low >= SATURATION_MV)):
+    values, places = some[leads, places], places * held
+    before, after = np.maximum(places - held // 2, 0), np.minimum(places + held // 2, signal.shape[1] - 1)
+    leads = leads[(signal[leads, before] == values) | (signal[leads, after] == values)]
+    # A lead that is less wide is nowhere so far from its median.
+    far = SATURATION_MV * _per_millivolt(signal)
+    for lead in {lead for lead in leads.tolist() if range_mv[lead] >= SATURATION_MV}:
         for extreme in (low[lead], high[lead]):
-            if _has_run(signal_mv[lead] == extreme, held):
-                found[lead] |= abs(extreme - np.median(signal_mv[lead])) >= SATURATION_MV
+            if _has_run(signal[lead] == extreme, held):
+                found[lead] |= abs(float(extreme) - np.median(signal[lead])) >= far
     return found
 
 
@@ -130,43 +136,49 @@ def _has_run(mask: np.ndarray, length: int) -> bool:
     return len(where) >= length and bool((where[length - 1 :] - where[: 1 - length] == length - 1).any())
 
 
-def _copied(signal_mv: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _copied(signal: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Leads that equal an earlier one, sample by sample."""
-    found = np.zeros(len(signal_mv), bool)
+    found = np.zeros(len(signal), bool)
     extremes = list(zip(low.tolist(), high.tolist(), strict=True))
     if len(set(extremes)) < len(extremes):
         for lead, own in enumerate(extremes):
             earlier = extremes.index(own)
-            found[lead] = earlier < lead and np.array_equal(signal_mv[earlier], signal_mv[lead])
+            found[lead] = earlier < lead and np.array_equal(signal[earlier], signal[lead])
     return found
 
 
-def _contradictions(signal_mv: np.ndarray, flat: np.ndarray) -> list[str]:
+def _contradictions(signal: np.ndarray, flat: np.ndarray) -> list[str]:
     """Flags of the limb leads that are not what I and II make of them, but for a constant."""
     if flat[_I] or flat[_II]:
         return []
-    rests_mv = _IDENTITIES @ signal_mv[: len(_LIMB)]
+    rests = _IDENTITIES @ signal[: len(_LIMB)].astype(np.float32, copy=False)
+    allowed = LIMB_LEAD_MV * _per_millivolt(signal)
     # Nothing is further from the median than the extremes are from each other.
-    suspect = (rests_mv.max(axis=1) - rests_mv.min(axis=1) > LIMB_LEAD_MV) & ~flat[2 : len(_LIMB)]
+    suspect = (rests.max(axis=1) - rests.min(axis=1) > allowed) & ~flat[2 : len(_LIMB)]
     return [
         _CONTRADICTIONS[row]
         for row in np.flatnonzero(suspect)
-        if np.percentile(np.abs(rests_mv[row] - np.median(rests_mv[row])), 99) > LIMB_LEAD_MV
+        if np.percentile(np.abs(rests[row] - np.median(rests[row])), 99) > allowed
     ]
 
 
-def _mirrored(signal_mv: np.ndarray, rate_hz: float) -> bool:
+def _mirrored(signal: np.ndarray, rate_hz: float) -> bool:
     """Whether lead I is mainly negative and goes down where V6 goes up.
 
     Both look at the heart from the left. In dextrocardia both are negative: that is not taken for a swap.
     """
     width = round(_SLOPE_S * rate_hz)
-    one, six = (signal_mv[lead, width:] - signal_mv[lead, :-width] for lead in (_I, _V6))
+    lead_one, lead_six = (signal[lead].astype(np.float32) for lead in (_I, _V6))
+    one, six = (lead[width:] - lead[:-width] for lead in (lead_one, lead_six))
     alike = one @ six
     if alike >= 0 or alike >= MIRRORED * np.sqrt((one @ one) * (six @ six)):
         return False
-    waves = signal_mv[_I] - uniform_filter1d(signal_mv[_I], round(_BASELINE_S * rate_hz))
+    waves = lead_one - uniform_filter1d(lead_one, round(_BASELINE_S * rate_hz))
     return bool((waves**3).mean() < 0)
+
+
+def _per_millivolt(signal: np.ndarray) -> float:
+    return MICROVOLTS_PER_MILLIVOLT if signal.dtype == np.int16 else 1.0
 
 
 def _flags(kind: str, which: np.ndarray) -> list[str]:

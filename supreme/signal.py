@@ -7,35 +7,37 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal import resample_poly
 
+from supreme.ecg import to_millivolts
 
-def resample(signal_mv: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+
+def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """Polyphase resampling of ``(n_leads, T)``, with the anti-alias filter of `scipy.signal.resample_poly`.
 
     A straight line through the first and last sample is taken out before and put back after filtering, so
-    that an offset or a drift does not ring at the edges.
+    that an offset or a drift does not ring at the edges. At the same rate microvolts are left as they are.
     """
     if to_hz == from_hz:
-        return signal_mv
+        return signal
     ratio = Fraction(to_hz / from_hz).limit_denominator(1000)
-    return resample_poly(signal_mv, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    return resample_poly(to_millivolts(signal), ratio.numerator, ratio.denominator, axis=-1, padtype="line")
 
 
-def first_seconds(signal_mv: np.ndarray, rate_hz: float, duration_s: float) -> np.ndarray:
+def first_seconds(signal: np.ndarray, rate_hz: float, duration_s: float) -> np.ndarray:
     """What of ``(n_leads, T)`` lies in the first ``duration_s``."""
-    return signal_mv[..., : int(np.ceil(duration_s * rate_hz))]
+    return signal[..., : int(np.ceil(duration_s * rate_hz))]
 
 
-def crop_or_pad(signal_mv: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
+def crop_or_pad(signal: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
     """The first ``samples`` of ``(n_leads, T)``, zero-padded at the end, and how many of them are signal."""
-    n_valid = min(signal_mv.shape[-1], samples)
+    n_valid = min(signal.shape[-1], samples)
     if n_valid == samples:
-        return signal_mv[..., :samples], n_valid
-    fixed = np.zeros((*signal_mv.shape[:-1], samples), signal_mv.dtype)
-    fixed[..., :n_valid] = signal_mv[..., :n_valid]
+        return signal[..., :samples], n_valid
+    fixed = np.zeros((*signal.shape[:-1], samples), signal.dtype)
+    fixed[..., :n_valid] = signal[..., :n_valid]
     return fixed, n_valid
 
 
-def prepare(signal_mv: np.ndarray, rate_hz: float, to_rate_hz: float, samples: int) -> tuple[np.ndarray, int]:
+def prepare(signal: np.ndarray, rate_hz: float, to_rate_hz: float, samples: int) -> tuple[np.ndarray, int]:
     """``(n_leads, T)`` at any rate to ``(n_leads, samples)`` at ``to_rate_hz``, and how many are signal."""
-    kept = first_seconds(signal_mv, rate_hz, samples / to_rate_hz)
+    kept = first_seconds(signal, rate_hz, samples / to_rate_hz)
     return crop_or_pad(resample(kept, rate_hz, to_rate_hz), samples)

@@ -72,7 +72,7 @@ def _usable(source: records.Source, entry: records.Entry, rate_hz: int) -> np.nd
 
 def _prepared(record: records.Record, rate_hz: int) -> np.ndarray:
     seconds = config.Shards().duration_s
-    ordered, _ = order_leads(record.signal_mv, record.leads)
+    ordered, _ = order_leads(record.signal, record.leads)
     kept = signal.first_seconds(ordered, record.rate_hz, seconds)
     return to_microvolts(signal.prepare(kept, record.rate_hz, rate_hz, round(rate_hz * seconds))[0])
 

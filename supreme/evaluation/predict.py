@@ -161,12 +161,13 @@ def _read(record_id: str, source_uri: str, derive_limb_leads: bool) -> dict[str,
     row: dict[str, Any] = {"record_id": record_id, "source_uri": source_uri, "reason": "", "detail": ""}
     try:
         record, _ = read_record(Entry(record_id, "", record_id, source_uri=source_uri))
-        signal_mv, _ = ecg.order_leads(record.signal_mv, record.leads, derive_limb_leads=derive_limb_leads)
-        flags = quality.check(signal_mv, record.rate_hz)
+        signal, _ = ecg.order_leads(record.signal, record.leads, derive_limb_leads=derive_limb_leads)
+        signal = ecg.whole_microvolts(signal)
+        flags = quality.check(signal, record.rate_hz)
     except ecg.BadRecord as error:
         return row | {"reason": error.reason, "detail": error.detail}
     # Rounded and clipped as in the shards of pre-training.
-    signal_uv = ecg.to_microvolts(signal_mv)
+    signal_uv = ecg.to_microvolts(signal)
     return row | {"signal": signal_uv.tobytes(), "rate_hz": record.rate_hz, "quality": flags}
 
 

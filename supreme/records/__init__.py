@@ -17,6 +17,7 @@ import numpy as np
 
 from supreme import config, storage
 from supreme.config import ConfigError
+from supreme.ecg import to_millivolts
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -46,15 +47,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """One ECG as its source holds it: ``signal_mv`` is ``(n_leads, T)`` millivolts, rows named by ``leads``.
+    """One ECG as its source holds it: ``signal`` is ``(n_leads, T)``, rows named by ``leads``.
 
+    Int16 microvolts or float millivolts (:mod:`supreme.ecg`); ``signal_mv`` is either as float32 millivolts.
     ``entry`` is complete here: sources whose codes stand beside the signal fill them in when they read.
     """
 
     entry: Entry
-    signal_mv: np.ndarray
+    signal: np.ndarray
     leads: tuple[str, ...]
     rate_hz: float
+
+    @property
+    def signal_mv(self) -> np.ndarray:
+        return to_millivolts(self.signal)
 
 
 class Source(Protocol):

@@ -18,7 +18,7 @@ def read_record(entry: Entry) -> tuple[Record, dict[str, str]]:
     """Read the record at ``entry.source_uri`` (without extension) and its `#Key: value` comments.
 
     Raises:
-        BadRecord: as :func:`file_bytes`, :func:`wfdb_header.parse` and :func:`wfdb_signal.signal_mv`.
+        BadRecord: as :func:`file_bytes`, :func:`wfdb_header.parse` and :func:`wfdb_signal.signal`.
         storage.Unavailable: the storage does not answer.
     """
     # The options of an object's URI come last: s3://bucket/folder/record?region=...
@@ -30,9 +30,9 @@ def read_record(entry: Entry) -> tuple[Record, dict[str, str]]:
     for file in header.files:
         allowed = _MAX_SIGNAL_BYTES - sum(map(len, contents.values()))
         contents[file] = file_bytes(f"{folder}{file}{mark}{options}", allowed)
-    signal_mv, rate_hz = wfdb_signal.signal_mv(header, contents)
-    leads = tuple(signal.name for signal in header.signals)
-    return Record(entry, signal_mv, leads, rate_hz), header.comments
+    signal, rate_hz = wfdb_signal.signal(header, contents)
+    leads = tuple(line.name for line in header.signals)
+    return Record(entry, signal, leads, rate_hz), header.comments
 
 
 def file_bytes(uri: str, max_bytes: int) -> bytes:

@@ -1,7 +1,7 @@
 """Samples of WFDB records: format 16, in which 12-lead sets come, from its bytes; wfdb reads the rest.
 
-Both ways give the same bits: the float64 millivolts of wfdb, rounded to float32. The first also holds the
-samples against the checksums and first values of the header: in 621 real records of five sets all are right.
+Both ways give the same bits: the float64 millivolts of wfdb, rounded to float32, or the whole microvolts of
+which those are the millivolts. The first also holds the samples against the checksums and first values of the header: in 621 real records of five sets all are right.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from supreme import storage
-from supreme.ecg import BadRecord
+from supreme.ecg import MAX_MICROVOLTS, MICROVOLTS_PER_MILLIVOLT, BadRecord
 from supreme.records.wfdb_header import MAX_VALUES, Header, Scale, Signal
 
 #: Of one sample; the compressed formats (508, 516, 524) have no fixed number.
@@ -27,10 +27,11 @@ _BITS = {
 _INVALID = -32768
 
 
-def signal_mv(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, float]:
-    """Float32 millivolts ``(n_signals, T)`` and their rate; ``contents``: the signal files by name.
+def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, float]:
+    """``(n_signals, T)`` and its rate; ``contents``: the signal files by name.
 
-    Samples that were not taken are NaN.
+    Int16 microvolts where the samples of format 16 are whole ones, else float32 millivolts; those that were
+    not taken are NaN.
 
     Raises:
         BadRecord: `truncated`, `too_large`, `checksum`, `first_value`, `mixed_rates` or `unreadable`.
@@ -47,7 +48,7 @@ def signal_mv(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray
         sums = np.add.reduce(steps, axis=1, dtype=np.int16)
         _verify("first_value", signals, [signal.first_value for signal in signals], steps[:, 0].tolist())
         _verify("checksum", signals, [signal.checksum for signal in signals], sums.tolist())
-        physical = _to_millivolts(tuple(signal.scale for signal in signals), steps)
+        physical = _physical(tuple(signal.scale for signal in signals), steps)
     else:
         units = np.array([signal.scale.millivolts for signal in signals])
         physical = (_with_wfdb(signals, frames, contents) * units[:, None]).astype(np.float32)
@@ -84,7 +85,7 @@ def _is_plain(signals: Sequence[Signal]) -> bool:
 def _samples(signals: Sequence[Signal], content: bytes, samples: int) -> np.ndarray:
     """The samples ``(n_signals, samples)`` of one file, int16."""
     frames = np.frombuffer(content, "<i2", samples * len(signals), signals[0].encoding.offset)
-    return np.ascontiguousarray(frames.reshape(samples, len(signals)).T)
+    return frames.reshape(samples, len(signals)).T.astype(np.int16, order="C")
 
 
 def _verify(reason: str, signals: Sequence[Signal], announced: list[int | None], found: list[int]) -> None:
@@ -99,7 +100,12 @@ def _verify(reason: str, signals: Sequence[Signal], announced: list[int | None],
             raise BadRecord(reason, f"{number} in signal {signal.name!r}, announced is {expected}")
 
 
-def _to_millivolts(scales: tuple[Scale, ...], steps: np.ndarray) -> np.ndarray:
+def _physical(scales: tuple[Scale, ...], steps: np.ndarray) -> np.ndarray:
+    """Int16 microvolts, in place, or float32 millivolts."""
+    lowest, highest, step_uv = int(steps.min()), int(steps.max()), _microvolts_per_step(scales)
+    if step_uv is not None and max(highest, -lowest) * int(step_uv.max()) <= MAX_MICROVOLTS:
+        steps *= step_uv
+        return steps
     gains, baselines, units = _columns(scales)
     physical: np.ndarray = steps.astype(gains.dtype)
     if baselines.any():
@@ -107,9 +113,23 @@ def _to_millivolts(scales: tuple[Scale, ...], steps: np.ndarray) -> np.ndarray:
     physical /= gains
     if (units != 1).any():
         physical *= units
-    if steps.min() == _INVALID:
+    if lowest == _INVALID:
         physical[steps == _INVALID] = np.nan
     return physical.astype(np.float32, copy=False)
+
+
+@lru_cache(maxsize=256)
+def _microvolts_per_step(scales: tuple[Scale, ...]) -> np.ndarray | None:
+    """Int16 ``(n_signals, 1)``; None where not all are whole numbers or zero is not the converter's zero."""
+    step_uv = [round(MICROVOLTS_PER_MILLIVOLT / scale.gain) for scale in scales]
+    plain = [
+        0 < each <= MAX_MICROVOLTS
+        and each * scale.gain == MICROVOLTS_PER_MILLIVOLT
+        and scale.millivolts == 1
+        and not scale.baseline
+        for each, scale in zip(step_uv, scales, strict=True)
+    ]
+    return np.array(step_uv, np.int16)[:, None] if all(plain) else None
 
 
 @lru_cache(maxsize=256)

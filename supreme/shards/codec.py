@@ -50,19 +50,28 @@ def page_bytes(codec: Codec) -> int:
 
 def encode(signal_uv: np.ndarray, codec: Codec) -> bytes:
     """``(12, T)`` int16 microvolts as the bytes of one row of the `signal` column."""
+    held = np.empty(signal_uv.nbytes, np.uint8)
+    pack(signal_uv, codec, held)
+    return held.tobytes()
+
+
+def pack(signal_uv: np.ndarray, codec: Codec, held: np.ndarray) -> None:
+    """As :func:`encode`, into the row's place ``held``: contiguous uint8, as many bytes as the signal has."""
     assert signal_uv.shape[0] == N_LEADS
     assert signal_uv.dtype.newbyteorder("<") == "<i2"
-    plain = np.ascontiguousarray(signal_uv, "<i2")
     if is_plain(codec):
-        return plain.tobytes()
-    left = plain.copy()
-    for lead, predicted in _limb_leads(plain):
+        held.view("<i2").reshape(signal_uv.shape)[:] = signal_uv
+        return
+    left = signal_uv.astype("<i2")
+    for lead, predicted in _limb_leads(signal_uv):
         left[lead] -= predicted
     if codec == "delta":
         for leads in _OTHERS:
-            left[leads, 1:] -= plain[leads, :-1]
+            left[leads, 1:] -= signal_uv[leads, :-1]
     left += _OFFSET
-    return np.ascontiguousarray(left.view(np.uint8).reshape(-1, 2).T[::-1]).tobytes()
+    high, low = held.reshape(2, *signal_uv.shape)
+    high[:] = left >> 8
+    low[:] = left  # their low bytes
 
 
 def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np.ndarray:

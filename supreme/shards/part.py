@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from threadpoolctl import threadpool_limits
 
 from supreme import config, quality, records, signal, storage
-from supreme.ecg import BadRecord, order_leads, to_microvolts
+from supreme.ecg import BadRecord, order_leads, to_microvolts, whole_microvolts
 from supreme.manifest import FileEntry
 from supreme.records import Entry, Record, Source
 from supreme.shards import codec, fingerprint
@@ -73,8 +73,7 @@ class Part(BaseModel):
 class _Row(NamedTuple):
     """One row of a shard, before its row group is made."""
 
-    signal: bytes
-    """As its column holds it."""
+    signal_uv: np.ndarray
     changes: np.ndarray
     """Of which its fingerprint is made."""
     others: dict[str, Any]
@@ -98,7 +97,7 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     split = name.rpartition("-")[0]
     rejected: list[dict[str, str]] = []
     usable = _rows(job, split, entries, rejected)
-    row_groups = _row_groups(usable, min(job.shards.row_group_size, len(entries)))
+    row_groups = _row_groups(usable, min(job.shards.row_group_size, len(entries)), job.shards.compression)
     # Every core has a part of its own: threads of a matrix product would wait, spinning, for the next one.
     with threadpool_limits(1, user_api="blas"):
         files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)
@@ -135,15 +134,15 @@ def write_shard(
     )
 
 
-def _row_groups(made: Iterator[_Row], size: int) -> Iterator[pa.Table]:
+def _row_groups(made: Iterator[_Row], size: int, compression: codec.Codec) -> Iterator[pa.Table]:
     """Rows as tables of a row group each."""
     for first in made:
-        # Each signal goes to its place at once: one column is made without another copy of them all.
-        width = len(first.signal)
+        # Each signal is encoded into its place: one column is made without another copy of them all.
+        width = first.signal_uv.nbytes
         signals = np.frombuffer(pa.allocate_buffer(size * width), np.uint8).reshape(size, width)
         rows, changes = [], []
         for place, row in zip(signals, chain([first], made), strict=False):
-            place[:] = np.frombuffer(row.signal, np.uint8)
+            codec.pack(row.signal_uv, compression, place)
             rows.append(row.others)
             changes.append(row.changes)
         columns = {
@@ -187,8 +186,8 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
 
 def _row(record: Record, split: str, job: Job) -> _Row:
     shards, known = job.shards, record.entry
-    ordered, derived = order_leads(record.signal_mv, record.leads, derive_limb_leads=shards.derive_limb_leads)
-    kept = signal.first_seconds(ordered, record.rate_hz, shards.duration_s)
+    ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=shards.derive_limb_leads)
+    kept = signal.first_seconds(whole_microvolts(ordered), record.rate_hz, shards.duration_s)
     flags = quality.check(kept, record.rate_hz)
     prepared, n_valid = signal.prepare(kept, record.rate_hz, shards.rate_hz, shards.samples)
     flags += ["derived_limb_leads"] if derived else []
@@ -209,8 +208,7 @@ def _row(record: Record, split: str, job: Job) -> _Row:
         "quality": flags,
         "source_uri": _relative(known.source_uri, job.source.uri),
     }
-    encoded = codec.encode(signal_uv, shards.compression)
-    return _Row(encoded, fingerprint.changes(signal_uv, shards.rate_hz), others)
+    return _Row(signal_uv, fingerprint.changes(signal_uv, shards.rate_hz), others)
 
 
 def _relative(source_uri: str, folder: str) -> str:

@@ -16,6 +16,7 @@ from supreme.ecg import (
     order_leads,
     to_microvolts,
     to_millivolts,
+    whole_microvolts,
 )
 
 pytestmark = pytest.mark.unit
@@ -86,7 +87,21 @@ def test_a_missing_chest_lead_is_never_derived():
 @settings(max_examples=50)
 @given(hnp.arrays(np.int16, (12, 20), elements=st.integers(-32767, 32767)))
 def test_microvolts_survive_the_way_through_millivolts(signal_uv):
-    np.testing.assert_array_equal(to_microvolts(to_millivolts(signal_uv)), signal_uv)
+    signal_mv = to_millivolts(signal_uv)
+    assert signal_mv.dtype == np.float32
+    np.testing.assert_array_equal(to_microvolts(signal_mv), signal_uv)
+    np.testing.assert_array_equal(whole_microvolts(signal_mv), signal_uv)
+    assert whole_microvolts(signal_mv).dtype == np.int16
+    assert whole_microvolts(signal_uv) is to_microvolts(signal_uv) is signal_uv
+
+
+@pytest.mark.parametrize(
+    "value", [0.0005, 33.0, np.nan, np.inf, np.nextafter(np.float32(0.2), np.float32(1))]
+)
+def test_one_value_that_is_not_a_whole_microvolt_leaves_all_as_they_are(value):
+    signal_mv = to_millivolts(np.arange(24, dtype=np.int16).reshape(12, 2))
+    signal_mv[7, 1] = value
+    assert whole_microvolts(signal_mv) is signal_mv
 
 
 def test_amplitudes_beyond_int16_are_clipped_not_wrapped():

@@ -28,8 +28,8 @@ def signals_uv() -> np.ndarray:
 CHANGES = {
     "rounding": lambda x: (x + np.random.default_rng(0).integers(-1, 2, x.shape), RATE_HZ),
     "scale and offset": lambda x: (np.rint(x * 0.2 + 300).astype(np.int16), RATE_HZ),
-    "100 Hz": lambda x: (np.rint(resample(x, RATE_HZ, 100)).astype(np.int16), 100),
-    "400 Hz": lambda x: (np.rint(resample(x, RATE_HZ, 400)).astype(np.int16), 400),
+    "100 Hz": lambda x: (to_microvolts(resample(x, RATE_HZ, 100)), 100),
+    "400 Hz": lambda x: (to_microvolts(resample(x, RATE_HZ, 400)), 400),
     "first five seconds": lambda x: (x[..., : 5 * RATE_HZ], RATE_HZ),
 }
 

@@ -155,19 +155,21 @@ def test_a_swap_is_only_seen_where_the_limb_leads_agree(sound):
     assert not _swapped(lone, 500)
 
 
-def _plain_verdict(signal_mv: np.ndarray, rate_hz: float) -> tuple[list[str], list[str], bool]:
+def _plain_verdict(
+    signal_mv: np.ndarray, rate_hz: float, per_mv: float = 1
+) -> tuple[list[str], list[str], bool]:
     """Flat and saturated leads and Einthoven, by their definitions and without a shortcut."""
     held = max(3, round(quality.SATURATION_S * rate_hz))
     flat, saturated = [], []
     for name, lead in zip(LEADS, signal_mv, strict=True):
         still = (np.diff(lead) == 0).mean() > quality.STILL_FRACTION
-        flat += [name] if still or np.ptp(lead) < quality.FLAT_MV else []
+        flat += [name] if still or np.ptp(lead) < quality.FLAT_MV * per_mv else []
         for extreme in (lead.min(), lead.max()):
             runs = [len(list(run)) for same, run in groupby(lead == extreme) if same]
-            if abs(extreme - np.median(lead)) >= quality.SATURATION_MV and max(runs) >= held:
+            if abs(extreme - np.median(lead)) >= quality.SATURATION_MV * per_mv and max(runs) >= held:
                 saturated += [name] if name not in saturated else []
     rest = signal_mv[2] - signal_mv[1] + signal_mv[0]
-    off = np.percentile(np.abs(rest - np.median(rest)), 99) > quality.LIMB_LEAD_MV
+    off = np.percentile(np.abs(rest - np.median(rest)), 99) > quality.LIMB_LEAD_MV * per_mv
     return flat, saturated, bool(off and not set(flat) & {"I", "II", "III"})
 
 
@@ -187,11 +189,15 @@ def test_shortcuts_do_not_change_a_verdict(seed, rate_hz, step_mv, ceiling_mv, s
     signal_mv = (np.clip(signal_mv, -ceiling_mv, ceiling_mv) / step_mv).round() * step_mv
     for lead in rng.choice(12, 3, replace=False):
         signal_mv[lead, still_from:] = signal_mv[lead, min(still_from, signal_mv.shape[1] - 1)]
-    flat, saturated, off = _plain_verdict(signal_mv, rate_hz)
-    flags = quality.check(signal_mv, rate_hz)
-    assert [flag[5:] for flag in flags if flag.startswith("flat:")] == flat
-    assert [flag[8:] for flag in flags if flag.startswith("clipped:")] == saturated
-    assert ("einthoven" in flags) == off
+    signal_uv = ecg.to_microvolts(signal_mv)
+    for form, plain in (
+        (signal_mv, _plain_verdict(signal_mv, rate_hz)),
+        (signal_uv, _plain_verdict(signal_uv.astype(float), rate_hz, ecg.MICROVOLTS_PER_MILLIVOLT)),
+    ):
+        flags = quality.check(form, rate_hz)
+        flat = [flag[5:] for flag in flags if flag.startswith("flat:")]
+        saturated = [flag[8:] for flag in flags if flag.startswith("clipped:")]
+        assert (flat, saturated, "einthoven" in flags) == plain
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +209,7 @@ def real_ecgs(realdata) -> dict[str, tuple[np.ndarray, float]]:
         for entry in source.index():
             try:
                 record = source.read(entry)
-                ordered, _ = ecg.order_leads(record.signal_mv, record.leads)
+                ordered, _ = ecg.order_leads(record.signal, record.leads)
             except BadRecord:
                 continue
             found[entry.record_id] = signal.first_seconds(ordered, record.rate_hz, 10), record.rate_hz
@@ -221,9 +227,23 @@ def test_known_flat_leads_of_real_records_are_found(real_ecgs):
 
 
 @pytest.mark.real
+def test_real_records_are_judged_alike_in_microvolts_and_millivolts(real_ecgs):
+    whole = [found for found in real_ecgs.values() if found[0].dtype == np.int16]
+    assert len(whole) > len(real_ecgs) / 2
+    for signal_uv, rate_hz in whole:
+        verdicts = []
+        for form in (signal_uv, ecg.to_millivolts(signal_uv)):
+            try:
+                verdicts.append(quality.check(form, rate_hz))
+            except BadRecord as error:
+                verdicts.append([error.reason])
+        assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.real
 def test_real_records_keep_einthoven_and_only_planted_swaps_are_found(real_ecgs):
     usable = {name: ecg for name, ecg in real_ecgs.items() if len(ecg[0][0]) >= 2 * ecg[1]}
     flags = [flag for ecg in usable.values() for flag in quality.check(*ecg)]
     assert not {"einthoven", "arm_leads_swapped", *AUGMENTED} & set(flags)
-    found = [_swapped(swap_arms(ecg_mv), rate_hz) for ecg_mv, rate_hz in usable.values()]
+    found = [_swapped(swap_arms(one), rate_hz) for one, rate_hz in usable.values()]
     assert np.mean(found) > 0.85

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from supreme.ecg import BadRecord
+from supreme.ecg import MAX_MICROVOLTS, BadRecord, to_millivolts
 from supreme.records import Entry, wfdb_header, wfdb_signal
 from supreme.records.wfdb_files import read_record
-from supreme.records.wfdb_signal import signal_mv
 
 pytestmark = pytest.mark.unit
 
@@ -23,7 +22,7 @@ _MILLIVOLTS = {"mV": 1.0, "uV": 1e-3, "V": 1e3}
 
 
 def _decoded(header: str, contents: dict[str, bytes]) -> np.ndarray:
-    return signal_mv(wfdb_header.parse(header.encode()), contents)[0]
+    return to_millivolts(wfdb_signal.signal(wfdb_header.parse(header.encode()), contents)[0])
 
 
 def _decoded_without_wfdb(header: str, contents: dict[str, bytes]) -> np.ndarray:
@@ -93,6 +92,22 @@ def test_every_step_in_float32_is_the_rounded_float64(gain, baseline):
     _assert_same_bits(found, (steps[None].astype(np.float64) - baseline) / gain)
 
 
+@pytest.mark.parametrize("most", [32767, 6553, 6554, -6554, -32768])
+@pytest.mark.parametrize(
+    "gain", ["1000/mV", "200/mV", "200(0)/mV", "200(1)/mV", "200/uV", "-200/mV", "300/mV", "2000/mV"]
+)
+def test_whole_microvolts_are_never_made_floats(gain, most):
+    steps = np.array([0, 1, -1, most], np.int16)
+    header = wfdb_header.parse(f"r 1 500\na.dat 16 {gain}".encode())
+    found, _ = wfdb_signal.signal(header, {"a.dat": steps.tobytes()})
+    step_uv = {"1000/mV": 1, "200/mV": 5, "200(0)/mV": 5}.get(gain)
+    if step_uv is None or most == -32768 or abs(most) * step_uv > MAX_MICROVOLTS:
+        assert found.dtype == np.float32
+    else:
+        assert found.dtype == np.int16
+        np.testing.assert_array_equal(found[0], steps.astype(int) * step_uv)
+
+
 _RNG = np.random.default_rng(0)
 _BYTES = _RNG.integers(0, 256, 24 * 60, dtype=np.uint8).tobytes()
 
@@ -131,7 +146,7 @@ def test_a_compressed_file_and_one_of_another_format_come_unchanged(tmp_path):
 
 def test_all_samples_of_a_frame_are_kept_at_their_rate():
     header = wfdb_header.parse(b"r 1 250 30\na.dat 16x2 200/mV")
-    found, rate_hz = signal_mv(header, {"a.dat": _BYTES})
+    found, rate_hz = wfdb_signal.signal(header, {"a.dat": _BYTES})
     assert (found.shape, rate_hz) == ((1, 60), 500.0)
 
 
