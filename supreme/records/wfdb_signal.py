@@ -1,7 +1,8 @@
 """Samples of WFDB records: format 16, in which 12-lead sets come, from its bytes; wfdb reads the rest.
 
-Both ways give the same bits: the float64 millivolts of wfdb, rounded to float32, or the whole microvolts of
-which those are the millivolts. The first also holds the samples against the checksums and first values of the header: in 621 real records of five sets all are right.
+Both ways give the same bits: the float64 millivolts of wfdb, rounded to float32, or the whole microvolts that
+these are the millivolts of. The first also holds the samples against the checksums and first values of the
+header: in 621 real records of five sets all are right.
 """
 
 from __future__ import annotations
