@@ -1,6 +1,6 @@
 """The signal contract: lead names and order, units, and how any 12-lead source is brought into it.
 
-An ECG is of shape ``(12, T)`` in the order of :data:`LEADS`: for a model in float32 millivolts, on disk in int16
+An ECG is ``(12, T)`` in the order of :data:`LEADS`: for a model in float32 millivolts, on disk in int16
 microvolts, lead-major. On its way there it may be either, as its type tells: most sources hold whole
 microvolts, and what is not made a float takes less time.
 """
