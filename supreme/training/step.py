@@ -195,7 +195,7 @@ class Learner:
                 with record_function("supreme: forward"), self.autocast():
                     loss, parts = self.wrapped(piece)
                 with record_function("supreme: backward"):
-                    (loss * share).backward()
+                    (loss * share * _one_or_nan(loss)).backward()
             for name, value in {"loss": loss.detach(), **parts}.items():
                 total[name] = total.get(name, 0.0) + value * share
         return total.pop("loss"), total
@@ -291,17 +291,13 @@ class Learner:
                 mean.copy_(now)
 
     def _require_finite(self, loss: float, norm: float, step: int, record_ids: Sequence[str]) -> None:
-        finite = math.isfinite(loss) and math.isfinite(norm)
+        # The gradient is that of all workers, and a loss that is not finite has made it so.
+        if math.isfinite(norm):
+            return
         found: list[Any] = [(self.rank, loss, list(record_ids))]
         if parallel.world_size() > 1:
-            flag = torch.tensor([0.0 if finite else 1.0], device=self.device)
-            dist.all_reduce(flag)
-            finite = flag.item() == 0
-            if not finite:
-                found = [None] * dist.get_world_size()
-                dist.all_gather_object(found, (self.rank, loss, list(record_ids)))
-        if finite:
-            return
+            found = [None] * dist.get_world_size()
+            dist.all_gather_object(found, (self.rank, loss, list(record_ids)))
         # One bad loss makes the gradient bad on all workers: name the records of the worker where it began.
         guilty = [item for item in found if not math.isfinite(item[1])] or found
         names = "; ".join(f"worker {rank}, loss {value}: {', '.join(ids)}" for rank, value, ids in guilty)
@@ -309,6 +305,11 @@ class Learner:
             f"loss or gradient is not finite at step {step} (gradient norm {norm}), nothing was updated. "
             f"Lower training.learning_rate, set training.precision=fp32, or look at these records: {names}"
         )
+
+
+def _one_or_nan(loss: torch.Tensor) -> torch.Tensor:
+    """NaN where a loss is not finite: the gradient tells all workers, who need not ask each other."""
+    return torch.where(loss.detach().isfinite(), 1.0, math.nan)
 
 
 def _millivolts(batch: Batch) -> torch.Tensor:

@@ -108,12 +108,17 @@ def test_each_phrasing_of_an_entity_is_drawn_about_equally_often(queries: Querie
     assert not torch.equal(drawn[:, 0], drawn[:, 2] - 4)
 
 
-@pytest.mark.parametrize("poison", ["loss", "gradient"])
-def test_not_finite_stops_before_the_update_and_names_the_records(queries: Queries, poison: str) -> None:
+@pytest.mark.parametrize("poison", ["loss", "loss alone", "gradient"])
+def test_not_finite_stops_before_the_update_and_names_the_records(
+    queries: Queries, poison: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = learner(queries)
     before = [parameter.detach().clone() for parameter in made.task.parameters()]
     if poison == "loss":
         made.embeddings[:] = torch.nan
+    elif poison == "loss alone":  # its gradient is finite
+        forward = made.task.forward
+        monkeypatch.setattr(made.task, "forward", lambda piece: (forward(piece)[0] + torch.inf, {}))
     else:
         next(made.task.parameters()).register_hook(lambda gradient: gradient * torch.inf)
     with pytest.raises(TrainingStopped, match=r"step 4 .*x/9-0.*x/9-7"):
