@@ -208,7 +208,8 @@ class Tracking(Section):
     """MLflow."""
 
     uri: str = ""
-    """Tracking server; a sqlite file under `root` when empty. Credentials: MLFLOW_TRACKING_USERNAME etc."""
+    """Tracking server; when empty, MLFLOW_TRACKING_URI, or without that a sqlite file under `root`.
+    Credentials: MLFLOW_TRACKING_USERNAME etc."""
     experiment: str = "supreme"
     model: str = "supreme-ecg"
     """Registered model name."""

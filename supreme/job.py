@@ -77,7 +77,9 @@ def main(
     parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
     arguments = parser.parse_intermixed_args(argv)
-    for name, value in ENVIRONMENT.items():
+    # Ray's default for an own session, which it tells at every start if it is not chosen.
+    own = {} if os.environ.get("RAY_ADDRESS") else {"RAY_AUTH_MODE": "token"}
+    for name, value in (ENVIRONMENT | own).items():
         os.environ.setdefault(name, value)
     log.configure()
     logger = log.get("job")

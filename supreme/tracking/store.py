@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -28,30 +29,30 @@ logger = log.get("tracking")
 def open_store(tracking: config.Tracking, root: str, folder: str = "") -> str:
     """The tracking URI of a recipe, ready to be written to.
 
-    With an empty ``tracking.uri`` that is a sqlite file ``<root>/mlflow.db``, created or migrated under a
-    file lock so that several processes may start at once; its artifacts lie in ``<root>/mlartifacts``. A
-    server is asked at once whether it answers; where the stage ``folder`` has begun its run already, it may
+    That of ``tracking.uri``, else of MLFLOW_TRACKING_URI. Without either it is a sqlite file
+    ``<root>/mlflow.db``, created or migrated under a file lock so that several processes may start at once;
+    its artifacts lie in ``<root>/mlartifacts``. A server is asked at once whether it answers; where the stage ``folder`` has begun its run already, it may
     be away: the stage goes on without it.
 
     Raises:
         ConfigError: no server answers, the URI holds a password, or ``root`` is on S3 and no server is named.
     """
-    uri = tracking.uri or _embedded_uri(root)
+    named = "tracking.uri" if tracking.uri else "MLFLOW_TRACKING_URI"
+    uri = tracking.uri or os.environ.get(named) or _embedded_uri(root)
     scheme = urlsplit(uri).scheme
     if scheme == "sqlite":
         _migrate(uri)
     elif scheme in ("http", "https"):
-        away = _probe(uri)
+        away = _probe(uri, named)
         if away and not (folder and note.is_begun(folder)):
             raise config.ConfigError(
-                f"{away}: start it, correct tracking.uri, or leave it empty for a local sqlite store"
+                f"{away}: start it, correct {named}, or leave it empty for a local sqlite store"
             )
         if away:
             logger.warning("%s: its run goes on without it", away)
     else:
         raise config.ConfigError(
-            f"tracking.uri: {scheme or 'a path'} is no tracking store: "
-            "give http(s)://host:port or sqlite:////file"
+            f"{named}: {scheme or 'a path'} is no tracking store: give http(s)://host:port or sqlite:////file"
         )
     return uri
 
@@ -89,13 +90,13 @@ def _migrate(uri: str) -> None:
         lock.write(mlflow.__version__)
 
 
-def _probe(uri: str) -> str:
+def _probe(uri: str, named: str) -> str:
     """Why a server cannot be used; empty where it answers."""
     parts = urlsplit(uri)
     address = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
     if "@" in parts.netloc:
         raise config.ConfigError(
-            f"tracking.uri: leave the login out of {address} and set MLFLOW_TRACKING_USERNAME and "
+            f"{named}: leave the login out of {address} and set MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD in the environment (a recipe is copied into runs and manifests)"
         )
     try:

@@ -260,6 +260,18 @@ def test_a_deleted_experiment_is_said_with_the_remedy(store: str, tmp_path: Path
         tracking.start_or_resume(store, "gone", str(tmp_path / "b"), "run", {})
 
 
+def test_the_environment_names_a_store_where_the_recipe_does_not(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert tracking.open_store(config.Tracking(), "s3://bucket/runs") == store
+    own = f"sqlite:///{tmp_path}/own.db"
+    assert tracking.open_store(config.Tracking(uri=own), "runs") == own
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
+    with pytest.raises(config.ConfigError, match="MLFLOW_TRACKING_URI: a path is no tracking store"):
+        tracking.open_store(config.Tracking(), "runs")
+
+
 def test_object_storage_needs_a_server() -> None:
     with pytest.raises(config.ConfigError, match="tracking server"):
         tracking.open_store(config.Tracking(), "s3://bucket/runs")
