@@ -31,8 +31,8 @@ def open_store(tracking: config.Tracking, root: str, folder: str = "") -> str:
 
     That of ``tracking.uri``, else of MLFLOW_TRACKING_URI. Without either it is a sqlite file
     ``<root>/mlflow.db``, created or migrated under a file lock so that several processes may start at once;
-    its artifacts lie in ``<root>/mlartifacts``. A server is asked at once whether it answers; where the stage ``folder`` has begun its run already, it may
-    be away: the stage goes on without it.
+    its artifacts lie in ``<root>/mlartifacts``. A server is asked at once whether it answers; where the stage
+    ``folder`` has begun its run already, it may be away: the stage goes on without it.
 
     Raises:
         ConfigError: no server answers, the URI holds a password, or ``root`` is on S3 and no server is named.
