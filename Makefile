@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python jobs/pipeline.py --config demo real=$(real)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m unit --numprocesses 2
+	$(BIN)/python -m pytest -m unit --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest -m "not unit"
 
 lint: $(VENV)/.installed

@@ -62,13 +62,12 @@ def pack(signal_uv: np.ndarray, codec: Codec, held: np.ndarray) -> None:
     if is_plain(codec):
         held.view("<i2").reshape(signal_uv.shape)[:] = signal_uv
         return
-    left = signal_uv.astype("<i2")
+    left = signal_uv + np.int16(_OFFSET)
     for lead, predicted in _limb_leads(signal_uv):
         left[lead] -= predicted
     if codec == "delta":
         for leads in _OTHERS:
             left[leads, 1:] -= signal_uv[leads, :-1]
-    left += _OFFSET
     high, low = held.reshape(2, *signal_uv.shape)
     high[:] = left >> 8
     low[:] = left  # their low bytes
