@@ -21,6 +21,8 @@ from supreme.training.driver import shard_folders
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
 SPLITS = {"train": 300, "validation": 60}
+#: Of a run that is disturbed: so many that it is killed before its last ones.
+REPORTS = 16
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
@@ -146,9 +148,9 @@ class Trained:
 
 
 def long_recipe(root: Path) -> config.Recipe:
-    """A recipe with 24 checkpoints, to be disturbed between them; its data are written."""
+    """A recipe with `REPORTS` checkpoints, to be disturbed between them; its data are written."""
     root.mkdir(exist_ok=True)
-    made = recipe(root, epochs=12, checkpoint_every=0.5)
+    made = recipe(root, epochs=REPORTS / 2, checkpoint_every=0.5)
     write(made)
     return made
 
