@@ -187,7 +187,7 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
 def _row(record: Record, split: str, job: Job) -> _Row:
     shards, known = job.shards, record.entry
     ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=shards.derive_limb_leads)
-    kept = signal.first_seconds(whole_microvolts(ordered), record.rate_hz, shards.duration_s)
+    kept = whole_microvolts(signal.first_seconds(ordered, record.rate_hz, shards.duration_s))
     flags = quality.check(kept, record.rate_hz)
     prepared, n_valid = signal.prepare(kept, record.rate_hz, shards.rate_hz, shards.samples)
     flags += ["derived_limb_leads"] if derived else []

@@ -103,9 +103,9 @@ def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) ->
 
 
 @pytest.mark.usefixtures("neighbour")
-def test_jobs_one_by_one_and_the_pipeline_for_the_rest(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
     root = f"root={tmp_path / 'runs'}"
-    jobs = ("shard", "label", "pretrain", "pipeline")
+    jobs = ("shard", "label", "pretrain", "promote", "evaluate", "report")
     results = {job: _submit(cluster, tmp_path, job, root) for job in jobs}
     # The result is the job's last line, before Ray's own words about the end of the job.
     log = (tmp_path / "shard.log").read_text().splitlines()
@@ -115,10 +115,8 @@ def test_jobs_one_by_one_and_the_pipeline_for_the_rest(cluster: dict[str, str], 
         r"Connecting to latest cluster at \S+:(\d+)\.", (tmp_path / "pretrain.log").read_text()
     )
     assert set(watched) <= {cluster["SUPREME_PORT"]}
-    whole = results["pipeline"]
-    assert whole["run_id"] == results["pretrain"]["run_id"]
-    assert whole["promoted"]
-    assert "atrial fibrillation" in Path(whole["results"]).read_text().replace("_", " ")
+    assert results["promote"]["promoted"]
+    assert "atrial fibrillation" in Path(results["evaluate"]["results"]).read_text().replace("_", " ")
     page = next((tmp_path / "runs" / "smoke" / "report").glob("*.html")).read_text()
     assert page.startswith("<!")
     assert "AUROC" in page
