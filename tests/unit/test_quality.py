@@ -85,6 +85,17 @@ def test_saturation_is_flagged(sound):
     assert quality.check(sound, 500) == ["clipped:V5"]
 
 
+@pytest.mark.parametrize("rate_hz", [100, 500])
+def test_a_run_at_the_limit_is_found_wherever_it_begins_and_no_shorter_one(rate_hz):
+    held = max(3, round(quality.SATURATION_S * rate_hz))
+    samples = 3 * rate_hz
+    for begin in [*range(2 * held + 1), *range(samples - 2 * held, samples - held + 1)]:
+        for length, flags in ((held, ["clipped:V5"]), (held - 1, [])):
+            one = ecg_mv(3, rate_hz)
+            one[10, begin : begin + length] = 5
+            assert quality.check(one, rate_hz) == flags, (begin, length)
+
+
 AUGMENTED = ["goldberger:aVR", "goldberger:aVL", "goldberger:aVF"]
 CONTRADICTIONS = {
     "I": ["einthoven", *AUGMENTED],
