@@ -33,7 +33,6 @@ class BadRecord(ValueError):
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
 
-@lru_cache(maxsize=1024)
 def canonical_lead(name: str) -> str | None:
     """The contract's spelling of a lead name ("AVR", "avr", "lead_V1" ...); None for any other channel."""
     folded = name.strip().casefold().removeprefix("lead").strip(" _-")
@@ -46,12 +45,27 @@ def order_leads(
     """Map ``(n_leads, T)`` with ``names`` into ``(12, T)`` in contract order.
 
     Where all twelve are there, other channels (Frank's leads, blood pressure) are left out.
-    Returns the ordered signal (int16 or float32; the same array where nothing is to be done) and whether limb
+    Returns the ordered signal (int16 or float32; the same memory where nothing is to be done) and whether limb
     leads were derived from I and II: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2.
 
     Raises:
         BadRecord: ``unknown_lead``, ``duplicate_lead`` or ``missing_leads``.
     """
+    rows, missing = _rows(tuple(names), derive_limb_leads)
+    if missing or signal.dtype != np.int16:  # what is derived has halves of microvolts
+        signal = to_millivolts(signal)
+    ordered = signal[rows]
+    if missing:
+        one, two = ordered[0], ordered[1]
+        derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+        for lead in missing:
+            ordered[LEADS.index(lead)] = derived[lead]
+    return ordered, bool(missing)
+
+
+@lru_cache(maxsize=1024)
+def _rows(names: tuple[str, ...], derive_limb_leads: bool) -> tuple[np.ndarray | slice, tuple[str, ...]]:
+    """Where each lead is in a signal with ``names``, and which are not there (their rows say nothing)."""
     canonical = [canonical_lead(name) for name in names]
     rows = {lead: row for row, lead in enumerate(canonical) if lead}
     if len(rows) + canonical.count(None) < len(canonical):
@@ -64,17 +78,9 @@ def order_leads(
     if missing and not (derivable and derive_limb_leads):
         remedy = "; set shards.derive_limb_leads=true to compute them from I and II" if derivable else ""
         raise BadRecord("missing_leads", f"{len(rows)} of 12 leads, without {', '.join(missing)}{remedy}")
-    if missing or signal.dtype != np.int16:  # what is derived has halves of microvolts
-        signal = to_millivolts(signal)
     if canonical == list(LEADS):
-        return signal, False
-    ordered = signal[[rows.get(lead, 0) for lead in LEADS]]
-    if missing:
-        one, two = signal[rows["I"]], signal[rows["II"]]
-        derived = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
-        for lead in missing:
-            ordered[LEADS.index(lead)] = derived[lead]
-    return ordered, bool(missing)
+        return slice(None), ()
+    return np.array([rows.get(lead, 0) for lead in LEADS]), tuple(missing)
 
 
 def to_microvolts(signal: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ disk, and where they are threads of one core also its arithmetic.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -164,6 +165,7 @@ def _build(parts: list[list[Entry]], job: part.Job) -> None:
 
 
 def _rate(run: Callable[[], object], records: int) -> float:
+    os.sync()  # or it would wait for what the way before it has left to be written
     begun = time.perf_counter()
     run()
     return records / (time.perf_counter() - begun)

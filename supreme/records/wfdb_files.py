@@ -27,12 +27,11 @@ def read_record(entry: Entry) -> tuple[Record, dict[str, str]]:
     folder = stem[: stem.rfind("/") + 1]
     header = wfdb_header.parse(file_bytes(f"{stem}.hea{mark}{options}", wfdb_header.MAX_BYTES))
     contents: dict[str, bytes] = {}
-    for file in header.files:
+    for file in dict.fromkeys(header.files):
         allowed = _MAX_SIGNAL_BYTES - sum(map(len, contents.values()))
         contents[file] = file_bytes(f"{folder}{file}{mark}{options}", allowed)
     signal, rate_hz = wfdb_signal.signal(header, contents)
-    leads = tuple(line.name for line in header.signals)
-    return Record(entry, signal, leads, rate_hz), header.comments
+    return Record(entry, signal, header.names, rate_hz), header.comments
 
 
 def file_bytes(uri: str, max_bytes: int) -> bytes:

@@ -7,7 +7,8 @@ gain) is refused instead of guessed. Fields that may be left out are told apart 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from supreme.ecg import BadRecord
@@ -53,30 +54,35 @@ class Scale(NamedTuple):
     """In one unit of the header."""
 
 
-class Signal(NamedTuple):
-    """One line of a header; ``first_value`` and ``checksum`` are None where it leaves them out."""
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """What the headers of a data set have in common, and what is worked out once for all of them."""
 
-    file: str
-    encoding: Encoding
-    scale: Scale
-    first_value: int | None
-    checksum: int | None
-    """The sum of all samples as int16."""
-    name: str
+    encodings: tuple[Encoding, ...]
+    """Of each signal."""
+    scales: tuple[Scale, ...]
+
+    @cached_property
+    def samples_per_frame(self) -> int:
+        """Of all signals together."""
+        return sum(encoding.samples_per_frame for encoding in self.encodings)
 
 
 class Header(NamedTuple):
-    """A header that passed the checks; ``samples`` is 0 where the length is that of the file."""
+    """A header that passed the checks; what it says of each signal, signal by signal."""
 
     rate_hz: float
     samples: int
-    signals: tuple[Signal, ...]
+    """0 where the length is that of the file."""
+    layout: Layout
+    files: tuple[str, ...]
+    first_values: tuple[int | None, ...]
+    """None where it is left out, as in ``checksums``."""
+    checksums: tuple[int | None, ...]
+    """The sum of all samples as int16."""
+    names: tuple[str, ...]
     comments: dict[str, str]
     """Lines `#Key: value`, keys in lower case."""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(signal.file for signal in self.signals))
 
 
 def parse(content: bytes) -> Header:
@@ -97,11 +103,24 @@ def parse(content: bytes) -> Header:
     if not lines:
         raise BadRecord("unreadable", "the header has no record line")
     rate_hz, samples = _record_line(lines[0], len(lines) - 1)
-    signals = tuple(map(_signal_line, lines[1:]))
-    values = max(samples, 1) * sum(signal.encoding.samples_per_frame for signal in signals)
+    found = [_SIGNAL.match(line) for line in lines[1:]]
+    if None in found:
+        raise BadRecord("unreadable", f"signal line {lines[1 + found.index(None)][:100]!r} in the header")
+    fields = [line.groups() for line in found if line]
+    files, encodings, scales, zeros, first_values, checksums, names = zip(*fields, strict=True)
+    for file in dict.fromkeys(files):
+        if not _FILE_NAME.fullmatch(file):
+            raise BadRecord(
+                "unsafe_header", f"signal file {file!r}: only a plain name beside the header is read"
+            )
+    layout = _layout(encodings, scales, zeros)
+    values = max(samples, 1) * layout.samples_per_frame
     if values > MAX_VALUES:
         raise BadRecord("unsafe_header", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
-    return Header(rate_hz, samples, signals, comments)
+    firsts = tuple([int(text) if text else None for text in first_values])
+    # Some headers have it as uint16.
+    sums = tuple([(int(text) + 32_768) % 65_536 - 32_768 if text else None for text in checksums])
+    return Header(rate_hz, samples, layout, files, firsts, sums, names, comments)
 
 
 def _record_line(line: str, described: int) -> tuple[float, int]:
@@ -115,30 +134,15 @@ def _record_line(line: str, described: int) -> tuple[float, int]:
     if described != announced:
         raise BadRecord("unreadable", f"{announced} signals announced, {described} described")
     # A counter's frequency and start may follow the rate: "500/250(1)".
-    rate_hz = _number(re.split(r"[/(]", rate, maxsplit=1)[0])
+    rate_hz = _number(rate.partition("/")[0].partition("(")[0])
     if not 0 < rate_hz < float("inf"):
         raise BadRecord("unknown_rate", f"sampling rate {rate[:100]!r} in the header")
     return rate_hz, _integer(samples, "number of samples") if samples else 0
 
 
-def _signal_line(line: str) -> Signal:
-    found = _SIGNAL.match(line)
-    if found is None:
-        raise BadRecord("unreadable", f"signal line {line[:100]!r} in the header")
-    file, encoding_text, scale_text, zero, first_value, checksum, name = found.groups()
-    if not _FILE_NAME.fullmatch(file):
-        raise BadRecord("unsafe_header", f"signal file {file!r}: only a plain name beside the header is read")
-    encoding, scale = _layout(encoding_text, scale_text, zero)
-    first = int(first_value) if first_value else None
-    # Some headers have it as uint16.
-    total = (int(checksum) + 32_768) % 65_536 - 32_768 if checksum else None
-    return Signal(file, encoding, scale, first, total, name)
-
-
 @lru_cache(maxsize=256)
-def _layout(encoding: str, scale: str, zero: str | None) -> tuple[Encoding, Scale]:
-    """What the signals of a data set have in common."""
-    return _encoding(encoding), _scale(scale, zero)
+def _layout(encodings: tuple[str, ...], scales: tuple[str, ...], zeros: tuple[str | None, ...]) -> Layout:
+    return Layout(tuple(map(_encoding, encodings)), tuple(map(_scale, scales, zeros)))
 
 
 def _encoding(text: str) -> Encoding:

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from supreme import storage
 from supreme.ecg import MAX_MICROVOLTS, MICROVOLTS_PER_MILLIVOLT, BadRecord
-from supreme.records.wfdb_header import MAX_VALUES, Header, Scale, Signal
+from supreme.records.wfdb_header import MAX_VALUES, Encoding, Header, Layout, Scale
 
 #: Of one sample; the compressed formats (508, 516, 524) have no fixed number.
 _BITS = {
@@ -37,77 +38,108 @@ def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, f
     Raises:
         BadRecord: `truncated`, `too_large`, `checksum`, `first_value`, `mixed_rates` or `unreadable`.
     """
-    signals = header.signals
-    (samples_per_frame, *other) = {signal.encoding.samples_per_frame for signal in signals}
-    if other:
-        raise BadRecord("mixed_rates", "the signals have different numbers of samples a frame")
-    by_file = [[signal for signal in signals if signal.file == file] for file in header.files]
-    frames = _frames(header, by_file, contents)
-    if all(map(_is_plain, by_file)) and [*chain(*by_file)] == [*signals]:
-        parts = [_samples(group, contents[group[0].file], frames) for group in by_file]
+    layout = header.layout
+    by_file = {file: tuple(_numbers(header.files, file)) for file in dict.fromkeys(header.files)}
+    plan = _plan(layout, tuple(by_file.values()))
+    frames = _frames(header, plan, contents)
+    if plan.is_plain:
+        parts = [
+            _samples(contents[file], len(signals), frames, offset)
+            for (file, signals), offset in zip(by_file.items(), plan.offsets, strict=True)
+        ]
         steps = parts[0] if len(parts) == 1 else np.concatenate(parts)
         sums = np.add.reduce(steps, axis=1, dtype=np.int16)
-        _verify("first_value", signals, [signal.first_value for signal in signals], steps[:, 0].tolist())
-        _verify("checksum", signals, [signal.checksum for signal in signals], sums.tolist())
-        physical = _physical(tuple(signal.scale for signal in signals), steps)
+        _verify("first_value", header.names, header.first_values, steps[:, 0])
+        _verify("checksum", header.names, header.checksums, sums)
+        physical = _physical(layout, steps)
     else:
-        units = np.array([signal.scale.millivolts for signal in signals])
-        physical = (_with_wfdb(signals, frames, contents) * units[:, None]).astype(np.float32)
-    return physical, header.rate_hz * samples_per_frame
+        units = np.array([scale.millivolts for scale in layout.scales])
+        physical = (_with_wfdb(header, frames, contents) * units[:, None]).astype(np.float32)
+    return physical, header.rate_hz * plan.samples_per_frame
 
 
-def _frames(header: Header, by_file: list[list[Signal]], contents: Mapping[str, bytes]) -> int:
+def _numbers(files: tuple[str, ...], file: str) -> list[int]:
+    """Of the signals that are in a file."""
+    return [number for number, other in enumerate(files) if other == file]
+
+
+class _Plan(NamedTuple):
+    """How the files of a record are read; the same for a whole data set."""
+
+    samples_per_frame: int
+    """Of each signal."""
+    offsets: tuple[int, ...]
+    """Of each file, in bytes."""
+    frame_bits: tuple[float, ...]
+    """Of each file; 0 in the compressed formats."""
+    is_plain: bool
+    """Whether each file holds little-endian int16, one of each of its signals in turn, and these in order."""
+
+
+@lru_cache(maxsize=256)
+def _plan(layout: Layout, signals: tuple[tuple[int, ...], ...]) -> _Plan:
+    """``signals``: the numbers of those in each file."""
+    (samples_per_frame, *other) = {encoding.samples_per_frame for encoding in layout.encodings}
+    if other:
+        raise BadRecord("mixed_rates", "the signals have different numbers of samples a frame")
+    by_file = [[layout.encodings[number] for number in numbers] for numbers in signals]
+    return _Plan(
+        samples_per_frame,
+        tuple(encodings[0].offset for encodings in by_file),
+        tuple(sum(_BITS.get(e.format, 0) * e.samples_per_frame for e in encodings) for encodings in by_file),
+        all(map(_is_plain, by_file)) and [*chain(*signals)] == [*range(len(layout.encodings))],
+    )
+
+
+def _is_plain(encodings: Sequence[Encoding]) -> bool:
+    (encoding, *other) = set(encodings)
+    return not other and encoding.format == "16" and encoding.samples_per_frame == 1 and encoding.skew == 0
+
+
+def _frames(header: Header, plan: _Plan, contents: Mapping[str, bytes]) -> int:
     """Samples, or groups of them, that every signal has; 0: only wfdb can tell."""
-    held = [_frames_in(signals, contents[signals[0].file]) for signals in by_file]
-    frames = header.samples or held[0] or 0
-    for signals, found in zip(by_file, held, strict=True):
+    held = {
+        file: int(8 * max(len(contents[file]) - offset, 0) // bits) if bits else None
+        for file, offset, bits in zip(dict.fromkeys(header.files), plan.offsets, plan.frame_bits, strict=True)
+    }
+    frames = header.samples or next(iter(held.values())) or 0
+    for file, found in held.items():
         if found is not None and found < max(frames, 1):
-            raise BadRecord(
-                "truncated", f"{signals[0].file} ends after {found:,} of {frames:,} samples a lead"
-            )
-    values = frames * sum(signal.encoding.samples_per_frame for signal in header.signals)
+            raise BadRecord("truncated", f"{file} ends after {found:,} of {frames:,} samples a lead")
+    values = frames * header.layout.samples_per_frame
     if values > MAX_VALUES:
         raise BadRecord("too_large", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
     return frames
 
 
-def _frames_in(signals: Sequence[Signal], content: bytes) -> int | None:
-    """What a file holds; None in the compressed formats."""
-    bits = sum(_BITS.get(signal.encoding.format, 0) * signal.encoding.samples_per_frame for signal in signals)
-    return int(8 * max(len(content) - signals[0].encoding.offset, 0) // bits) if bits else None
+def _samples(content: bytes, signals: int, samples: int, offset: int) -> np.ndarray:
+    """The samples ``(signals, samples)`` of one file, int16."""
+    frames = np.frombuffer(content, "<i2", samples * signals, offset)
+    return frames.reshape(samples, signals).T.astype(np.int16, order="C")
 
 
-def _is_plain(signals: Sequence[Signal]) -> bool:
-    """Whether the samples of a file are little-endian int16, one of each signal in turn."""
-    (encoding, *other) = {signal.encoding for signal in signals}
-    return not other and encoding.format == "16" and encoding.samples_per_frame == 1 and encoding.skew == 0
-
-
-def _samples(signals: Sequence[Signal], content: bytes, samples: int) -> np.ndarray:
-    """The samples ``(n_signals, samples)`` of one file, int16."""
-    frames = np.frombuffer(content, "<i2", samples * len(signals), signals[0].encoding.offset)
-    return frames.reshape(samples, len(signals)).T.astype(np.int16, order="C")
-
-
-def _verify(reason: str, signals: Sequence[Signal], announced: list[int | None], found: list[int]) -> None:
+def _verify(
+    reason: str, names: tuple[str, ...], announced: tuple[int | None, ...], found: np.ndarray
+) -> None:
     """Hold numbers that a header announces against those of the samples, signal by signal.
 
     Zeros throughout are what converters write that do not compute them.
     """
-    if announced == found or not any(announced):
+    numbers = tuple(found.tolist())
+    if announced == numbers or not any(announced):
         return
-    for signal, expected, number in zip(signals, announced, found, strict=True):
+    for name, expected, number in zip(names, announced, numbers, strict=True):
         if expected not in (None, number):
-            raise BadRecord(reason, f"{number} in signal {signal.name!r}, announced is {expected}")
+            raise BadRecord(reason, f"{number} in signal {name!r}, announced is {expected}")
 
 
-def _physical(scales: tuple[Scale, ...], steps: np.ndarray) -> np.ndarray:
+def _physical(layout: Layout, steps: np.ndarray) -> np.ndarray:
     """Int16 microvolts, in place, or float32 millivolts."""
-    lowest, highest, step_uv = int(steps.min()), int(steps.max()), _microvolts_per_step(scales)
+    lowest, highest, step_uv = int(steps.min()), int(steps.max()), _microvolts_per_step(layout)
     if step_uv is not None and max(highest, -lowest) * int(step_uv.max()) <= MAX_MICROVOLTS:
         steps *= step_uv
         return steps
-    gains, baselines, units = _columns(scales)
+    gains, baselines, units = _columns(layout)
     physical: np.ndarray = steps.astype(gains.dtype)
     if baselines.any():
         physical -= baselines
@@ -120,24 +152,24 @@ def _physical(scales: tuple[Scale, ...], steps: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _microvolts_per_step(scales: tuple[Scale, ...]) -> np.ndarray | None:
+def _microvolts_per_step(layout: Layout) -> np.ndarray | None:
     """Int16 ``(n_signals, 1)``; None where not all are whole numbers or zero is not the converter's zero."""
-    step_uv = [round(MICROVOLTS_PER_MILLIVOLT / scale.gain) for scale in scales]
+    step_uv = [round(MICROVOLTS_PER_MILLIVOLT / scale.gain) for scale in layout.scales]
     plain = [
         0 < each <= MAX_MICROVOLTS
         and each * scale.gain == MICROVOLTS_PER_MILLIVOLT
         and scale.millivolts == 1
         and not scale.baseline
-        for each, scale in zip(step_uv, scales, strict=True)
+        for each, scale in zip(step_uv, layout.scales, strict=True)
     ]
     return np.array(step_uv, np.int16)[:, None] if all(plain) else None
 
 
 @lru_cache(maxsize=256)
-def _columns(scales: tuple[Scale, ...]) -> np.ndarray:
+def _columns(layout: Layout) -> np.ndarray:
     """Gains, baselines and units ``(3, n_signals, 1)``, float32 where that is as good as float64."""
-    dtype = np.float32 if all(map(_is_exact_in_float32, scales)) else np.float64
-    return np.array(scales, dtype).T[:, :, None]
+    dtype = np.float32 if all(map(_is_exact_in_float32, layout.scales)) else np.float64
+    return np.array(layout.scales, dtype).T[:, :, None]
 
 
 def _is_exact_in_float32(scale: Scale) -> bool:
@@ -149,17 +181,19 @@ def _is_exact_in_float32(scale: Scale) -> bool:
     return held and scale.millivolts == 1
 
 
-def _with_wfdb(signals: Sequence[Signal], frames: int, contents: Mapping[str, bytes]) -> np.ndarray:
+def _with_wfdb(header: Header, frames: int, contents: Mapping[str, bytes]) -> np.ndarray:
     """Let wfdb read copies of the signal files and a header that is made here, every unit called mV."""
     import wfdb  # takes a quarter of a second, and hardly a record needs it
 
     names = {file: f"{number}.dat" for number, file in enumerate(contents)}
-    lines = [f"record {len(signals)} 1 {frames or ''}"]
-    for signal in signals:
-        encoding, scale = signal.encoding, signal.scale
+    lines = [f"record {len(header.files)} 1 {frames or ''}"]
+    signals = zip(
+        header.files, header.layout.encodings, header.layout.scales, header.first_values, strict=True
+    )
+    for file, encoding, scale, first_value in signals:
         layout = f"{encoding.format}x{encoding.samples_per_frame}:{encoding.skew}+{encoding.offset}"
-        values = f"{scale.gain!r}({scale.baseline})/mV 0 0 {signal.first_value or 0} 0 0 lead"
-        lines.append(f"{names[signal.file]} {layout} {values}")
+        values = f"{scale.gain!r}({scale.baseline})/mV 0 0 {first_value or 0} 0 0 lead"
+        lines.append(f"{names[file]} {layout} {values}")
     with tempfile.TemporaryDirectory(prefix="supreme-wfdb-") as place:
         try:
             for file, content in contents.items():

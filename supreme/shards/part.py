@@ -33,6 +33,7 @@ from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA
 
 #: From object storage so many records are fetched at a time: each takes two round trips.
 READ_AHEAD = 16
+_SORTED = json.JSONEncoder(sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
         rejected=Counter(bad["reason"] for bad in rejected),
         files=files,
     )
-    storage.write_json(part_uri(job.folder, name), done.model_dump(mode="json"))
+    storage.write_bytes(part_uri(job.folder, name), done.model_dump_json(indent=2).encode())
     return {"part": name, "seen": len(entries), "rejected": len(rejected)}
 
 
@@ -272,7 +273,7 @@ def digests(entries: Iterable[Entry]) -> dict[str, str]:
 def _digest(entry: Entry) -> str:
     # A field that is new and empty must not change what was built without it.
     filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
-    return storage.sha256(json.dumps(filled, sort_keys=True).encode())[:16]
+    return storage.sha256(_SORTED.encode(filled).encode())[:16]
 
 
 def dump(entries: list[Entry]) -> str:

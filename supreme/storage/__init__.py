@@ -53,7 +53,9 @@ def _local(uri: str) -> str:
         return uri  # so are most, and a path object costs as much as reading a small file
     scheme, separator, path = uri.partition("://")
     if not separator:
-        return str(Path(uri).expanduser().absolute())
+        # Of a link the folder above is another one than its text says.
+        whole = os.path.expanduser(uri)
+        return str(Path(whole).absolute()) if ".." in whole else os.path.abspath(whole)
     if scheme != "file" or not path.startswith("/"):
         raise StorageError(f"{uri}: only local paths, file:// and s3:// are allowed, not {scheme}://")
     return path
@@ -131,7 +133,8 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
             size = os.fstat(stream.fileno()).st_size
             if limit is not None and size > limit:
                 raise TooLarge(f"{path}: {size:,} bytes; at most {limit:,} are read")
-            return stream.read()
+            content = stream.read(size)
+            return content if len(content) == size > 0 else content + stream.read()
     except StorageError:
         raise
     except OSError as error:

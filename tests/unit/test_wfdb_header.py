@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.ecg import BadRecord
-from supreme.records.wfdb_header import Encoding, Scale, Signal, parse
+from supreme.records.wfdb_header import Encoding, Scale, parse
 
 pytestmark = pytest.mark.unit
 
@@ -31,23 +31,26 @@ def _reason(text: str | bytes) -> str:
 
 def test_every_field_is_read():
     header = parse(VALID.encode())
-    assert (header.rate_hz, header.samples, header.files) == (500.0, 1000, ("r1.dat",))
+    assert (header.rate_hz, header.samples, header.files) == (500.0, 1000, ("r1.dat",) * 3)
     assert header.comments == {"age": "71", "dx": "1,2"}
-    assert header.signals == (
-        Signal("r1.dat", Encoding("16", 1, 0, 24), Scale(1000.0, 0, 1.0), -315, 20042, "I"),
-        Signal("r1.dat", Encoding("16", 1, 0, 0), Scale(-200.0, -7, 1e-3), 7, -8, "II with a name"),
-        Signal("r1.dat", Encoding("212", 1, 0, 0), Scale(0.5, 0, 1.0), None, None, ""),
+    assert header.layout.encodings == (
+        Encoding("16", 1, 0, 24),
+        Encoding("16", 1, 0, 0),
+        Encoding("212", 1, 0, 0),
     )
+    assert header.layout.scales == (Scale(1000.0, 0, 1.0), Scale(-200.0, -7, 1e-3), Scale(0.5, 0, 1.0))
+    assert (header.first_values, header.checksums) == ((-315, 7, None), (20042, -8, None))
+    assert header.names == ("I", "II with a name", "")
 
 
 def test_a_baseline_that_is_left_out_is_the_zero_of_the_converter():
-    assert parse(b"r 1 500\nr.dat 16 200/mV 12 -5 7 8 0 I").signals[0].scale == Scale(200.0, -5, 1.0)
-    assert parse(b"r 1 500\nr.dat 16 200(3)/mV 12 -5 7 8 0 I").signals[0].scale == Scale(200.0, 3, 1.0)
+    assert parse(b"r 1 500\nr.dat 16 200/mV 12 -5 7 8 0 I").layout.scales[0] == Scale(200.0, -5, 1.0)
+    assert parse(b"r 1 500\nr.dat 16 200(3)/mV 12 -5 7 8 0 I").layout.scales[0] == Scale(200.0, 3, 1.0)
 
 
 def test_bytes_that_are_no_text_do_no_harm_in_a_comment():
     header = parse(VALID.encode() + "#Sex: männlich\n#Hx: µ".encode("latin-1"))
-    assert len(header.signals) == 3
+    assert len(header.names) == 3
     assert header.comments["sex"].startswith("m")
 
 
