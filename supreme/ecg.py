@@ -45,8 +45,8 @@ def order_leads(
     """Map ``(n_leads, T)`` with ``names`` into ``(12, T)`` in contract order.
 
     Where all twelve are there, other channels (Frank's leads, blood pressure) are left out.
-    Returns the ordered signal (int16 or float32; the same memory where nothing is to be done) and whether limb
-    leads were derived from I and II: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2.
+    Returns the ordered signal (int16 or float32; the same memory where nothing is to be done) and whether
+    limb leads were derived: III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2.
 
     Raises:
         BadRecord: ``unknown_lead``, ``duplicate_lead`` or ``missing_leads``.
