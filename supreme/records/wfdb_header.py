@@ -106,8 +106,8 @@ def parse(content: bytes) -> Header:
     found = [_SIGNAL.match(line) for line in lines[1:]]
     if None in found:
         raise BadRecord("unreadable", f"signal line {lines[1 + found.index(None)][:100]!r} in the header")
-    fields = [line.groups() for line in found if line]
-    files, encodings, scales, zeros, first_values, checksums, names = zip(*fields, strict=True)
+    columns = zip(*[line.groups() for line in found if line], strict=True)
+    files, encodings, scales, zeros, first_values, checksums, names = columns
     for file in dict.fromkeys(files):
         if not _FILE_NAME.fullmatch(file):
             raise BadRecord(
@@ -142,6 +142,7 @@ def _record_line(line: str, described: int) -> tuple[float, int]:
 
 @lru_cache(maxsize=256)
 def _layout(encodings: tuple[str, ...], scales: tuple[str, ...], zeros: tuple[str | None, ...]) -> Layout:
+    """Of the texts of all signals."""
     return Layout(tuple(map(_encoding, encodings)), tuple(map(_scale, scales, zeros)))
 
 

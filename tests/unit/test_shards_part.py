@@ -20,7 +20,7 @@ from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_mat_record, wri
 
 from supreme import config, records, storage
 from supreme.config import Source
-from supreme.ecg import LEADS, MIMIC_LEADS, to_microvolts
+from supreme.ecg import LEADS, MIMIC_LEADS, BadRecord, to_microvolts
 from supreme.records import Entry, Record
 from supreme.shards import part
 from supreme.shards.codec import decode
@@ -93,6 +93,29 @@ def test_trouble_that_is_not_the_records_own_ends_the_job_and_refuses_nothing(tm
     with pytest.raises(type(trouble)):
         _write(_job(tmp_path), _entries(12))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_refused_records_are_told_in_the_order_of_the_index(tmp_path, reading, monkeypatch):
+    """Also where one passes the step that the next one fails."""
+
+    def fail(entry: Entry) -> None:
+        if entry.record_id == "d/0002":
+            raise BadRecord("truncated")
+
+    def refuse(signal: np.ndarray, rate_hz: float) -> list[str]:
+        judged.append(1)
+        if len(judged) == 2:
+            raise BadRecord("nan")
+        return []
+
+    judged: list[int] = []
+    reading(fail)
+    monkeypatch.setattr(part.quality, "check", refuse)
+    assert _write(_job(tmp_path), _entries(4)) == {"seen": 4, "rejected": 2}
+    rows = pq.read_table(tmp_path / "rejected" / f"{NAME}.parquet").to_pylist()
+    assert [(row["record_id"], row["reason"]) for row in rows] == [("d/0001", "nan"), ("d/0002", "truncated")]
+    kept = pq.read_table(tmp_path / f"{NAME}.parquet")["record_id"].to_pylist()
+    assert kept == ["d/0000", "d/0003"]
 
 
 @pytest.mark.parametrize("failing", [f"{NAME}.parquet", f"rejected/{NAME}.parquet", f"parts/{NAME}.json"])
