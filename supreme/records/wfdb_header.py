@@ -63,8 +63,8 @@ class Layout:
     scales: tuple[Scale, ...]
 
     @cached_property
-    def samples_per_frame(self) -> int:
-        """Of all signals together."""
+    def values_per_frame(self) -> int:
+        """Samples of all signals together."""
         return sum(encoding.samples_per_frame for encoding in self.encodings)
 
 
@@ -114,7 +114,7 @@ def parse(content: bytes) -> Header:
                 "unsafe_header", f"signal file {file!r}: only a plain name beside the header is read"
             )
     layout = _layout(encodings, scales, zeros)
-    values = max(samples, 1) * layout.samples_per_frame
+    values = max(samples, 1) * layout.values_per_frame
     if values > MAX_VALUES:
         raise BadRecord("unsafe_header", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
     firsts = tuple([int(text) if text else None for text in first_values])

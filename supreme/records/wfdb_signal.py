@@ -38,14 +38,14 @@ def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, f
     Raises:
         BadRecord: `truncated`, `too_large`, `checksum`, `first_value`, `mixed_rates` or `unreadable`.
     """
-    layout = header.layout
-    by_file = {file: tuple(_numbers(header.files, file)) for file in dict.fromkeys(header.files)}
-    plan = _plan(layout, tuple(by_file.values()))
-    frames = _frames(header, plan, contents)
+    layout, files = header.layout, tuple(dict.fromkeys(header.files))
+    by_file = [[number for number, other in enumerate(header.files) if other == file] for file in files]
+    plan = _plan(layout, tuple(map(tuple, by_file)))
+    frames = _frames(header, files, plan, contents)
     if plan.is_plain:
         parts = [
             _samples(contents[file], len(signals), frames, offset)
-            for (file, signals), offset in zip(by_file.items(), plan.offsets, strict=True)
+            for file, signals, offset in zip(files, by_file, plan.offsets, strict=True)
         ]
         steps = parts[0] if len(parts) == 1 else np.concatenate(parts)
         sums = np.add.reduce(steps, axis=1, dtype=np.int16)
@@ -56,11 +56,6 @@ def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, f
         units = np.array([scale.millivolts for scale in layout.scales])
         physical = (_with_wfdb(header, frames, contents) * units[:, None]).astype(np.float32)
     return physical, header.rate_hz * plan.samples_per_frame
-
-
-def _numbers(files: tuple[str, ...], file: str) -> list[int]:
-    """Of the signals that are in a file."""
-    return [number for number, other in enumerate(files) if other == file]
 
 
 class _Plan(NamedTuple):
@@ -96,17 +91,17 @@ def _is_plain(encodings: Sequence[Encoding]) -> bool:
     return not other and encoding.format == "16" and encoding.samples_per_frame == 1 and encoding.skew == 0
 
 
-def _frames(header: Header, plan: _Plan, contents: Mapping[str, bytes]) -> int:
+def _frames(header: Header, files: Sequence[str], plan: _Plan, contents: Mapping[str, bytes]) -> int:
     """Samples, or groups of them, that every signal has; 0: only wfdb can tell."""
     held = {
         file: int(8 * max(len(contents[file]) - offset, 0) // bits) if bits else None
-        for file, offset, bits in zip(dict.fromkeys(header.files), plan.offsets, plan.frame_bits, strict=True)
+        for file, offset, bits in zip(files, plan.offsets, plan.frame_bits, strict=True)
     }
     frames = header.samples or next(iter(held.values())) or 0
     for file, found in held.items():
         if found is not None and found < max(frames, 1):
             raise BadRecord("truncated", f"{file} ends after {found:,} of {frames:,} samples a lead")
-    values = frames * header.layout.samples_per_frame
+    values = frames * header.layout.values_per_frame
     if values > MAX_VALUES:
         raise BadRecord("too_large", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
     return frames

@@ -33,9 +33,8 @@ from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA
 
 #: From object storage so many records are fetched at a time: each takes two round trips.
 READ_AHEAD = 16
-#: So many records take a step before they take the next one.
+#: So many records take a step before they take the next one, and no more than a row group has.
 TOGETHER = 16
-_SORTED = json.JSONEncoder(sort_keys=True)
 
 _Before = TypeVar("_Before")
 _After = TypeVar("_After")
@@ -76,7 +75,7 @@ class Part(BaseModel):
         return all(sizes.get(name) == file.bytes for name, file in self.files.items())
 
 
-class _Read(NamedTuple):
+class _Ordered(NamedTuple):
     """The first seconds of a record, its twelve leads in order."""
 
     entry: Entry
@@ -127,7 +126,7 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
         rejected=Counter(bad["reason"] for bad in refused),
         files=files,
     )
-    storage.write_bytes(part_uri(job.folder, name), done.model_dump_json(indent=2).encode())
+    storage.write_json(part_uri(job.folder, name), done.model_dump(mode="json"))
     return {"part": name, "seen": len(entries), "rejected": len(refused)}
 
 
@@ -175,12 +174,11 @@ def _rows(job: Job, split: str, entries: list[Entry], rejected: dict[str, dict[s
 
     Each step is taken by some records after each other, so that its code stays in the processor's cache.
     """
-    reads = _reads(job, entries)
-    for _ in range(0, len(entries), TOGETHER):
-        read = _each(islice(reads, TOGETHER), lambda read_record: _read(read_record(), job), rejected)
-        judged = _each(read, lambda one: (one, quality.check(one.signal, one.rate_hz)), rejected)
-        for _, row in _each(judged, lambda one: _row(*one, split, job), rejected):
-            yield row
+    reads, together = _reads(job, entries), min(TOGETHER, job.shards.row_group_size)
+    for _ in range(0, len(entries), together):
+        ordered = _each(islice(reads, together), lambda read: _ordered(read(), job), rejected)
+        judged = _each(ordered, lambda one: (one, quality.check(one.signal, one.rate_hz)), rejected)
+        yield from (row for _, row in _each(judged, lambda one: _row(*one, split, job), rejected))
 
 
 def _each(
@@ -220,18 +218,18 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _read(record: Record, job: Job) -> _Read:
+def _ordered(record: Record, job: Job) -> _Ordered:
     shards = job.shards
     ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=shards.derive_limb_leads)
     # Not a view, which would hold all of a long record.
     kept = np.ascontiguousarray(signal.first_seconds(ordered, record.rate_hz, shards.duration_s))
-    return _Read(record.entry, whole_microvolts(kept), record.rate_hz, derived)
+    return _Ordered(record.entry, whole_microvolts(kept), record.rate_hz, derived)
 
 
-def _row(read: _Read, flags: list[str], split: str, job: Job) -> _Row:
-    shards, known = job.shards, read.entry
-    prepared, n_valid = signal.prepare(read.signal, read.rate_hz, shards.rate_hz, shards.samples)
-    flags += ["derived_limb_leads"] if read.derived else []
+def _row(ordered: _Ordered, flags: list[str], split: str, job: Job) -> _Row:
+    shards, known = job.shards, ordered.entry
+    prepared, n_valid = signal.prepare(ordered.signal, ordered.rate_hz, shards.rate_hz, shards.samples)
+    flags += ["derived_limb_leads"] if ordered.derived else []
     flags += ["short"] if n_valid < shards.samples else []
     signal_uv = to_microvolts(prepared)
     others = {
@@ -241,7 +239,7 @@ def _row(read: _Read, flags: list[str], split: str, job: Job) -> _Row:
         "split": split,
         "n_valid": n_valid,
         "rate_hz": shards.rate_hz,
-        "source_rate_hz": read.rate_hz,
+        "source_rate_hz": ordered.rate_hz,
         "report": known.report,
         "codes": list(known.codes),
         "age": known.age,
@@ -313,7 +311,7 @@ def digests(entries: Iterable[Entry]) -> dict[str, str]:
 def _digest(entry: Entry) -> str:
     # A field that is new and empty must not change what was built without it.
     filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
-    return storage.sha256(_SORTED.encode(filled).encode())[:16]
+    return storage.sha256(json.dumps(filled, sort_keys=True).encode())[:16]
 
 
 def dump(entries: list[Entry]) -> str:

@@ -133,8 +133,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
             size = os.fstat(stream.fileno()).st_size
             if limit is not None and size > limit:
                 raise TooLarge(f"{path}: {size:,} bytes; at most {limit:,} are read")
-            content = stream.read(size)  # without a size it would ask for that again, and for more
-            return content if len(content) == size > 0 else content + stream.read()
+            return stream.read()
     except StorageError:
         raise
     except OSError as error:

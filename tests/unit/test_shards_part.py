@@ -170,11 +170,10 @@ def test_a_row_group_is_on_its_way_before_the_next_is_read(tmp_path, reading, mo
         return write(self, content)
 
     monkeypatch.setattr(part._Hashed, "write", watched)
-    size = part.TOGETHER
-    _write(_job(tmp_path, row_group_size=size), _entries(5 * size))
-    assert set(read_when_written) >= {size * group for group in range(1, 6)}
+    _write(_job(tmp_path, row_group_size=4), _entries(40))
+    assert set(read_when_written) >= {4 * group for group in range(1, 11)}
     metadata = pq.read_metadata(tmp_path / f"{NAME}.parquet")
-    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [size] * 5
+    assert [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)] == [4] * 10
 
 
 def test_each_row_holds_the_signal_and_the_fingerprint_of_its_record(tmp_path):

@@ -269,3 +269,12 @@ def test_deleting_a_folder_leaves_its_neighbours(tmp_path):
     storage.delete_folder(str(tmp_path / "a"))
     storage.delete_folder(str(tmp_path / "a"))
     assert storage.list_files(str(tmp_path)) == ["ab/x"]
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "a/", "./a//b/", "a/./b", "link/../b", "../b", "..", "", ".", " a", "~/a", "//a", "/a/./b/"]
+)
+def test_a_local_path_is_taken_as_pathlib_takes_it(path, tmp_path, monkeypatch):
+    """Links are followed before the folder above is: `link/../b` is not `b`."""
+    monkeypatch.chdir(tmp_path)
+    assert storage._local(path) == str(Path(path).expanduser().absolute())
