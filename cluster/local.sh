@@ -40,6 +40,9 @@ start() {
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
     # Ray gives a raylet 30 s to start, whatever else the machine does.
     export RAY_raylet_start_wait_time_s=180
+    # Idle processes beyond the cores would take them from training: as many stay as there are cores.
+    RAY_num_workers_soft_limit="$(nproc)"
+    export RAY_num_workers_soft_limit
     # Only what this head starts has it, so `stop` can find all of it.
     export SUPREME_HEAD="$_folder"
     # Of its own: what a job starts looks there for its cluster, and must not find another Ray of this machine.

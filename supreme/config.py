@@ -69,10 +69,10 @@ class Shards(Section):
     duration_s: float = Field(default=10.0, gt=0)
     records_per_shard: int = Field(default=2048, gt=0)
     row_group_size: int = Field(default=128, gt=0)
-    compression: Literal["lz4", "zstd", "none", "delta"] = "lz4"
+    compression: Literal["lz4", "zstd-3", "none", "delta"] = "lz4"
     """How signals are held, losslessly (measured by `jobs/bench.py reading`). `lz4`: 0.37 of int16 on real
-    ECGs. `delta`: 0.21, where storage or the network is the limit. `zstd`: 0.43, plain int16 to any reader of
-    Parquet. `none`: plain too, and the fastest to read."""
+    ECGs. `zstd-3`: 0.28, and a little slower to read. `delta`: 0.21 and slow, where storage or the network is
+    the limit. `none`: plain int16 to any reader of Parquet, and the fastest."""
     derive_limb_leads: bool = False
     """Accept records with I, II, V1-V6 only and compute the other four limb leads."""
     max_rejected_fraction: float = Field(default=0.05, ge=0, le=1)

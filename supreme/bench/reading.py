@@ -27,7 +27,7 @@ RATE_HZ = 500
 #: Memory is shown on shorter records, of which more can be written.
 MEMORY_RATE_HZ = 100
 #: A pass goes so many times over the records, so that it has a middle.
-PASSES = 2
+PASSES = 6
 #: One small server, which shares the cores, gives fewer.
 S3_RECORDS = 1024
 _MEGABYTE = 2**20

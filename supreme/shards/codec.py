@@ -1,14 +1,15 @@
 """How signals become the bytes of the `signal` column, and arrays again; lossless in every codec.
 
-``none`` and ``zstd`` hold ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of
-`ecg.LEADS`. ``lz4`` and ``delta`` hold as many bytes, of what little is left after prediction: the four
-derived limb leads become their difference from Einthoven's and Goldberger's equations and, in ``delta`` only,
-the other eight leads theirs from the sample before; 128 is added, so that small numbers of either sign have a
-high byte of zero; all high bytes come before all low bytes. Every step is exact modulo 2^16, also where a
-difference overflows. Compression itself is Parquet's (`compression`): any Parquet reader gives these bytes.
+``none`` holds ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of `ecg.LEADS`. The
+others hold as many bytes, of what little is left after prediction: the four derived limb leads become their
+difference from Einthoven's and Goldberger's equations and, in ``delta`` only, the other eight leads theirs
+from the sample before; 128 is added, so that small numbers of either sign have a high byte of zero; all high
+bytes come before all low bytes. Every step is exact modulo 2^16, also where a difference overflows.
+Compression itself is Parquet's (`compression`): any Parquet reader gives these bytes.
 
-LZ4 only copies what it cannot compress, as most low bytes are, and high bytes it compresses well: half the
-time of zstd's entropy coding, at less size. What takes time in ``delta`` is adding up the differences.
+Bytes apart are smaller and faster than int16 as it is: zstd takes 62 us instead of 98 for 120 kB of real ECG,
+at 0.29 of the size instead of 0.44. LZ4 only copies what it cannot compress, as most low bytes are, and high
+bytes it compresses well: half the time again. What takes time in ``delta`` is adding up the differences.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from supreme.ecg import N_LEADS
 
-Codec = Literal["lz4", "zstd", "none", "delta"]
+Codec = Literal["lz4", "zstd-3", "none", "delta"]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 
 #: All but III, aVR, aVL, aVF.
@@ -29,14 +30,9 @@ _OTHERS = (slice(0, 2), slice(6, N_LEADS))
 _OFFSET = 128
 
 
-def is_plain(codec: Codec) -> bool:
-    """Whether the column holds the int16 values themselves."""
-    return codec in ("none", "zstd")
-
-
 def compression(codec: Codec) -> tuple[str, int | None]:
     """Name and level of the Parquet compression that belongs to a codec."""
-    return {"lz4": ("lz4", None), "zstd": ("zstd", 3), "none": ("none", None), "delta": ("zstd", 1)}[codec]
+    return {"lz4": ("lz4", None), "zstd-3": ("zstd", 3), "none": ("none", None), "delta": ("zstd", 1)}[codec]
 
 
 def page_bytes(codec: Codec) -> int:
@@ -59,7 +55,7 @@ def pack(signal_uv: np.ndarray, codec: Codec, held: np.ndarray) -> None:
     """As :func:`encode`, into the row's place ``held``: contiguous uint8, as many bytes as the signal has."""
     assert signal_uv.shape[0] == N_LEADS
     assert signal_uv.dtype.newbyteorder("<") == "<i2"
-    if is_plain(codec):
+    if codec == "none":
         held.view("<i2").reshape(signal_uv.shape)[:] = signal_uv
         return
     left = signal_uv + np.int16(_OFFSET)
@@ -76,7 +72,7 @@ def pack(signal_uv: np.ndarray, codec: Codec, held: np.ndarray) -> None:
 def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np.ndarray:
     """The `signal` column as a read-only int16 array ``(N, 12, samples)`` in microvolts.
 
-    Where the codec is plain it shares the column's memory, if that is one chunk, as in a row group.
+    In ``none`` it shares the column's memory, if that is one chunk, as in a row group.
 
     Raises:
         ValueError: a row holds another number of samples.
@@ -92,12 +88,12 @@ def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np
 def unpack(held: np.ndarray, samples: int, codec: Codec) -> np.ndarray:
     """``(N, bytes)`` uint8 as the `signal` column holds them to int16 ``(N, 12, samples)``.
 
-    Where the codec is plain it shares the memory, which need not be contiguous from row to row.
+    In ``none`` it shares the memory, which need not be contiguous from row to row.
     """
-    plain = held.view("<i2") if is_plain(codec) else _joined(held)
-    signal_uv = plain.reshape(len(held), N_LEADS, samples)
-    if not is_plain(codec):
-        _add_predicted(signal_uv, codec)
+    if codec == "none":
+        return held.view("<i2").reshape(len(held), N_LEADS, samples)
+    signal_uv = _joined(held).reshape(len(held), N_LEADS, samples)
+    _add_predicted(signal_uv, codec)
     return signal_uv
 
 

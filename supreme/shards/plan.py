@@ -32,7 +32,7 @@ from supreme.shards.schema import SCHEMA, part_name
 
 #: For the plan. Share of its int16 size that a real ECG takes at 100 and 500 Hz: 586 of PTB-XL, CSN and
 #: CPSC2018 on average. Seconds that one takes on one core, resampled.
-_FRACTION = {"lz4": (0.48, 0.36), "zstd": (0.6, 0.4), "none": (1.0, 1.0), "delta": (0.34, 0.2)}
+_FRACTION = {"lz4": (0.48, 0.36), "zstd-3": (0.41, 0.26), "none": (1.0, 1.0), "delta": (0.34, 0.2)}
 _FRACTION_HZ = (100, 500)
 _SECONDS_PER_RECORD = 0.002
 _EXAMPLES = 5

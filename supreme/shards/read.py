@@ -56,10 +56,16 @@ class Shards:
         """Open a folder made by `shards.build`; every shard must be there and as long as it was.
 
         Raises:
-            ConfigError: the folder is unfinished, or a shard is missing or of another size.
+            ConfigError: the folder is unfinished, a shard is missing or of another size, or signals are held
+                in a way that is not read here.
         """
         made = manifest.require(folder, "shard")
         section = made.config["shards"]
+        if (held := section["compression"]) not in codec.CODECS:
+            raise ConfigError(
+                f"{folder}: its signals are held as {held!r}, which is none of {', '.join(codec.CODECS)}: "
+                "make it afresh with jobs/shard.py --new"
+            )
         files = {name: entry.rows or 0 for name, entry in sorted(made.files.items()) if "/" not in name}
         _check_sizes(folder, {name: made.files[name].bytes for name in files})
         samples = round(section["rate_hz"] * section["duration_s"])
@@ -69,7 +75,7 @@ class Shards:
             section["rate_hz"],
             samples,
             section["row_group_size"],
-            section["compression"],
+            held,
             files,
         )
 
@@ -200,7 +206,7 @@ class Shards:
         return _parquet_file(uri, metadata=_footer(uri, self.manifest.files[name].sha256))
 
     def _plain(self, table: pa.Table) -> pa.Table:
-        if codec.is_plain(self.codec) or "signal" not in table.column_names:
+        if self.codec == "none" or "signal" not in table.column_names:
             return table
         signal_uv = codec.decode(table.column("signal"), self.samples, self.codec)
         return table.set_column(

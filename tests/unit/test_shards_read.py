@@ -133,7 +133,7 @@ def test_plain_signals_need_no_page_of_their_own(tmp_path):
 
 def packed(folder: Path, **options: object) -> tuple[str, pq.FileMetaData]:
     """Ten signals in one row group, some to a page."""
-    table = _table(0, 10, "train", "zstd")
+    table = _table(0, 10, "train", "none")
     file = str(folder / "packed.parquet")
     made = {"compression": "zstd", "use_dictionary": False, "write_batch_size": 1, "data_page_size": 3000}
     pq.write_table(table, file, **(made | options))
@@ -228,6 +228,14 @@ def test_an_unfinished_folder_is_refused(tmp_path):
         Shards.open(str(tmp_path / "none"))
 
 
+def test_signals_held_in_an_unknown_way_are_refused(tmp_path):
+    write(tmp_path, "none")
+    file = tmp_path / "manifest.json"
+    file.write_text(file.read_text().replace('"compression": "none"', '"compression": "zstd"'))
+    with pytest.raises(ConfigError, match=r"held as 'zstd', which is none of lz4.*jobs/shard\.py --new"):
+        Shards.open(str(tmp_path))
+
+
 def test_the_schema_is_plain_data():
     assert SCHEMA.field("signal").type == pa.binary()
     assert not any(isinstance(field.type, pa.ExtensionType) for field in SCHEMA)
@@ -253,7 +261,7 @@ def test_a_shard_of_another_size_is_named_with_both(shards):
 
 @pytest.mark.parametrize("damage", ["the footer", "a page", "all of it"])
 def test_damage_of_the_same_size_is_an_error_that_names_the_shard(tmp_path, damage):
-    shards = write(tmp_path, "zstd")
+    shards = write(tmp_path, "zstd-3")
     file = tmp_path / "train-00000.parquet"
     content = bytearray(file.read_bytes())
     where = {"the footer": slice(-200, -8), "a page": slice(300, 2000), "all of it": slice(None)}[damage]
