@@ -28,9 +28,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # By default half a minute, which a busy machine does not keep.
     "RAY_raylet_start_wait_time_s": "180",
-    # Idle processes beyond the cores end. By default one for each logical CPU stays, wakes 150 times a second,
-    # and takes the core from a training step: with two workers on two cores, two in a hundred of it.
-    "RAY_num_workers_soft_limit": str(os.cpu_count() or 1),
+    # Idle processes beyond the cores end. By default one stays for each logical CPU, wakes 150 times a second
+    # and takes the core from a training step: of two workers on two cores, two in a hundred of it.
+    "RAY_num_workers_soft_limit": f"{os.cpu_count() or 1}",
     "OMP_WAIT_POLICY": "PASSIVE",
     # Torch's profiler talks about itself.
     "KINETO_LOG_LEVEL": "6",
