@@ -40,6 +40,8 @@ start() {
     export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
     # Ray gives a raylet 30 s to start, whatever else the machine does.
     export RAY_raylet_start_wait_time_s=180
+    # What Ray Data has used is freed at once, not a second and gigabytes later.
+    export RAY_free_objects_period_milliseconds=0
     # Idle processes beyond the cores would take them from training: as many stay as there are cores.
     RAY_num_workers_soft_limit="$(nproc)"
     export RAY_num_workers_soft_limit

@@ -28,6 +28,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # By default half a minute, which a busy machine does not keep.
     "RAY_raylet_start_wait_time_s": "180",
+    # What Ray Data has used is freed at once. By default a second later: at a full reading speed that is
+    # gigabytes, which are written to disk where they do not fit into the object store.
+    "RAY_free_objects_period_milliseconds": "0",
     # Idle processes beyond the cores end. By default one stays for each logical CPU, wakes 150 times a second
     # and takes the core from a training step: of two workers on two cores, two in a hundred of it.
     "RAY_num_workers_soft_limit": f"{os.cpu_count() or 1}",
