@@ -97,7 +97,7 @@ def corpus_of(folder: str, passes: int) -> Corpus:
 def torch_read(corpus: Corpus, workers: int = 0) -> Read:
     """Plain PyTorch: threads of this process, or worker processes."""
     batches = Batches(corpus, BATCH_SIZE, threads=1 if workers else READING_THREADS)
-    loader = DataLoader(batches, batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+    loader = DataLoader(batches, batch_size=None, **_processes(workers))
     return lambda: ((batch["record_id"], batch["signal_uv"]) for batch in loader)
 
 
@@ -116,10 +116,15 @@ def ray_read(corpus: Corpus) -> Read:
 
 def _peer_read(records: WfdbRecords | MemoryMap, workers: int, passes: int) -> Read:
     sampler = RandomSampler(records, num_samples=passes * len(records))
-    loader = DataLoader(
-        records, BATCH_SIZE, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader = DataLoader(records, BATCH_SIZE, sampler=sampler, **_processes(workers))
     return lambda: iter(loader)
+
+
+def _processes(workers: int) -> dict[str, Any]:
+    """Worker processes of a `DataLoader`: no forks of Ray's driver, which may then free no more objects."""
+    if not workers:
+        return {}
+    return {"num_workers": workers, "persistent_workers": True, "multiprocessing_context": "forkserver"}
 
 
 def check(name: str, way: Way, ecgs: Ecgs) -> None:

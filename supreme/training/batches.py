@@ -30,7 +30,8 @@ class Batches(IterableDataset[dict[str, Any]]):
     Every rank has equally many full batches; records short of a batch on every rank come first in the next
     epoch. Threads of this process read ahead, which shares out the work without a copy between processes; the
     worker processes of a `DataLoader` take turns of a few row groups: the batches are the same ones then, in
-    another order.
+    another order. In a process that has started Ray, give it ``multiprocessing_context="forkserver"``: a fork
+    of Ray's driver can stop the freeing of all its objects.
     """
 
     corpus: Corpus
