@@ -44,7 +44,8 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
         measures = {name: partial(profile, way) for name, way in ways.items()}
         found = interleaved(measures, recipe.bench.repetitions)
     rows = {
-        name: {column: median(r[column] for r in each) for column in _COLUMNS} for name, each in found.items()
+        name: {column: round(median(r[column] for r in each), 2) for column in _COLUMNS}
+        for name, each in found.items()
     }
     for line in table(rows):
         logger.info(line)

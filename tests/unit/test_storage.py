@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,38 @@ except storage.Unavailable as error:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert f"{uri}: File too large: 200,000 bytes to write" in done.stdout
+    assert storage.list_files(str(tmp_path)) == ["x"]
+    assert storage.read_bytes(uri) == b"old"
+
+
+def test_what_is_written_goes_to_the_disk_meanwhile_and_before_it_gets_its_name(tmp_path, monkeypatch):
+    happened, early = [], threading.Event()
+    monkeypatch.setattr(storage, "_FLUSH_EVERY_S", 0.001)
+    monkeypatch.setattr(os, "fdatasync", lambda _: early.set())
+    monkeypatch.setattr(os, "fsync", lambda file: happened.append(os.fstat(file).st_size))
+    monkeypatch.setattr(os, "replace", lambda *_: happened.append("named"))
+    with storage.writing(str(tmp_path / "x")) as stream:
+        stream.write(b"half")
+        assert early.wait(10)
+        stream.write(b" of it")
+    assert happened == [10, "named"]
+
+
+@pytest.mark.parametrize("call", ["fdatasync", "fsync"])
+def test_a_disk_that_did_not_take_it_all_is_told_and_the_old_file_stays(tmp_path, monkeypatch, call):
+    uri, failed = str(tmp_path / "x"), threading.Event()
+    storage.write_bytes(uri, b"old")
+
+    def fail(_: int) -> None:
+        failed.set()
+        raise OSError(errno.EIO, "told once, and to one who asks")
+
+    monkeypatch.setattr(storage, "_FLUSH_EVERY_S", 0.001)
+    monkeypatch.setattr(os, call, fail)
+    told = "x: Input/output error"
+    with pytest.raises(storage.Unavailable, match=told), storage.writing(uri) as stream:  # noqa: PT012
+        stream.write(b"new")
+        assert call == "fsync" or failed.wait(10)
     assert storage.list_files(str(tmp_path)) == ["x"]
     assert storage.read_bytes(uri) == b"old"
 
