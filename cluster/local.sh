@@ -36,15 +36,13 @@ start() {
     mkdir -p "$_folder"
     python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$_folder/token"
     # The environment of the head is the environment of every job.
-    export RAY_DATA_USE_DATASOURCE_V2=0 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S=0.3 OMP_WAIT_POLICY=PASSIVE
-    export MLFLOW_DISABLE_TELEMETRY=true MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false DO_NOT_TRACK=true
-    # Ray gives a raylet 30 s to start, whatever else the machine does.
-    export RAY_raylet_start_wait_time_s=180
-    # What Ray Data has used is freed at once, not a second and gigabytes later.
-    export RAY_free_objects_period_milliseconds=0
-    # Idle processes beyond the cores would take them from training: as many stay as there are cores.
-    RAY_num_workers_soft_limit="$(nproc)"
-    export RAY_num_workers_soft_limit
+    local settings
+    settings="$(python -c 'import sys; from supreme.job import ENVIRONMENT
+for name in sys.argv[1:]: print(f"{name}={ENVIRONMENT[name]}")' \
+        RAY_DATA_USE_DATASOURCE_V2 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S RAY_raylet_start_wait_time_s \
+        RAY_free_objects_period_milliseconds RAY_num_workers_soft_limit OMP_WAIT_POLICY \
+        MLFLOW_DISABLE_TELEMETRY MLFLOW_ALLOW_PICKLE_DESERIALIZATION DO_NOT_TRACK)"
+    export $settings
     # Only what this head starts has it, so `stop` can find all of it.
     export SUPREME_HEAD="$_folder"
     # Of its own: what a job starts looks there for its cluster, and must not find another Ray of this machine.

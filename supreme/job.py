@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "RAY_free_objects_period_milliseconds": "0",
     # Idle processes beyond the cores end. By default one stays for each logical CPU, wakes 150 times a second
     # and takes the core from a training step: of two workers on two cores, two in a hundred of it.
-    "RAY_num_workers_soft_limit": f"{os.cpu_count() or 1}",
+    "RAY_num_workers_soft_limit": str(os.cpu_count() or 1),
     "OMP_WAIT_POLICY": "PASSIVE",
     # Torch's profiler talks about itself.
     "KINETO_LOG_LEVEL": "6",

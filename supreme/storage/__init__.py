@@ -208,23 +208,23 @@ def _to_disk(path: str) -> Iterator[None]:
     It goes there while the block is still writing, so that the end has little to wait for.
     """
     written = threading.Event()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
     def flush() -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            while not written.wait(_FLUSH_EVERY_S):
-                os.fdatasync(descriptor)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        while not written.wait(_FLUSH_EVERY_S):
+            os.fdatasync(descriptor)
 
-    with ThreadPoolExecutor(1) as thread:
-        flushed = thread.submit(flush)
-        try:
-            yield
-        finally:
-            written.set()
-        flushed.result()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            flushed = thread.submit(flush)
+            try:
+                yield
+            finally:
+                written.set()
+            flushed.result()
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_bytes(uri: str, content: bytes) -> None:
