@@ -72,7 +72,8 @@ def _room(path: str, needed: int) -> str:
     folder = os.path.dirname(path)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    return f"{needed:,} bytes to write, {shutil.disk_usage(folder).free:,} free in {folder}"
+    asked = f"{needed:,} bytes to write, " if needed else ""
+    return f"{asked}{shutil.disk_usage(folder).free:,} free in {folder}"
 
 
 @dataclass(frozen=True)

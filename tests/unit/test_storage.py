@@ -94,6 +94,10 @@ def test_a_full_disk_is_told_with_what_is_needed_and_what_is_free(small_disk):
         errors.AGAIN,
     ):
         assert part in told
+    # Nobody knows how long a stream will be.
+    told = f"No space left on device: {free:,} free in"
+    with pytest.raises(storage.Unavailable, match=told), storage.writing(f"{small_disk}/shards/1") as stream:
+        stream.write(bytes(600_000))
     assert storage.list_files(str(small_disk)) == ["shards/0"]
 
 
