@@ -86,13 +86,16 @@ def _refuse_absent(
     if not absent:
         return
     free = unread(names, matches)
-    near = {column: alike(column, free)[:3] for column in absent}
-    what = f"no column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))}"
-    if any(near.values()):
-        nearest = ", ".join(repr(name) for column in absent for name in near[column])
-        raise ConfigError(f"{where}: {what}; nearest: {nearest}: rename the right one")
-    listed = ", ".join(map(repr, free[:_MOST_NAMES])) + (", ..." if len(free) > _MOST_NAMES else "")
-    raise ConfigError(f"{where}: {what}; {f'its other columns: {listed}' if free else 'there is no other'}")
+    near = {column: candidates[:3] for column in absent if (candidates := alike(column, free))}
+    problems = [
+        f"no column {column!r}; nearest: {', '.join(map(repr, names))}: rename the right one"
+        for column, names in near.items()
+    ]
+    if others := [column for column in absent if column not in near]:
+        listed = ", ".join(map(repr, free[:_MOST_NAMES])) + (", ..." if len(free) > _MOST_NAMES else "")
+        rest = f"its other columns: {listed}" if free else "there is no other"
+        problems.append(f"no column {', '.join(map(repr, others))}" + ("" if near else f"; {rest}"))
+    raise ConfigError(f"{where}: {'; '.join(problems)}")
 
 
 def _refuse_misspelt(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from supreme import log, storage
-from supreme.records import cells
+from supreme.records import cells, is_hidden
 
 HEADER = ".hea"
 #: What tables append to a record's name.
@@ -18,12 +18,6 @@ _EXTENSIONS = (".hea", ".dat", ".mat", ".atr", ".csv", ".json", ".xml", ".png", 
 _NEAR = 0.75
 #: So many ids without a record are compared with all names, which takes time.
 _MOST_COMPARED = 3
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a path is what systems and editors add: `._x.hea`, `.ipynb_checkpoints/`, `~$x`, `__MACOSX/`.
-    """
-    return any(part.startswith((".", "~$")) or part in ("__MACOSX", "@eaDir") for part in name.split("/"))
 
 
 def list_visible(uri: str, suffix: str = "", *, recursive: bool = True) -> list[str]:
@@ -75,6 +69,12 @@ class RecordFiles:
             if path := form.get(fold(record)):
                 return path
         return None
+
+    def spelling(self, record: str, path: str | None) -> str:
+        """An id, as the file at ``path`` spells it where the table spells it in another way."""
+        if path is None or record in self._exact:
+            return record
+        return printable(path if "/" in _plain(record) else _name(path))
 
     def describe_absent(self, records: Iterable[str]) -> str:
         """The first ids without a record, each with the record that is nearest to it by name."""

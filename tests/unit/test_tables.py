@@ -55,7 +55,7 @@ def test_parquet_numbers_become_text_and_lists_are_joined(write):
         (b"", r"t\.csv is empty"),
         (b"\n", "no column 'id'; there is no other"),
         (b"ident,report\n1,x\n", "no column 'id'; nearest: 'ident'"),
-        (b"ID;REPORT\n1;x\n", "no column 'id'; nearest: 'ID;REPORT'"),
+        (b"NAME;REPORT\n1;x\n", "no column 'id'; its other columns: 'NAME'"),
         (b"id,id\n1,2\n", "two columns are called 'id'"),
         (b"id,reports\n1,2\n", "column 'reports' is not read: rename it to 'report'"),
         (b"id,report\n1,2\n3\n", "row 2 has not 2 cells"),

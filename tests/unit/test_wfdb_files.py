@@ -11,7 +11,8 @@ from wfdb_writer import ecg_mv, write_mat_record, write_record
 from supreme import storage
 from supreme.ecg import LEADS, BadRecord, order_leads
 from supreme.records import Entry
-from supreme.records.wfdb_files import inside, parse_age, read_record
+from supreme.records.cells import parse_age
+from supreme.records.wfdb_files import inside, read_record
 
 pytestmark = pytest.mark.unit
 
@@ -123,11 +124,13 @@ def test_a_storage_that_does_not_answer_says_nothing_about_the_record(header, mo
 
 
 def test_a_record_takes_one_request_for_each_of_its_files(header, monkeypatch):
-    read, asked = storage.read_bytes, []
-    monkeypatch.setattr(storage, "read_bytes", lambda uri, *args: asked.append(uri) or read(uri, *args))
+    read, requests = storage.read_bytes, []
+    monkeypatch.setattr(
+        storage, "read_bytes", lambda uri, *args, **how: requests.append(uri) or read(uri, *args, **how)
+    )
     monkeypatch.setattr(storage, "exists", None)
     read_record(_entry(header))
-    assert asked == [str(header), str(header.with_suffix(".dat"))]
+    assert requests == [str(header), str(header.with_suffix(".dat"))]
 
 
 def test_invalid_samples_come_as_nan(header):

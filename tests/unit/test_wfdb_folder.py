@@ -124,9 +124,9 @@ def test_patients_do_not_cross_splits(tmp_path, patients):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"ecg_id": "a"}], "no column 'id'; nearest: 'ecg_id'"),
-        ([{"id": "a", "patient": "p"}], "column 'patient' is not read: rename it to 'patient_id'"),
-        ([{"id": "a", "label": "p"}], "'label' is not read: rename it to 'labels'"),
+        ([{"idx": "a"}], "no column 'id'; nearest: 'idx'"),
+        ([{"id": "a", "pateint_id": "p"}], "column 'pateint_id' is not read: rename it to 'patient_id'"),
+        ([{"id": "a", "labls": "p"}], "'labls' is not read: rename it to 'labels'"),
         ([{"id": "a"}, {"id": "b"}, {"id": "a"}], "id a in more than one row"),
         ([{"id": "a", "age": "1"}, {"id": "", "age": "1"}], "row 2 has no id"),
         ([{"id": "a", "split": "dev"}], "id a: split 'dev' is none of train, validation, test"),
