@@ -83,6 +83,7 @@ class _Ordered(NamedTuple):
     rate_hz: float
     derived: bool
     """Whether limb leads were made of I and II."""
+    has_wrong_gains: bool
 
 
 class _Row(NamedTuple):
@@ -223,12 +224,15 @@ def _ordered(record: Record, job: Job) -> _Ordered:
     ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=shards.derive_limb_leads)
     # Not a view, which would hold all of a long record.
     kept = np.ascontiguousarray(signal.first_seconds(ordered, record.rate_hz, shards.duration_s))
-    return _Ordered(record.entry, whole_microvolts(kept), record.rate_hz, derived)
+    has_wrong_gains = quality.has_wrong_gains(record.signal, record.leads, record.gains)
+    return _Ordered(record.entry, whole_microvolts(kept), record.rate_hz, derived, has_wrong_gains)
 
 
 def _row(ordered: _Ordered, flags: list[str], split: str, job: Job) -> _Row:
     shards, known = job.shards, ordered.entry
     prepared, n_valid = signal.prepare(ordered.signal, ordered.rate_hz, shards.rate_hz, shards.samples)
+    if ordered.has_wrong_gains and quality.SCALED_LEADS not in flags:
+        flags.append(quality.SCALED_LEADS)
     flags += ["derived_limb_leads"] if ordered.derived else []
     flags += ["short"] if n_valid < shards.samples else []
     signal_uv = to_microvolts(prepared)
@@ -310,7 +314,9 @@ def digests(entries: Iterable[Entry]) -> dict[str, str]:
 
 def _digest(entry: Entry) -> str:
     # A field that is new and empty must not change what was built without it.
-    filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
+    # Why a record is refused may name what is near, and changes with its neighbours.
+    known = {name: value for name, value in vars(entry).items() if name != "refused"}
+    filled = {name: value for name, value in known.items() if value not in (None, "", ())}
     return storage.sha256(json.dumps(filled, sort_keys=True).encode())[:16]
 
 
