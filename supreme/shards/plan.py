@@ -26,6 +26,7 @@ from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.manifest import Manifest, Request
 from supreme.records import SPLITS, Entry, split_of
+from supreme.settings.data import Source
 from supreme.shards import leakage, part
 from supreme.shards.part import Job, Part
 from supreme.shards.schema import SCHEMA, part_name
@@ -102,11 +103,11 @@ class Plan:
         return float(N_LEADS * shards.samples * 2 * fraction)
 
 
-def folder_of(recipe: config.Recipe, source: config.Source) -> str:
+def folder_of(recipe: config.Recipe, source: Source) -> str:
     return recipe.folder(f"shards/{source.dataset}")
 
 
-def survey(recipe: config.Recipe, source: config.Source, *, new: bool = False) -> Plan:
+def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
     """Compare the index of a source with what is built of it; writes nothing.
 
     Raises:
@@ -177,7 +178,7 @@ def _index(job: Job) -> list[Entry]:
     return index
 
 
-def _request(recipe: config.Recipe, source: config.Source) -> Request:
+def _request(recipe: config.Recipe, source: Source) -> Request:
     # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
     shards = recipe.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     sections = {"source": source.model_dump(mode="json"), "shards": shards, "seed": recipe.seed}
