@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray.data
 
 from supreme import config, ecg, log, quality, storage
@@ -19,6 +17,7 @@ from supreme.records import Entry
 from supreme.records.wfdb_files import read_record
 from supreme.registry import versions
 from supreme.settings.evaluation import Predict
+from supreme.storage import parquet
 
 RECORDS_PER_BATCH = 64
 #: Rough, for the time that a plan shows; the model is the limit.
@@ -85,7 +84,10 @@ def predict(
     rejected_uri = settings.output.removesuffix(".parquet") + ".rejected.parquet"
     counts = {"records": len(records), "scored": 0, "rejected": 0}
     progress = log.Progress(logger, "records", len(records))
-    with _writer(settings.output, SCORES) as scores, _writer(rejected_uri, REJECTED) as rejected:
+    with (
+        parquet.writer(settings.output, SCORES) as scores,
+        parquet.writer(rejected_uri, REJECTED) as rejected,
+    ):
         for table in _scored(records, model_uri, tracking_uri, settings, derive_limb_leads):
             refused = table.filter(pc.not_equal(table["reason"], "")).select(REJECTED.names)
             good = table.filter(pc.equal(table["reason"], "")).select(SCORES.names)
@@ -203,13 +205,3 @@ class _Scorer:
             {**row, "query": query, "score": score, "seen": seen, "model_uri": self.model_uri}
             for query, score, seen in zip(self.queries, scores.tolist(), self.seen, strict=True)
         ]
-
-
-@contextmanager
-def _writer(uri: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """A Parquet file that appears under its name only when the block ends well."""
-    with (
-        storage.writing(uri) as stream,
-        pq.ParquetWriter(stream, schema, compression="zstd") as writer,
-    ):
-        yield writer

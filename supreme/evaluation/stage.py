@@ -31,6 +31,7 @@ from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
 from supreme.shards.read import Shards
+from supreme.storage.parquet import write_table
 
 RESULTS = "results.json"
 #: One core of a laptop, the model of the demo recipe.
@@ -116,7 +117,7 @@ def _score(model: zeroshot.QueryModel, folder: str, part: _Part, conditions: lis
 def _keep_labels(folder: str, bench: Benchmark) -> None:
     ids = {"record_id": list(bench.record_ids), "patient_id": list(bench.patients)}
     labels = {condition: bench.labels[:, c] for c, condition in enumerate(bench.conditions)}
-    zeroshot.write(storage.join(folder, "labels", f"{bench.dataset}.parquet"), pa.table(ids | labels))
+    write_table(storage.join(folder, "labels", f"{bench.dataset}.parquet"), pa.table(ids | labels))
 
 
 def _summaries(

@@ -9,11 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import datasets, stage, targets, zeroshot
+from supreme.evaluation import datasets, stage, targets
 from supreme.evaluation.benchmarks import POOLED
 from supreme.evaluation.results import display_name
 from supreme.metrics import rankings
 from supreme.reporting import examples, figures, html, plates
+from supreme.storage.parquet import read_table
 
 PAGE = "report.html"
 _TITLES = {
@@ -141,10 +142,10 @@ def _axis(lowest: float) -> _Axis:
 
 def _scored(folder: str, found: Mapping[str, Any]) -> dict[str, examples.Scored]:
     """Scores and labels by data set, the pool included."""
-    tables = [zeroshot.read(storage.join(folder, "scores", f"{name}.parquet")) for name in found["data"]]
+    tables = [read_table(storage.join(folder, "scores", f"{name}.parquet")) for name in found["data"]]
     scores = pa.concat_tables(tables)
     return {
-        name: examples.align(scores, zeroshot.read(storage.join(folder, "labels", f"{name}.parquet")))
+        name: examples.align(scores, read_table(storage.join(folder, "labels", f"{name}.parquet")))
         for name in found["datasets"]
     }
 

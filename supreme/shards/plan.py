@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from supreme import config, manifest, storage
 from supreme.config import ConfigError
@@ -30,6 +29,7 @@ from supreme.settings.data import Source
 from supreme.shards import leakage, part
 from supreme.shards.part import Job, Part
 from supreme.shards.schema import SCHEMA, part_name
+from supreme.storage.parquet import read_table
 
 #: For the plan. Share of its int16 size that a real ECG takes at 100 and 500 Hz: 586 of PTB-XL, CSN and
 #: CPSC2018 on average. Seconds that one takes on one core, resampled.
@@ -238,8 +238,7 @@ def _counts(folder: str, parts: list[Part]) -> dict[str, Any]:
 
 
 def _metadata(shard: str) -> pa.Table:
-    with storage.open_file(shard) as stream:
-        return pq.read_table(stream, columns=list(leakage.COLUMNS))
+    return read_table(shard, leakage.COLUMNS)
 
 
 def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:

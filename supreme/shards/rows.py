@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -14,6 +12,7 @@ import numpy as np
 
 from supreme import quality, records, signal, storage
 from supreme.ecg import BadRecord, order_leads, to_microvolts, whole_microvolts
+from supreme.read_ahead import futures_ahead
 from supreme.records import Entry, Record
 from supreme.settings.data import Shards, Source
 from supreme.shards import fingerprint
@@ -102,16 +101,8 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
     if not job.source.uri.startswith("s3://"):
         yield from ((entry, partial(source.read, entry)) for entry in entries)
         return
-    with ThreadPoolExecutor(READ_AHEAD) as threads:
-        ahead: deque[tuple[Entry, Callable[[], Record]]] = deque()
-        try:
-            for entry in entries:
-                ahead.append((entry, threads.submit(source.read, entry).result))
-                if len(ahead) > READ_AHEAD:
-                    yield ahead.popleft()
-            yield from ahead
-        finally:
-            threads.shutdown(wait=False, cancel_futures=True)
+    ahead = futures_ahead(source.read, entries, threads=READ_AHEAD, depth=READ_AHEAD)
+    yield from ((entry, future.result) for entry, future in zip(entries, ahead, strict=True))
 
 
 def _ordered(record: Record, job: Job) -> _Ordered:

@@ -5,9 +5,7 @@ Without PyTorch: this is what Ray Data's reading tasks import, in processes of t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +13,7 @@ import pyarrow as pa
 
 from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
+from supreme.read_ahead import futures_ahead
 from supreme.shards.codec import plain_column
 from supreme.shards.read import RowGroup, Shards
 from supreme.shards.schema import SCHEMA
@@ -102,17 +101,12 @@ class Corpus:
         columns: Sequence[str] = COLUMNS,
     ) -> Iterator[pa.Table]:
         """`read_steps` of each piece (first step, last step) in turn; as many are read at once as threads."""
-        with ThreadPoolExecutor(threads) as pool:
-            waiting: deque[Future[pa.Table]] = deque()
-            try:
-                for first, last in pieces:
-                    waiting.append(pool.submit(self.read_steps, order, rank, first, last, columns))
-                    if len(waiting) > threads:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+
+        def read(piece: tuple[int, int]) -> pa.Table:
+            return self.read_steps(order, rank, *piece, columns)
+
+        for future in futures_ahead(read, pieces, threads=threads, depth=threads):
+            yield future.result()
 
     def record_ids(self, split: str) -> list[str]:
         return [i for s in self.shards for i in s.table(["record_id"], split).column("record_id").to_pylist()]

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.objectives.task import PRESENT, UNCERTAIN
+from supreme.storage.parquet import read_table
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Labels:
             ConfigError: the stage is unfinished.
         """
         manifest.require(folder, "label")
-        with storage.open_file(storage.join(folder, "labels.parquet")) as stream:
-            table = pq.read_table(stream, columns=["record_id", "present", "uncertain"])
+        uri = storage.join(folder, "labels.parquet")
+        table = read_table(uri, ["record_id", "present", "uncertain"])
         asked = [*entity_ids, *unseen_ids]
         codes = np.zeros((len(table), len(asked)), np.int8)
         # Present is written last: a record that says both has the finding.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import ray.train
@@ -22,6 +20,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from supreme import log, storage
 from supreme.config import ConfigError, Recipe
 from supreme.objectives.make import make_task
+from supreme.read_ahead import buffered
 from supreme.reports.label_table import read_unseen, read_vocabulary
 from supreme.training.data.batch import Batch
 from supreme.training.data.corpus import Corpus
@@ -46,8 +45,6 @@ CURVE_POINTS = 10
 
 #: Ray calls this logger by its file; it prints every report with all its values, on every worker.
 _RAY_REPORT_LOGGER = str(sys.modules["ray.train.v2._internal.execution.context"].__file__)
-
-_Item = TypeVar("_Item")
 
 logger = log.get("train")
 
@@ -136,25 +133,6 @@ def _settle_buckets(learner: Learner, samples: int, entities: int, text_dim: int
             learner.wrapped(learner.inputs(nothing, step=0))[0].backward()
 
 
-def ahead(items: Iterator[_Item], count: int) -> Iterator[_Item]:
-    """The same items, taken by a thread that is up to ``count`` of them ahead; its error is raised here."""
-    taken: queue.Queue[_Item | Exception | None] = queue.Queue(count)
-
-    def take() -> None:
-        try:
-            for item in items:
-                taken.put(item)
-            taken.put(None)
-        except Exception as error:
-            taken.put(error)
-
-    threading.Thread(target=take, daemon=True).start()
-    while (item := taken.get()) is not None:
-        if isinstance(item, Exception):
-            raise item
-        yield item
-
-
 def _reading_threads(world: int) -> int:
     """Threads that read: the idle cores of this node, within what the workers leave of the cluster."""
     idle = (os.cpu_count() or 1) // ray.train.get_context().get_local_world_size() - torch.get_num_threads()
@@ -232,7 +210,7 @@ class Run:
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """This worker's batches of the steps from ``first`` to before ``last``, read ahead."""
         read = stream(self.corpus, self.order, first, last, self.rank, _reading_threads(self.world))
-        return prefetched(map(self._batch, ahead(read, BATCHES_AHEAD)), self.learner.device)
+        return prefetched(map(self._batch, buffered(read, BATCHES_AHEAD)), self.learner.device)
 
     def _batch(self, table: pa.Table) -> Batch:
         assert len(table) == self.order.batch_size
