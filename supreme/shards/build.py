@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import chain
 
 import ray
 from ray.exceptions import RayTaskError
 
 from supreme import config, log
 from supreme.manifest import Manifest
-from supreme.shards import part, plan
+from supreme.settings.data import Source
+from supreme.shards import part, plan, scales
 from supreme.shards.plan import Plan
 
 
-def build(recipe: config.Recipe, source: config.Source, *, new: bool = False) -> Manifest:
+def build(recipe: config.Recipe, source: Source, *, new: bool = False) -> Manifest:
     """Make the shards of one source under `<root>/<name>/shards/<dataset>`, or continue, extend or find them.
 
     Needs a running Ray session.
@@ -34,11 +36,13 @@ def carry_out(planned: Plan) -> Manifest:
     """Make what a plan leaves to do, and publish it.
 
     Raises:
+        ConfigError: most records are not in millivolts; nothing is written.
         Unavailable: storage does not answer or is full; what is finished stays.
         TooManyRejected: after everything is written.
     """
     if planned.finished:
         return planned.finished
+    scales.check_before_building(planned.job, [*chain(*planned.todo.values())])
     plan.begin(planned)
     if planned.todo:
         _make_parts(planned)

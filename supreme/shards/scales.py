@@ -13,7 +13,7 @@ from supreme import ecg, log, quality
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
 from supreme.records import Entry
-from supreme.shards.part import Job
+from supreme.shards.rows import Job
 
 #: Records that are looked at, evenly over the index.
 SAMPLE = 64
@@ -65,7 +65,7 @@ class Scales:
         elif self.contradictory > REFUSE_FRACTION * self.records:
             texts.append(
                 f"{self._share(self.contradictory)} have limb leads that contradict each other (flags "
-                "einthoven, goldberger): are the leads in another order than their names say, or no millivolts?"
+                "einthoven, goldberger): are the leads named wrongly, or not in millivolts?"
             )
         low_mv, high_mv = USUAL_RANGE_MV
         if self.range_mv is not None and not low_mv <= self.range_mv <= high_mv:
