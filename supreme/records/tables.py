@@ -124,9 +124,9 @@ def _csv(uri: str, content: bytes, match: _Matcher) -> tuple[list[str], pa.Table
     first, _, rows = content[excel.end() if excel else 0 :].partition(b"\n")
     delimiter = excel[1].decode("ascii", "replace") if excel else _delimiter(first.decode(), match)
     names = _header(first.decode(), delimiter)
-    chosen = match(names)
+    matches = match(names)
     if not rows.strip():
-        return names, pa.table({column: pa.array([], pa.string()) for column in chosen})
+        return names, pa.table({column: pa.array([], pa.string()) for column in matches})
     bad: list[int] = []
 
     def remember(row: arrow_csv.InvalidRow) -> str:
@@ -135,7 +135,7 @@ def _csv(uri: str, content: bytes, match: _Matcher) -> tuple[list[str], pa.Table
 
     # Names may be there twice, where nothing reads them.
     numbered = [str(number) for number in range(len(names))]
-    columns_read = [numbered[names.index(name)] for name in chosen.values()]
+    columns_read = [numbered[names.index(name)] for name in matches.values()]
     table = arrow_csv.read_csv(
         pa.BufferReader(rows),
         # Rows have numbers only where one thread reads.
@@ -151,7 +151,7 @@ def _csv(uri: str, content: bytes, match: _Matcher) -> tuple[list[str], pa.Table
     )
     if bad:
         raise ConfigError(f"{uri}: row {bad[0]} has not {len(names)} cells: repair or remove it")
-    return names, table.rename_columns(list(chosen))
+    return names, table.rename_columns(list(matches))
 
 
 def _header(line: str, delimiter: str) -> list[str]:
@@ -173,9 +173,9 @@ def _delimiter(line: str, match: _Matcher) -> str:
 def _parquet(content: bytes, match: _Matcher) -> tuple[list[str], pa.Table]:
     file = pq.ParquetFile(pa.BufferReader(content))
     names = file.schema_arrow.names
-    chosen = match(names)
-    table = file.read(columns=list(chosen.values()))
-    return names, pa.table({column: _text(table.column(name)) for column, name in chosen.items()})
+    matches = match(names)
+    table = file.read(columns=list(matches.values()))
+    return names, pa.table({column: _text(table.column(name)) for column, name in matches.items()})
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

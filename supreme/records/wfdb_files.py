@@ -94,11 +94,6 @@ class WfdbReader:
             raise
 
 
-def read_record(entry: Entry) -> tuple[Record, dict[str, str]]:
-    """The record at ``entry.source_uri``, as :meth:`WfdbReader.read`, wherever its files are."""
-    return WfdbReader().read(entry)
-
-
 @dataclass(frozen=True)
 class LabelledFolder:
     """WFDB records whose headers carry `#Age`, `#Sex` and SNOMED CT codes in `#Dx`, at any depth of a folder.

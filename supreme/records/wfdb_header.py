@@ -201,10 +201,10 @@ def _without_other_files(
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[int, ...]]:
     """The signals in files that hold one of ``rows``; where those are among them."""
     files = {columns[0][row] for row in rows}
-    kept = [row for row, file in enumerate(columns[0]) if file in files]
+    remaining = [row for row, file in enumerate(columns[0]) if file in files]
     return (
-        tuple(tuple(column[row] for row in kept) for column in columns),
-        tuple(number for number, row in enumerate(kept) if row in rows),
+        tuple(tuple(column[row] for row in remaining) for column in columns),
+        tuple(number for number, row in enumerate(remaining) if row in rows),
     )
 
 

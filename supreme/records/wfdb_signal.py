@@ -25,7 +25,7 @@ _BITS = {
     **{"8": 8, "80": 8, "310": 32 / 3, "311": 32 / 3, "212": 12},
     **{"16": 16, "61": 16, "160": 16, "24": 24, "32": 32},
 }
-#: What stands in format 16 for a sample that was not taken.
+#: Stands in format 16 for a sample without a value.
 _INVALID = -32768
 #: Of a signal whose samples are not used.
 _ANY_SCALE = Scale(1.0, 0, 1.0)
@@ -34,8 +34,8 @@ _ANY_SCALE = Scale(1.0, 0, 1.0)
 def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, float]:
     """The signals that a header says are to be read, ``(n_signals, T)``, and their rate.
 
-    Int16 microvolts where the samples of format 16 are whole ones, else float32 millivolts; samples that were
-    not taken are NaN.
+    Int16 microvolts where the samples of format 16 are whole ones, else float32 millivolts; samples without
+    a value are NaN.
 
     Args:
         contents: the signal files by name.
