@@ -82,6 +82,29 @@ def test_a_record_without_measurements_has_an_empty_report_and_is_counted(tmp_pa
     assert "no row for 1 of 2 records" in caplog.text
 
 
+def test_empty_statement_columns_that_a_tool_dropped_are_not_missed(tmp_path):
+    _write(tmp_path, STUDIES)
+    path = tmp_path / "machine_measurements.csv"
+    rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    with open(path, "w", newline="") as stream:
+        csv.writer(stream).writerows([[*row[:2], *row[3:6]] for row in rows])
+    assert {entry.report for entry in _open(tmp_path).index()} == {
+        "\n".join(filter(None, statements)) for statements in STUDIES.values()
+    }
+    with open(path, "w", newline="") as stream:
+        csv.writer(stream).writerows([row[:3] for row in rows])
+    with pytest.raises(ConfigError, match=r"machine_measurements\.csv: no column report_0, report_1"):
+        _open(tmp_path).index()
+
+
+def test_measurements_of_other_studies_are_refused(tmp_path):
+    _write(tmp_path, STUDIES, records=["50000001", "50000002"])
+    with pytest.raises(
+        ConfigError, match=r"no row for any of 2 records.*study_id '4000000.', '50000001' there"
+    ):
+        _open(tmp_path).index()
+
+
 def _as_merl_does(statements: list[str]) -> int:
     """`process_report` of MERL's `pretrain/preprocess.ipynb`, as far as the count goes."""
     report = ". ".join(statements)
