@@ -10,6 +10,7 @@ Source: header(5), WFDB Applications Guide, https://physionet.org/physiotools/wa
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -125,7 +126,7 @@ class Header(NamedTuple):
 
 
 def parse(content: bytes, calibration: Calibration = TRUST_HEADER) -> Header:
-    """Judge a header and take it apart. Text that is not UTF-8 is read as latin-1.
+    """Judge a header and take it apart. Lines that are not UTF-8 are read as latin-1.
 
     Raises:
         BadRecord: `unsafe_header`, `unknown_rate`, `unknown_gain`, `unknown_unit` or `unreadable`.
@@ -160,11 +161,7 @@ def _lines(content: bytes) -> tuple[list[str], dict[str, str]]:
     """The lines of a header that are not empty, and its comments."""
     lines: list[str] = []
     comments: dict[str, str] = {}
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    for line in text.splitlines():
+    for line in _text(content).splitlines():
         line = line.strip()
         if line.startswith("#"):
             name, colon, value = line.lstrip("# \t").partition(":")
@@ -175,6 +172,17 @@ def _lines(content: bytes) -> tuple[list[str], dict[str, str]]:
         elif line:
             lines.append(line)
     return lines, comments
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, with or without a byte-order mark; each line that is not, as latin-1."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        lines = content.removeprefix(BOM_UTF8).split(b"\n")
+    if len(lines) == 1:
+        return content.decode("latin-1")
+    return "\n".join(map(_text, lines))
 
 
 @lru_cache(maxsize=256)
