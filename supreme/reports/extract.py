@@ -7,14 +7,15 @@ from functools import cache, lru_cache
 from typing import NamedTuple, Protocol
 
 from supreme import config
-from supreme.reports import ages, assertions, lexicon, regions, waves
+from supreme.reports import ages, answers, assertions, lexicon, regions, waves
 from supreme.reports.lexicon import Phrases, Words
-from supreme.reports.tokens import load_table, tokenize
+from supreme.reports.tokens import EMPTY, load_table, tokenize
 from supreme.reports.vocabulary import load_base
 
 _DENIED = assertions.Assertion("absent", "", "normal")
+_NOT_SAID = assertions.Assertion("absent", assertions.ELSEWHERE)
 _OPEN = assertions.Assertion("uncertain", "alternative", "or")
-TABLES = ("tokens", "phrases", "waves", "regions", "cues")
+TABLES = ("tokens", "phrases", "waves", "regions", "cues", "cues_between", "answers", "lines", "sections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,19 @@ def read(statement: str) -> tuple[Mention, ...]:
     findings = regions.join([match for match in matches if match.value != lexicon.IGNORE])
     if not findings:
         return ()
-    cues = rules.cues.find(coded, lexicon.bits(findings))
+    taken = lexicon.bits(findings)
+    cues = rules.cues.find(coded, taken)
+    replies = answers.find(statement, tokens, findings, rules.answers.find(coded, taken), cues)
     layout = regions.Layout(tokens, findings, walls)
     mentions = []
     for index, assertion in enumerate(assertions.assess(statement, tokens, findings, cues, named)):
         match = findings[index]
+        if index in replies:
+            # A box that is not ticked takes back "no LVH" as well, and then nothing is said.
+            is_empty = replies[index].cue == EMPTY and assertion.status != "present"
+            assertion = _NOT_SAID if is_empty else replies[index]
+        if assertion.grade == assertions.ELSEWHERE:
+            continue
         entities, doubtful = regions.resolve(layout, index)
         if doubtful and assertion.status == "present":
             assertion = _OPEN
@@ -105,6 +114,7 @@ class _Rules(NamedTuple):
     words: Words
     walls: Phrases[str]
     cues: Phrases[assertions.Cue]
+    answers: Phrases[answers.Answer]
     findings: Phrases[str]
 
 
@@ -119,4 +129,7 @@ def _rules() -> _Rules:
     words = Words()
     cues = Phrases(assertions.cue_words(), words, as_they_are=True)
     walls = Phrases(regions.wall_words(), words)
-    return _Rules(words, walls, cues, regions.findings(walls, words))
+    findings = regions.findings(walls, words)
+    # Last: the forms of words that findings consist of are settled.
+    replies = Phrases(answers.answer_words(), words, as_they_are=True)
+    return _Rules(words, walls, cues, replies, findings)

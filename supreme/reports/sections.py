@@ -1,0 +1,172 @@
+"""Sections of a report: what stands under "History", "Indication" or "Previous ECG" is not about this ECG."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from supreme.reports.tokens import load_table
+
+THIS_ECG, PATIENT, OTHER_ECG = "this_ecg", "patient", "other_ecg"
+_SPELLINGS = str.maketrans({"ä": "(?:ä|ae|a)", "ö": "(?:ö|oe|o)", "ü": "(?:ü|ue|u)", "å": "(?:å|aa|a)"})
+_MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iyj]|jun|jul|aug|sep|o[ck]t|nov|de[cz])\w*\.?"
+_DATE = rf"(?:\d[\d./:-]*|{_MONTH})(?:[ .,]+(?:\d[\d./:-]*|{_MONTH}|uhr))*"
+#: Marks of a title in plain text.
+_DASH = " - "
+_FRAME = r"[\s*#=_>•·-]*"
+
+Cut = Callable[[str], Sequence[str]]
+"""A line to its sentences."""
+
+
+class Section(NamedTuple):
+    """A header's kind, "" before the first header, and a stretch of one line that begins with the header."""
+
+    kind: str
+    header: str
+    text: str
+
+    @property
+    def content(self) -> str:
+        """What follows the header."""
+        return self.text[len(self.header) :].strip(" *_:-–")
+
+
+def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
+    """The lines of a report without what is said of the patient, the question or another ECG.
+
+    Args:
+        lines: lines without wrapping; a blank line is "".
+        cut: cuts a line into sentences.
+    """
+    if not any(":" in line or _DASH in line or _alone(line) for line in lines):
+        return list(lines)
+    sections = [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
+    if all(section.kind in ("", THIS_ECG) for _, section in sections):
+        return list(lines)
+    result: list[str] = []
+    at = 0
+    while at < len(sections):
+        section = sections[at][1]
+        if section.kind in ("", THIS_ECG):
+            result.append(section.text)
+            at += 1
+            continue
+        end, sentences = _reach(sections, at), cut(section.content)
+        # "Indication: syncope. Sinus rhythm." may be all of a report.
+        own = sentences[:1] if _is_last(sections, at) else sentences
+        for text in [*own, *(text for _, one in sections[at + 1 : end] for text in cut(one.text))]:
+            result.append(_of_this_ecg(text) if section.kind == OTHER_ECG else "")
+        result += sentences[len(own) :]
+        at = end
+    return result
+
+
+def _reach(sections: Sequence[tuple[int, Section]], at: int) -> int:
+    """Where the section that begins at ``at`` ends.
+
+    It goes on to the next header if a section on this ECG follows, else to the end of its line; a header that
+    is alone on its line is followed by a paragraph, or by one line where no blank line ends it.
+    """
+    following = range(at + 1, len(sections))
+    next_header = next((i for i in following if sections[i][1].kind), len(sections))
+    if any(sections[i][1].kind == THIS_ECG for i in following):
+        return next_header
+    if sections[at][1].content:
+        return at + 1
+    first = next((i for i in following if sections[i][1].text), len(sections))
+    blank = next((i for i in range(first, len(sections)) if not sections[i][1].text), len(sections))
+    goes_on = any(sections[i][1].text for i in range(blank, len(sections)))
+    return min(next_header, blank if goes_on else first + 1)
+
+
+def _is_last(sections: Sequence[tuple[int, Section]], at: int) -> bool:
+    """Is this the last header, on the last line?"""
+    return not any(section.text for _, section in sections[at + 1 :])
+
+
+def _of_this_ecg(sentence: str) -> str:
+    """What a sentence about another ECG says about this one."""
+    now, change = _comparing()
+    match = now.search(sentence)
+    if match:
+        return sentence[match.start() :]
+    return sentence if change.search(sentence) else ""
+
+
+def _sections(line: str) -> list[Section]:
+    """The stretches of a line that begin with a header, and what stands before the first."""
+    if not line:
+        return [Section("", "", "")]
+    kind = _alone(line)
+    if kind:
+        return [Section(kind, line, line)]
+    matches = [
+        match
+        for match in _before_colon().finditer(line)
+        if ":" in match[0] or not line[: match.start()].strip(" *#_>")
+    ]
+    starts = [match.start() for match in matches]
+    ends = [*starts[1:], len(line)]
+    sections = [Section("", "", line[: starts[0]].strip())] if starts and line[: starts[0]].strip() else []
+    if not starts:
+        return [Section("", "", line)]
+    return sections + [
+        Section(_kind(match[1]), match[0], line[start:end].strip())
+        for match, start, end in zip(matches, starts, ends, strict=True)
+    ]
+
+
+def _alone(line: str) -> str:
+    """The kind of a header that is all of a line."""
+    if len(line) > 80:
+        return ""
+    match = _title().fullmatch(line)
+    return _kind(match[1]) if match else ""
+
+
+@cache
+def _before_colon() -> re.Pattern[str]:
+    """A header and its colon; a dash only does at the beginning of a line."""
+    return re.compile(rf"(?i)(?<![\w-])({_any_header()}){_tail()}[\s*_]*(?::(?![\d:])|\s[-–]\s)")
+
+
+@cache
+def _title() -> re.Pattern[str]:
+    return re.compile(rf"(?i){_FRAME}({_any_header()}){_tail()}[\s*#=_:-]*")
+
+
+def _tail() -> str:
+    return rf"(?:\s*\(?\s*(?:(?:{'|'.join(map(_spelt, load_table('sections')['words']['dated']))})\s+)?{_DATE}\s*\)?)?"
+
+
+@cache
+def _any_header() -> str:
+    texts = [text for texts in load_table("sections")["headers"].values() for text in texts]
+    return "|".join(map(_spelt, sorted(texts, key=len, reverse=True)))
+
+
+@cache
+def _kinds() -> list[tuple[re.Pattern[str], str]]:
+    return [
+        (re.compile(rf"(?i)(?:{'|'.join(map(_spelt, texts))})"), kind)
+        for kind, texts in load_table("sections")["headers"].items()
+    ]
+
+
+def _kind(header: str) -> str:
+    return next(kind for pattern, kind in _kinds() if pattern.fullmatch(header))
+
+
+@cache
+def _comparing() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    words = load_table("sections")["words"]
+    now, change = (re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change"))
+    return now, change
+
+
+def _spelt(text: str) -> str:
+    """A pattern of all spellings of a text: umlauts, blanks and hyphens."""
+    return re.sub(r"[ -]", r"[\\s-]+", text).translate(_SPELLINGS)
