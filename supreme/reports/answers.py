@@ -62,12 +62,16 @@ def find(
 
     ``findings``, ``answers`` and ``cues`` are in order; ``answers`` overlap no finding.
     """
+    boxes = {index for index, token in enumerate(tokens) if token.text in _BOXES}
+    plain = any(answer.value.plain for answer in answers)
+    if not boxes and not plain and _grammar().signs.isdisjoint([token.text for token in tokens]):
+        return {}
     form = _Form(
         statement,
         tokens,
         findings,
         _without_lookalikes(answers, cues),
-        {index for index, token in enumerate(tokens) if token.text in _BOXES},
+        boxes,
     )
     result: dict[int, Assertion] = {}
     if form.boxes:
@@ -256,9 +260,12 @@ class _Grammar(NamedTuple):
     ends: frozenset[str]
     asks: frozenset[str]
     place: frozenset[str]
+    signs: frozenset[str]
+    """What a statement with an answer has, unless it has a box or one of the plain answers."""
 
 
 @cache
 def _grammar() -> _Grammar:
     table = load_table("answers")["grammar"]
-    return _Grammar(*(frozenset(table[name]) for name in _Grammar._fields))
+    ends, asks, place = (frozenset(table[name]) for name in ("ends", "asks", "place"))
+    return _Grammar(ends, asks, place, asks | {"("})

@@ -9,7 +9,8 @@ another time or person ("history of", "on the previous ECG") takes the finding o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -24,6 +25,8 @@ ELSEWHERE = "elsewhere"
 REACH_BEFORE, REACH_AFTER = 6, 4
 #: Words between two joined findings.
 REACH_JOIN = 4
+#: Findings that one cue reaches: more than any list has, so that time is linear in a statement's length.
+REACH_FINDINGS = 24
 _SLASH = "/"
 _ENDS = {".", ",", ";", ")", "-"}
 _OR = {"or", "nor", "oder", "eller"}
@@ -79,7 +82,15 @@ def assess(
     ends = {match.first: match.value.grade for match in cues if match.value.grade in ("stop", "with")}
     ends |= {match.first: "stop" for match in cues if match.value.side == "closing"}
     joins = {match.first for match in cues if match.value.grade == "join"}
-    scene = _Scene(tokens, findings, ends, joins, set(walls), _slashed(statement, tokens, findings))
+    scene = _Scene(
+        tokens,
+        findings,
+        ends,
+        joins,
+        set(walls),
+        _slashed(statement, tokens, findings),
+        _next_or(texts, ends) if joins else (),
+    )
     for match in acting:
         proposed = _assertion(match, tokens)
         for index in _reached(match, scene):
@@ -106,6 +117,8 @@ class _Scene:
     """Tokens that name walls or leads."""
     slashed: set[int]
     """First tokens of findings that stand behind another and a slash: "LVH/LAE"."""
+    next_or: Sequence[int]
+    """For each token the next "or" that comes before the end of a scope, at or behind it; else a large number."""
 
     def words(self, gap: range) -> int:
         """Words between, not counting walls and leads and punctuation."""
@@ -131,12 +144,7 @@ class _Scene:
         if any(self.tokens[index].text != "," for index in linked):
             # "A and normal rate, B": the comma ends what "and" began.
             return self.tokens[linked[-1]].text != "," or linked[-1] - linked[0] <= 1
-        for index in rest if linked else ():
-            if index in self.ends:
-                return False
-            if self.tokens[index].text in _OR:
-                return True
-        return False
+        return bool(linked) and self.next_or[rest.start] < rest.stop
 
 
 def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
@@ -156,9 +164,9 @@ def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
 def _forward(match: Match[Cue], scene: _Scene) -> list[int]:
     reached: list[int] = []
     at, reach = match.last, REACH_BEFORE
-    for index, span in enumerate(scene.findings):
-        if span.first < match.last:
-            continue
+    start = bisect_left(scene.findings, match.last, key=_first)
+    for index in range(start, min(start + REACH_FINDINGS, len(scene.findings))):
+        span = scene.findings[index]
         gap = range(at, span.first)
         if not scene.repeats(gap, span, reached):
             goes_on = match.value.grade == "suggests" and any(i in scene.ends for i in gap)
@@ -176,10 +184,10 @@ def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
     at, reach = match.first, REACH_AFTER
     # "Inferior infarct, possible": a comma is no barrier for a cue that ends the sentence.
     closing = match.last == len(scene.tokens) or match.last in scene.ends
-    for index in range(len(scene.findings) - 1, -1, -1):
+    # No finding overlaps a cue: those that begin before it end before it.
+    end = bisect_left(scene.findings, match.first, key=_first)
+    for index in range(end - 1, max(end - 1 - REACH_FINDINGS, -1), -1):
         span = scene.findings[index]
-        if span.last > match.first:
-            continue
         gap = range(span.last, at)
         if reached:
             linked = scene.joins_over(gap, range(at, match.first))
@@ -198,6 +206,19 @@ def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
         reached.append(index)
         at, reach = span.first, REACH_JOIN
     return reached
+
+
+def _first(match: Match[str]) -> int:
+    return match.first
+
+
+def _next_or(texts: Sequence[str], ends: Mapping[int, str]) -> list[int]:
+    none = len(texts) + 1
+    result = [none] * (len(texts) + 1)
+    for index in range(len(texts) - 1, -1, -1):
+        if index not in ends:
+            result[index] = index if texts[index] in _OR else result[index + 1]
+    return result
 
 
 def _alternative(statement: str, scene: _Scene, index: int) -> str:

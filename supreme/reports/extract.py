@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple, Protocol
 
 from supreme import config
@@ -15,6 +16,9 @@ from supreme.reports.vocabulary import load_base
 _DENIED = assertions.Assertion("absent", "", "normal")
 _NOT_SAID = assertions.Assertion("absent", assertions.ELSEWHERE)
 _OPEN = assertions.Assertion("uncertain", "alternative", "or")
+#: Characters that are read at once: no report of PTB-XL has more than 359. Some rules look at pairs of findings, so
+#: that a longer text is read in parts, in time that is linear in its length; scope does not cross a part's end.
+WINDOW = 512
 TABLES = ("tokens", "phrases", "waves", "regions", "cues", "cues_between", "answers", "lines", "sections")
 
 
@@ -51,17 +55,33 @@ class RuleExtractor:
 
     def extract(self, statement: str) -> list[Mention]:
         """The mentions in one statement, in order of their place; an entity may come more than once."""
-        return list(read_once(statement))
-
-
-@lru_cache(maxsize=65536)
-def read_once(statement: str) -> tuple[Mention, ...]:
-    """What `read` gives, kept for statements that come again."""
-    return read(statement)
+        return list(read(statement))
 
 
 def read(statement: str) -> tuple[Mention, ...]:
-    """The mentions in one statement by the rules."""
+    """The mentions in one statement by the rules; one longer than `WINDOW` is read in parts."""
+    if len(statement) <= WINDOW:
+        return tuple(_read(statement))
+    return tuple(
+        replace(mention, start=mention.start + at, end=mention.end + at)
+        for at, part in _windows(statement)
+        for mention in _read(part)
+    )
+
+
+def _windows(statement: str) -> Iterator[tuple[int, str]]:
+    """Parts of at most `WINDOW` characters with their offsets, cut behind a sentence, a comma or a word."""
+    at = 0
+    while len(statement) - at > WINDOW:
+        least, most = at + WINDOW // 2, at + WINDOW
+        cuts = (statement.rfind(mark, least, most) + len(mark) for mark in (". ", "; ", ", ", " "))
+        end = next((cut for cut in cuts if cut > least), most)
+        yield at, statement[at:end]
+        at = end
+    yield at, statement[at:]
+
+
+def _read(statement: str) -> Iterator[Mention]:
     rules = _rules()
     tokens = tokenize(statement)
     coded = rules.words.code(tokens)
@@ -73,12 +93,12 @@ def read(statement: str) -> tuple[Mention, ...]:
         matches = sorted([*matches, *apart])
     findings = regions.join([match for match in matches if match.value != lexicon.IGNORE])
     if not findings:
-        return ()
+        return
     taken = lexicon.bits(findings)
     cues = rules.cues.find(coded, taken)
     replies = answers.find(statement, tokens, findings, rules.answers.find(coded, taken), cues)
     layout = regions.Layout(tokens, findings, walls)
-    mentions = []
+    places = {index for match in findings for index in range(match.first, match.last)}
     for index, assertion in enumerate(assertions.assess(statement, tokens, findings, cues, named)):
         match = findings[index]
         if index in replies:
@@ -90,15 +110,12 @@ def read(statement: str) -> tuple[Mention, ...]:
         entities, doubtful = regions.resolve(layout, index)
         if doubtful and assertion.status == "present":
             assertion = _OPEN
-        said = [(*_own(entity, assertion), match.first, match.last) for entity in entities]
+        labels = [(*_own(entity, assertion), match.first, match.last) for entity in entities]
         if match.value in ages.infarcts():
-            aged = ages.find(tokens, match, findings, walls, assertion)
-            said += [(entity, own, at, at + 1) for entity, own, at in aged]
-        for entity, own, first, last in said:
-            mentions.append(
-                Mention(entity, own.status, own.grade, own.cue, tokens[first].start, tokens[last - 1].end)
-            )
-    return tuple(mentions)
+            aged = ages.find(tokens, match, places, named, assertion)
+            labels += [(entity, own, at, at + 1) for entity, own, at in aged]
+        for entity, own, first, last in labels:
+            yield Mention(entity, own.status, own.grade, own.cue, tokens[first].start, tokens[last - 1].end)
 
 
 def _own(value: str, assertion: assertions.Assertion) -> tuple[str, assertions.Assertion]:

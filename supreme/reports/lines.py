@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from supreme.reports.tokens import fold_word, load_table
 
-#: Lines of prose are wrapped at more than this.
-_LEAST_WIDTH = 50
+#: Lines of prose are wrapped at more than this, and with fewer breaks one cannot tell.
+_LEAST_WIDTH, _LEAST_BREAKS = 50, 3
+#: How a line ends: not at all ("broken"), at a sign, or at a word that cannot or hardly be the last.
+_BROKEN, _COLON, _FINISHED, _OPEN, _HALF_OPEN = "broken", "colon", "finished", "open", "half open"
 _ENDS = (".", "!", "?", ";", ":")
 _LAST_WORD = re.compile(r"([\w./]+?)\.?[\s(]*$")
 _FIRST_WORD = re.compile(r"[\w/]+")
@@ -71,44 +74,74 @@ def _paragraphs(report: str) -> list[list[str]]:
     return [paragraph for paragraph in paragraphs if paragraph]
 
 
+@lru_cache(maxsize=65536)
 def _goes_on(line: str, following: str, *, has_sentences: bool) -> bool:
     """Does a line go on in the following?"""
-    if _ITEM.match(following):
+    end, begin = _end(line), _begin(following)
+    if begin.is_item or end.kind == _FINISHED:
         return False
-    words = _words()
-    if line.endswith(":"):
+    if end.kind == _COLON:
         return is_answer(following)
-    if line.endswith((",", "/")) or _HYPHEN.search(line):
+    if end.kind == _BROKEN or begin.is_conjunction:
         return True
-    end, begin = _last(line), _first(following)
-    if line.endswith("."):
-        return end in words["hedges"]
-    if line.endswith(_ENDS):
-        return False
-    answered = _ANSWERED.search(line) or (end in words["answers"] and _last(following) in words["answers"])
-    is_small = following.split()[0].islower() and not line.islower()
+    if end.kind == _OPEN:
+        return not (end.is_answer and _end(following).is_answer)
+    is_small = begin.is_small and not line.islower()
     ends_in_stop = len(line) >= _LONG and line[0].isupper() and following.endswith(".")
-    return (
-        (not answered and (end in words["open"] or _last_two(line) in words["open"]))
-        or (is_small and end in words["half_open"] and not _ADDED.search(line))
-        or begin in words["going_on"]
-        or (is_small and (has_sentences or ends_in_stop))
-    )
+    return is_small and (end.kind == _HALF_OPEN or has_sentences or ends_in_stop)
+
+
+class _End(NamedTuple):
+    kind: str
+    is_answer: bool = False
+
+
+class _Begin(NamedTuple):
+    is_item: bool
+    is_conjunction: bool
+    is_small: bool
+
+
+@lru_cache(maxsize=16384)
+def _end(line: str) -> _End:
+    """What the end of a line says on whether it goes on."""
+    words = _words()
+    if line.endswith((",", "/")) or _HYPHEN.search(line):
+        return _End(_BROKEN)
+    if line.endswith(":"):
+        return _End(_COLON)
+    match = _LAST_WORD.search(line)
+    last = fold_word(match[1]) if match else ""
+    is_answer = last in words["answers"]
+    if line.endswith("."):
+        return _End(_BROKEN if last in words["hedges"] else _FINISHED)
+    if line.endswith(_ENDS):
+        return _End(_FINISHED)
+    if _ANSWERED.search(line):
+        return _End("", is_answer)
+    if last in words["open"] or fold_word(" ".join(line.split()[-2:])) in words["open"]:
+        return _End(_OPEN, is_answer)
+    is_half_open = last in words["half_open"] and not _ADDED.search(line)
+    return _End(_HALF_OPEN if is_half_open else "", is_answer)
+
+
+@lru_cache(maxsize=16384)
+def _begin(line: str) -> _Begin:
+    """What the beginning of a line says on whether it continues the one before."""
+    match = _FIRST_WORD.match(line)
+    word = match[0] if match else ""
+    return _Begin(bool(_ITEM.match(line)), fold_word(word) in _words()["going_on"], word.islower())
 
 
 def _is_filled(lines: Sequence[str]) -> bool:
     """Is every line as full as the longest allows, so that the next line's first word did not fit?"""
     width = max(map(len, lines))
-    breaks = [
-        (line, following)
-        for line, following in zip(lines, lines[1:], strict=False)
-        if not line.endswith(_ENDS)
-    ]
+    if len(lines) <= _LEAST_BREAKS or width < _LEAST_WIDTH or any(_begin(line).is_item for line in lines):
+        return False
+    breaks = [pair for pair in zip(lines, lines[1:], strict=False) if not pair[0].endswith(_ENDS)]
     return (
-        width >= _LEAST_WIDTH
-        and len(breaks) >= 3
+        len(breaks) >= _LEAST_BREAKS
         and sum(following[0].islower() for _, following in breaks) >= 2
-        and not any(_ITEM.match(line) for line in lines)
         and all(len(line) + 1 + len(following.split()[0]) > width for line, following in breaks)
     )
 
@@ -117,20 +150,6 @@ def _joined(line: str, following: str) -> str:
     if _HYPHEN.search(line):
         return line[:-1] + following if following[0].islower() else line + following
     return f"{line} {following}"
-
-
-def _last(line: str) -> str:
-    match = _LAST_WORD.search(line)
-    return fold_word(match[1]) if match else ""
-
-
-def _last_two(line: str) -> str:
-    return fold_word(" ".join(line.split()[-2:]))
-
-
-def _first(line: str) -> str:
-    match = _FIRST_WORD.match(line)
-    return fold_word(match[0]) if match else ""
 
 
 @cache

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
-from supreme.reports.tokens import load_table
+from supreme.reports.tokens import fold_word, load_table
 
 THIS_ECG, PATIENT, OTHER_ECG = "this_ecg", "patient", "other_ecg"
 _SPELLINGS = str.maketrans({"ä": "(?:ä|ae|a)", "ö": "(?:ö|oe|o)", "ü": "(?:ü|ue|u)", "å": "(?:å|aa|a)"})
 _MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iyj]|jun|jul|aug|sep|o[ck]t|nov|de[cz])\w*\.?"
 _DATE = rf"(?:\d[\d./:-]*|{_MONTH})(?:[ .,]+(?:\d[\d./:-]*|{_MONTH}|uhr))*"
 #: Marks of a title in plain text.
-_DASH = " - "
+_WORD = re.compile(r"[^\W_]+")
 _FRAME = r"[\s*#=_>•·-]*"
 
 Cut = Callable[[str], Sequence[str]]
@@ -41,11 +41,9 @@ def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
         lines: lines without wrapping; a blank line is "".
         cut: cuts a line into sentences.
     """
-    if not any(":" in line or _DASH in line or _alone(line) for line in lines):
+    if not any(map(_leads_away, lines)):
         return list(lines)
     sections = [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
-    if all(section.kind in ("", THIS_ECG) for _, section in sections):
-        return list(lines)
     result: list[str] = []
     at = 0
     while at < len(sections):
@@ -96,10 +94,16 @@ def _of_this_ecg(sentence: str) -> str:
     return sentence if change.search(sentence) else ""
 
 
+@lru_cache(maxsize=16384)
+def _leads_away(line: str) -> bool:
+    """Does a section on the patient or another ECG begin in a line?"""
+    return any(section.kind in (PATIENT, OTHER_ECG) for section in _sections(line))
+
+
 def _sections(line: str) -> list[Section]:
     """The stretches of a line that begin with a header, and what stands before the first."""
-    if not line:
-        return [Section("", "", "")]
+    if not _may_begin(line):
+        return [Section("", "", line)]
     kind = _alone(line)
     if kind:
         return [Section(kind, line, line)]
@@ -117,6 +121,23 @@ def _sections(line: str) -> list[Section]:
         Section(_kind(match[1]), match[0], line[start:end].strip())
         for match, start, end in zip(matches, starts, ends, strict=True)
     ]
+
+
+def _may_begin(line: str) -> bool:
+    """Can there be a header in a line, as far as one can tell at a glance?"""
+    if ":" in line:
+        return True
+    match = _WORD.search(line[:40])
+    return bool(match) and fold_word(match[0]) in _first_words()
+
+
+@cache
+def _first_words() -> frozenset[str]:
+    """The first words of headers as `fold_word` gives them, umlauts left out or not."""
+    texts = [text for texts in load_table("sections")["headers"].values() for text in texts]
+    words = {_WORD.findall(text)[0] for text in texts}
+    plain = {word.translate(str.maketrans("äöüå", "aoua")) for word in words}
+    return frozenset(map(fold_word, words | plain))
 
 
 def _alone(line: str) -> str:
