@@ -11,7 +11,8 @@ _SIGNS = re.compile(r"[\\<&_\t\v\f\r\x00-\x08\x0e-\x1f\x7f-\x9f\xa0\xad\u2000-\u
 #: Spreadsheets write characters as "_x000D_".
 _SPREADSHEET = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
-_HIDDEN = re.compile(r"(?is)<!--.*?-->|<(style|script|head)\b[^<>]*>.*?</\1\s*>")
+#: What a reader of HTML does not see, from its first mark to its last.
+_HIDDEN = re.compile(r"(?i)<!--|<(?:style|script|head)\b[^<>]*>")
 _ATTRIBUTES = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+))*\s*/?"""
 #: Tags that end a line, that end a cell, and that only change the look. "R<S and V1>V2" has none of them.
 _LINE_TAG = re.compile(
@@ -46,7 +47,7 @@ def clean(report: str) -> str:
         if "&" in report:
             report = _ENTITY.sub(lambda match: html.unescape(match[0]), report)
     if "<" in report:
-        report = _HIDDEN.sub(" ", report)
+        report = _without_hidden(report)
         report = _LOOK_TAG.sub("", _CELL_TAG.sub(" ", _LINE_TAG.sub("\n", report)))
     if "\\" in report:
         report = _HL7.sub(_of_hl7, report)
@@ -54,6 +55,24 @@ def clean(report: str) -> str:
             report = _RTF_WORD.sub(_of_rtf, _RTF_GROUP.sub("", re.sub(r"(?<=\w)\n(?=\\)|(?<=\\par)\n", "", report)))
         report = _WRITTEN.sub(lambda match: " " if match[0] == "\\t" else "\n", report)
     return _NOTHING.sub("", _SPACE.sub(" ", _LINE.sub("\n", report)))
+
+
+def _without_hidden(report: str) -> str:
+    parts: list[str] = []
+    at = 0
+    lower = report.lower() if len(report.lower()) == len(report) else report
+    absent: set[str] = set()
+    for match in _HIDDEN.finditer(report):
+        last = "-->" if match[0] == "<!--" else f"</{match[0][1:].split('>')[0].split()[0].lower()}>"
+        if match.start() < at or last in absent:
+            continue
+        end = lower.find(last, match.end())
+        if end < 0:
+            absent.add(last)
+            continue
+        parts.append(report[at : match.start()])
+        at = end + len(last)
+    return " ".join([*parts, report[at:]])
 
 
 def _character(code: int) -> str:

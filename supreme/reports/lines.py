@@ -40,23 +40,27 @@ def unwrap(report: str) -> list[str]:
     """
     if "\n" not in report:
         return [report.strip()]
-    lines: list[str] = []
+    lines: list[list[str]] = []
     for paragraph in _paragraphs(report):
         filled = _is_filled(paragraph)
         has_sentences = any(map(_SENTENCES.search, paragraph))
-        for number, line in enumerate(paragraph):
+        begins = True
+        for line in paragraph:
             if line.startswith("- ") and any(lines):
-                lines = lines if lines[-1] else [line for line in lines if line]
-                lines[-1] = f"{lines[-1].rstrip('. ')} {line}"
-            elif number and (
-                (filled and not lines[-1].endswith(_ENDS))
-                or _goes_on(lines[-1], line, has_sentences=has_sentences)
+                while not lines[-1]:
+                    lines.pop()
+                lines[-1][-1] = lines[-1][-1].rstrip(". ")
+                lines[-1].append(f" {line}")
+            elif not begins and (
+                (filled and not lines[-1][-1].endswith(_ENDS))
+                or _goes_on("".join(lines[-1][-2:]), line, has_sentences=has_sentences)
             ):
-                lines[-1] = _joined(lines[-1], line)
+                _join(lines[-1], line)
             else:
-                lines.append(line)
-        lines.append("")
-    return lines[:-1]
+                lines.append([line])
+            begins = False
+        lines.append([])
+    return ["".join(pieces) for pieces in lines[:-1]]
 
 
 def is_answer(text: str) -> bool:
@@ -146,10 +150,12 @@ def _is_filled(lines: Sequence[str]) -> bool:
     )
 
 
-def _joined(line: str, following: str) -> str:
-    if _HYPHEN.search(line):
-        return line[:-1] + following if following[0].islower() else line + following
-    return f"{line} {following}"
+def _join(pieces: list[str], line: str) -> None:
+    if not _HYPHEN.search(pieces[-1][-2:]):
+        line = f" {line}"
+    elif line[0].islower():
+        pieces[-1] = pieces[-1][:-1]
+    pieces.append(line)
 
 
 @cache

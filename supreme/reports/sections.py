@@ -44,6 +44,7 @@ def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
     if not any(map(_leads_away, lines)):
         return list(lines)
     sections = [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
+    ahead = _look_ahead([section for _, section in sections])
     result: list[str] = []
     at = 0
     while at < len(sections):
@@ -52,9 +53,9 @@ def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
             result.append(section.text)
             at += 1
             continue
-        end, sentences = _reach(sections, at), cut(section.content)
+        end, sentences = _reach(section, at, ahead), cut(section.content)
         # "Indication: syncope. Sinus rhythm." may be all of a report.
-        own = sentences[:1] if _is_last(sections, at) else sentences
+        own = sentences if ahead.text[at + 1] < len(sections) else sentences[:1]
         for text in [*own, *(text for _, one in sections[at + 1 : end] for text in cut(one.text))]:
             result.append(_of_this_ecg(text) if section.kind == OTHER_ECG else "")
         result += sentences[len(own) :]
@@ -62,27 +63,45 @@ def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
     return result
 
 
-def _reach(sections: Sequence[tuple[int, Section]], at: int) -> int:
-    """Where the section that begins at ``at`` ends.
+class _Ahead(NamedTuple):
+    """For each place in a report, where the next of a kind is; the report's length if there is none."""
+
+    header: list[int]
+    this_ecg: list[int]
+    text: list[int]
+    blank: list[int]
+
+
+def _look_ahead(sections: Sequence[Section]) -> _Ahead:
+    def of(matches: Callable[[Section], bool]) -> list[int]:
+        result = [len(sections)] * (len(sections) + 2)
+        for at in range(len(sections) - 1, -1, -1):
+            result[at] = at if matches(sections[at]) else result[at + 1]
+        return result
+
+    return _Ahead(
+        of(lambda section: bool(section.kind)),
+        of(lambda section: section.kind == THIS_ECG),
+        of(lambda section: bool(section.text)),
+        of(lambda section: not section.text),
+    )
+
+
+def _reach(section: Section, at: int, ahead: _Ahead) -> int:
+    """Where a section that begins at ``at`` ends.
 
     It goes on to the next header if a section on this ECG follows, else to the end of its line; a header that
     is alone on its line is followed by a paragraph, or by one line where no blank line ends it.
     """
-    following = range(at + 1, len(sections))
-    next_header = next((i for i in following if sections[i][1].kind), len(sections))
-    if any(sections[i][1].kind == THIS_ECG for i in following):
-        return next_header
-    if sections[at][1].content:
+    end = len(ahead.text) - 2
+    if ahead.this_ecg[at + 1] < end:
+        return ahead.header[at + 1]
+    if section.content:
         return at + 1
-    first = next((i for i in following if sections[i][1].text), len(sections))
-    blank = next((i for i in range(first, len(sections)) if not sections[i][1].text), len(sections))
-    goes_on = any(sections[i][1].text for i in range(blank, len(sections)))
-    return min(next_header, blank if goes_on else first + 1)
-
-
-def _is_last(sections: Sequence[tuple[int, Section]], at: int) -> bool:
-    """Is this the last header, on the last line?"""
-    return not any(section.text for _, section in sections[at + 1 :])
+    first = ahead.text[at + 1]
+    blank = ahead.blank[first]
+    goes_on = ahead.text[blank] < end
+    return min(ahead.header[at + 1], blank if goes_on else first + 1, end)
 
 
 def _of_this_ecg(sentence: str) -> str:

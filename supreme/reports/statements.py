@@ -61,7 +61,7 @@ def sentences(line: str) -> tuple[str, ...]:
         joined = f"{joined} {part}" if joined else part
         last = fold_word(joined.rstrip(".").rpartition(" ")[2])
         unfinished = joined.endswith(".") and (last in abbreviations() or bool(_DAY.search(joined[-20:])))
-        if not unfinished and joined.strip(_EMPTY):
+        if not unfinished and (part.strip(_EMPTY) or joined != part):
             parts.append(joined)
             joined = ""
     parts += [joined] if joined else []
