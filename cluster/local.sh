@@ -37,7 +37,7 @@ start() {
     python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$_folder/token"
     # The environment of the head is the environment of every job.
     local settings
-    settings="$(python -c 'import sys; from supreme.job import ENVIRONMENT
+    settings="$(python -c 'import sys; from supreme.runtime.environment import ENVIRONMENT
 for name in sys.argv[1:]: print(f"{name}={ENVIRONMENT[name]}")' \
         RAY_DATA_USE_DATASOURCE_V2 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S RAY_raylet_start_wait_time_s \
         RAY_free_objects_period_milliseconds RAY_num_workers_soft_limit OMP_WAIT_POLICY \

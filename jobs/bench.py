@@ -16,16 +16,17 @@ from importlib import import_module
 from typing import Any
 
 from supreme.config import ConfigError, Recipe
-from supreme.job import Options, main, ray_session
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 #: Suite -> function of (recipe, what starts Ray) that gives the result.
 SUITES = {
-    "building": "supreme.bench.building.compare",
-    "labels": "supreme.bench.labels.compare",
-    "model": "supreme.bench.model.compare",
-    "reading": "supreme.bench.reading.compare",
-    "rules": "supreme.bench.reports.compare_rules",
-    "training": "supreme.bench.training.compare",
+    "building": "benchmarks.building.compare",
+    "labels": "benchmarks.labels.compare",
+    "model": "benchmarks.model.compare",
+    "reading": "benchmarks.reading.compare",
+    "rules": "benchmarks.reports.compare_rules",
+    "training": "benchmarks.training.compare",
 }
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from supreme.config import Recipe
-from supreme.job import Options, main
+from supreme.runtime.cli import Options, main
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Evaluate `evaluation.model_uri` (the champion when empty) on the shards of the recipe and of `real`."""
     from supreme import log, storage
-    from supreme.evaluation import stage
+    from supreme.evaluation import console, stage, targets
 
     if options.dry_run:
         return stage.plan(recipe)
-    model = stage.target(recipe)
+    model = targets.target(recipe)
     stage.run(recipe, model.uri, new=options.new)
-    folder = stage.folder_of(recipe, model)
+    folder = targets.folder_of(recipe, model)
     uri = storage.join(folder, stage.RESULTS)
     parts = storage.read_json(uri)["datasets"]
-    for line in stage.table(parts):
+    for line in console.table(parts):
         log.get("evaluate").info(line)
     macro = {
         group: {name: part["macro"][group]["auroc"] for name, part in parts.items()}

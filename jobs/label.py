@@ -6,7 +6,8 @@ from typing import Any
 
 from supreme import manifest
 from supreme.config import Recipe
-from supreme.job import Options, main, ray_session
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:

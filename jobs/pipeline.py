@@ -14,7 +14,8 @@ import shard
 
 from supreme import log, records
 from supreme.config import ConfigError, Recipe
-from supreme.job import Options, main, ray_session
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 STAGES = (shard, label, pretrain, promote, evaluate, report)
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from supreme.config import Recipe
-from supreme.job import Options, main, ray_session
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
-    from supreme import tracking
-    from supreme.evaluation import predict
+    from supreme import prediction, tracking
 
     model_uri = recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@champion"
     output = recipe.predict.output or recipe.folder("predictions.parquet")
     asked = recipe.predict.model_copy(update={"output": output})
     if options.dry_run:
-        return predict.plan(asked, model_uri)
+        return prediction.plan(asked, model_uri)
     store = tracking.open_store(recipe.tracking, recipe.root) if model_uri.startswith("models:") else None
     with ray_session():
-        return predict.predict(asked, model_uri, store, derive_limb_leads=recipe.shards.derive_limb_leads)
+        return prediction.predict(asked, model_uri, store, derive_limb_leads=recipe.shards.derive_limb_leads)
 
 
 if __name__ == "__main__":

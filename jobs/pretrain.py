@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from supreme.config import Recipe
-from supreme.job import Options, main, ray_session
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 if TYPE_CHECKING:
     from supreme.manifest import Manifest, Request
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Train, write the bundle, record the MLflow run; the result names run and bundle."""
     from supreme import storage, tracking
-    from supreme.training import driver
+    from supreme.training.run import stage
 
     if options.dry_run:
-        return driver.plan(recipe)
+        return stage.plan(recipe)
     if options.profile:
-        from supreme.training.profiling import profile
+        from supreme.training.profiling.profiler import profile
 
         with ray_session():
             return profile(recipe)
-    folder = driver.stage_folder(recipe)
-    asked, made = driver.begin(recipe, new=options.new)
+    folder = stage.stage_folder(recipe)
+    asked, made = stage.begin(recipe, new=options.new)
     if made is None or tracking.is_behind(folder):
         uri = tracking.open_store(recipe.tracking, recipe.root, folder)
         run = tracking.start_or_resume(
@@ -38,8 +39,9 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
 
 
 def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
-    from supreme import bundle, storage
-    from supreme.training import driver
+    from supreme import storage
+    from supreme.inference import bundle
+    from supreme.training.run import driver, result
 
     with ray_session():
         trained = driver.train(recipe, asked, run.folder, report=run.report)
@@ -47,8 +49,8 @@ def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
         bundle.write_bundle(storage.join(run.folder, "bundle"), recipe=recipe, **trained.bundle_parts())
         files = [f"bundle/{name}" for name in bundle.FILES]
     else:
-        files = driver.write_encoder(trained, run.folder)
-    return driver.publish(recipe, asked, trained, run_id=run.run_id, files=files)
+        files = result.write_encoder(trained, run.folder)
+    return result.publish(recipe, asked, trained, run_id=run.run_id, files=files)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from supreme.config import ConfigError, Recipe
-from supreme.job import Options, main
+from supreme.runtime.cli import Options, main
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
-    from supreme import manifest, registry, storage, tracking
+    from supreme import manifest, promotion, storage, tracking
+    from supreme.registry import versions
 
     stage = recipe.folder("pretrain")
     bundle = storage.join(stage, "bundle")
@@ -17,7 +18,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     if recipe.training.objective == "simclr":
         raise ConfigError("training.objective=simclr trains an encoder alone: there is no bundle to promote")
     selected = made.counts["selection"]
-    selection = registry.Selection(
+    selection = versions.Selection(
         metric=selected["metric"],
         value=float("nan") if selected["value"] is None else selected["value"],
         rule=selected["rule"],
@@ -25,26 +26,26 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     )
     model = recipe.tracking.model
     if options.dry_run:
-        return {"bundle": bundle, "model": model, "sha256": registry.verify(bundle), **selection.tags()}
+        return {"bundle": bundle, "model": model, "sha256": versions.verify(bundle), **selection.tags()}
     store = tracking.open_store(recipe.tracking, recipe.root)
-    version = registry.register(
+    version = versions.register(
         bundle,
         made.counts["run_id"],
         tracking_uri=store,
         model=model,
         tags={**selection.tags(), "recipe": recipe.name, "code_version": made.code_version},
     )
-    champion = registry.find(f"models:/{model}@{registry.CHAMPION}", store)
-    if champion is not None and registry.same(champion, version):
+    champion = versions.find(f"models:/{model}@{versions.CHAMPION}", store)
+    if champion is not None and versions.same(champion, version):
         promoted, reason = True, champion.tags.get("promotion_reason", "it is the champion already")
     else:
-        promoted, reason = registry.judge(selection, champion, new_data=options.new)
+        promoted, reason = promotion.judge(selection, champion, new_data=options.new)
         if promoted:
-            registry.promote(version, tracking_uri=store, reason=reason)
+            versions.promote(version, tracking_uri=store, reason=reason)
     return {
         "model_uri": f"models:/{model}/{version.version}",
         "version": int(version.version),
-        "alias": registry.CHAMPION if promoted else registry.CANDIDATE,
+        "alias": versions.CHAMPION if promoted else versions.CANDIDATE,
         "promoted": promoted,
         "reason": reason,
         **selection.tags(),

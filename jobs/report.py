@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from supreme.config import Recipe
-from supreme.job import Options, main
+from supreme.runtime.cli import Options, main
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Report on `evaluation.model_uri` (the champion when empty), which must be evaluated already."""
-    from supreme.evaluation import stage
+    from supreme.evaluation import targets
     from supreme.reporting import page
 
     if options.dry_run:
-        return {"stage": "report", "model_uri": stage.wanted_uri(recipe), "plates": recipe.evaluation.plates}
+        return {
+            "stage": "report",
+            "model_uri": targets.wanted_uri(recipe),
+            "plates": recipe.evaluation.plates,
+        }
     uri, made = page.write(recipe, new=options.new)
     return {"report": uri, **made.counts}
 

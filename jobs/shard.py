@@ -7,8 +7,9 @@ from typing import Any
 
 from supreme import log
 from supreme.config import Recipe
-from supreme.job import Options, main, ray_session
 from supreme.records import all_sources
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 TOTALS = ("records", "records_to_do", "shards", "shards_to_do", "bytes", "seconds")
 

@@ -6,22 +6,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supreme.config import Recipe
-from supreme.job import Options, main, ray_session
+from supreme.runtime.cli import Options, main
+from supreme.runtime.session import ray_session
 
 if TYPE_CHECKING:
-    from supreme.training.sweep import Trial
+    from supreme.sweep.trials import Trial
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Run the trials, register the best; the result names its version and every trial's value."""
     from supreme import manifest, tracking
-    from supreme.training import driver, sweep
+    from supreme.sweep import trials, tuner
+    from supreme.training.run import stage
 
-    planned = sweep.trials(recipe)
+    planned = trials.trials(recipe)
     if options.dry_run:
-        return {trial.name: driver.plan(trial.recipe) | {"folder": trial.folder} for trial in planned}
-    folder, asked = driver.absolute(recipe.folder("sweep")), sweep.request(recipe)
-    made = driver.begin_in(folder, recipe, asked, new=options.new)
+        return {trial.name: stage.plan(trial.recipe) | {"folder": trial.folder} for trial in planned}
+    folder, asked = stage.absolute(recipe.folder("sweep")), tuner.request(recipe)
+    made = stage.begin_in(folder, recipe, asked, new=options.new)
     if made and not any(map(tracking.is_behind, [folder, *(t.folder for t in planned)])):
         return made.counts
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)
@@ -31,8 +33,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         runs = {t.name: begin(t.folder, t.name, t.values(), parent=parent) for t in planned}
         if made is None:
             with ray_session():
-                sweep.run(recipe, {name: nested.report for name, nested in runs.items()})
-        for trial in (ended := sweep.ended(recipe)):
+                tuner.run(recipe, {name: nested.report for name, nested in runs.items()})
+        for trial in (ended := trials.ended(recipe)):
             runs[trial.name].finish("FINISHED" if trial.completed else "KILLED")
         if made is None:
             files, counts = _register(recipe, ended[0], runs[ended[0].name].run_id, uri)
@@ -43,15 +45,17 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
 
 def _register(recipe: Recipe, best: Trial, run_id: str, uri: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Make the best trial a candidate; the files of its bundle and what the result says of it."""
-    from supreme import bundle, manifest, registry, storage
-    from supreme.training import driver
+    from supreme import manifest, storage
+    from supreme.inference import bundle
+    from supreme.registry import versions
+    from supreme.training.run import result, stage
 
-    trained = driver.load_trained(best.recipe, driver.request(best.recipe), best.folder)
-    place = storage.join(driver.absolute(recipe.folder("sweep")), "bundle")
+    trained = result.load_trained(best.recipe, stage.request(best.recipe), best.folder)
+    place = storage.join(stage.absolute(recipe.folder("sweep")), "bundle")
     bundle.write_bundle(place, recipe=best.recipe, **trained.bundle_parts())
     data = trained.counts["validation_digest"]
-    tags = registry.Selection(validation_digest=data, **trained.counts["selection"]).tags()
-    version = registry.register(place, run_id, tracking_uri=uri, model=recipe.tracking.model, tags=tags)
+    tags = versions.Selection(validation_digest=data, **trained.counts["selection"]).tags()
+    version = versions.register(place, run_id, tracking_uri=uri, model=recipe.tracking.model, tags=tags)
     files = {f"bundle/{n}": manifest.describe(storage.join(place, n)) for n in bundle.FILES}
     return files, {"model_uri": f"models:/{version.name}/{version.version}", "best": best.name}
 

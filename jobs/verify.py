@@ -6,8 +6,8 @@ from typing import Any
 
 from supreme import manifest
 from supreme.config import Recipe
-from supreme.job import Options, main
 from supreme.records import all_sources
+from supreme.runtime.cli import Options, main
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:

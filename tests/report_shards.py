@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from benchmarks.labels import empty
 
-from supreme import config, manifest
-from supreme.bench.labels import empty
+from supreme import manifest
+from supreme.settings.data import Shards
 from supreme.shards.schema import SCHEMA
 
 
@@ -29,7 +30,7 @@ def write(
             columns = [pa.array([row.get(f.name, empty(f.type)) for row in own], f.type) for f in SCHEMA]
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), path)
             made[path.name] = manifest.describe(str(path), len(own))
-    request = manifest.Request(stage="shards", config={"shards": config.Shards().model_dump()})
+    request = manifest.Request(stage="shards", config={"shards": Shards().model_dump()})
     manifest.publish(str(folder), request, {"records": len(reports)}, made)
     return str(folder)
 

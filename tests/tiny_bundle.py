@@ -8,13 +8,16 @@ from typing import Literal
 import numpy as np
 import torch
 
-from supreme import bundle, config, text
+from supreme import config, text
+from supreme.inference import bundle
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
+from supreme.settings.data import Shards
+from supreme.settings.model import Model
 
 RECIPE = config.Recipe(
-    model=config.Model(width=8, depth=1, fusion_width=32, fusion_depth=1, fusion_heads=2, dropout=0.0),
-    shards=config.Shards(rate_hz=100, duration_s=4),
+    model=Model(width=8, depth=1, fusion_width=32, fusion_depth=1, fusion_heads=2, dropout=0.0),
+    shards=Shards(rate_hz=100, duration_s=4),
 )
 ENTITIES = ("atrial_fibrillation", "sinus_bradycardia", "left_bundle_branch_block")
 

@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from supreme import config, manifest
 from supreme.reports.vocabulary import load_base
+from supreme.settings.data import Shards
 from supreme.shards import codec, schema
-from supreme.training.driver import shard_folders
+from supreme.training.run.driver import shard_folders
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
 SPLITS = {"train": 300, "validation": 60}
@@ -84,7 +85,7 @@ def _row(record_id: str, split: str, signal_uv: np.ndarray, rate_hz: int, report
         "dataset": "planted",
         "patient_id": record_id,
         "split": split,
-        "signal": codec.encode(signal_uv, config.Shards().compression),
+        "signal": codec.encode(signal_uv, Shards().compression),
         "fingerprint": "00" * 16,
         "n_valid": signal_uv.shape[1],
         "rate_hz": rate_hz,

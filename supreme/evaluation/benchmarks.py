@@ -201,3 +201,6 @@ def _recording(group: str, record_id: str) -> str:
 
 def _local(record_id: str) -> str:
     return record_id.rpartition("/")[2]
+
+
+POOLED = "pooled"

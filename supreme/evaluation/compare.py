@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from supreme.evaluation import intervals, metrics, results
+from supreme.evaluation import results
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.metrics import bootstrap, rankings
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,12 @@ def paired(
     labels = benchmark.labels[:, chosen]
     shared = replace(benchmark, conditions=tuple(names), labels=labels)
     a, b = results.matrix([scores_a], shared), results.matrix([scores_b], shared)
-    weights = intervals.multiplicities(benchmark.patients, replicates, rng)
-    difference = intervals.macro(
-        intervals.auroc_replicates(a, labels, weights) - intervals.auroc_replicates(b, labels, weights)
+    weights = bootstrap.multiplicities(benchmark.patients, replicates, rng)
+    difference = bootstrap.macro(
+        bootstrap.auroc_replicates(a, labels, weights) - bootstrap.auroc_replicates(b, labels, weights)
     )
     auroc_a, auroc_b = _macro(a, labels), _macro(b, labels)
-    interval = intervals.percentile(difference)
+    interval = bootstrap.percentile(difference)
     share = float((difference > 0).mean()) if replicates else float("nan")
     return Comparison(
         auroc_a, auroc_b, auroc_a - auroc_b, interval.low, interval.high, share, classes=len(chosen)
@@ -65,5 +66,5 @@ def paired(
 
 
 def _macro(scores: np.ndarray, labels: np.ndarray) -> float:
-    values = [metrics.auroc(metrics.rank(scores[:, c], labels[:, c]))[0] for c in range(labels.shape[1])]
+    values = [rankings.auroc(rankings.rank(scores[:, c], labels[:, c]))[0] for c in range(labels.shape[1])]
     return float(np.nanmean(values))

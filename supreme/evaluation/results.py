@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from supreme.evaluation import intervals, metrics
 from supreme.evaluation.benchmarks import UNKNOWN, Benchmark
+from supreme.metrics import bootstrap, rankings
 from supreme.reports.vocabulary import load_base
 
 
@@ -31,18 +31,18 @@ def summarise(
         replicates: of the patient bootstrap; 0 for no intervals.
     """
     labels = benchmark.labels
-    weights = intervals.multiplicities(benchmark.patients, replicates, rng)
-    drawn = intervals.auroc_replicates(scores, labels, weights)
+    weights = bootstrap.multiplicities(benchmark.patients, replicates, rng)
+    drawn = bootstrap.auroc_replicates(scores, labels, weights)
     values = np.full(len(benchmark.conditions), np.nan)
     conditions: dict[str, Any] = {}
     for c, name in enumerate(benchmark.conditions):
-        ranking = metrics.rank(scores[:, c], labels[:, c])
-        values[c] = metrics.auroc(ranking)[0]
+        ranking = rankings.rank(scores[:, c], labels[:, c])
+        values[c] = rankings.auroc(ranking)[0]
         conditions[name] = {
             "name": display_name(name),
             "auroc": number(values[c]),
             **_bounds(drawn[:, c]),
-            "auprc": number(metrics.average_precision(ranking)[0]),
+            "auprc": number(rankings.average_precision(ranking)[0]),
             "records": len(ranking.order),
             "positives": benchmark.positives(c),
             "left_open": int((labels[:, c] == UNKNOWN).sum()),
@@ -62,15 +62,15 @@ def summarise(
         "patients": len(set(benchmark.patients)),
         "macro": {name: _macro(values, drawn, chosen) for name, chosen in groups.items()},
         "conditions": conditions,
-        "calibration": metrics.calibration(scores[:, known], labels[:, known]),
+        "calibration": rankings.calibration(scores[:, known], labels[:, known]),
     }
 
 
 def literal_macro(benchmark: Benchmark, scores: np.ndarray, min_positives: int) -> dict[str, Any]:
     """The headline mean when every record without a code counts as negative."""
     chosen = [c for c in range(len(benchmark.conditions)) if benchmark.fewest(c) >= min_positives]
-    rankings = [metrics.rank(scores[:, c], benchmark.labels[:, c]) for c in chosen]
-    values = [metrics.auroc(ranking)[0] for ranking in rankings]
+    ranked = [rankings.rank(scores[:, c], benchmark.labels[:, c]) for c in chosen]
+    values = [rankings.auroc(ranking)[0] for ranking in ranked]
     return {"auroc": number(np.mean(values)) if values else None, "classes": len(values)}
 
 
@@ -111,13 +111,13 @@ def _macro(values: np.ndarray, drawn: np.ndarray, chosen: np.ndarray) -> dict[st
     mean = float(values[chosen].mean()) if chosen.any() else math.nan
     return {
         "auroc": number(mean),
-        **_bounds(intervals.macro(drawn[:, chosen])),
+        **_bounds(bootstrap.macro(drawn[:, chosen])),
         "classes": int(chosen.sum()),
     }
 
 
 def _bounds(replicates: np.ndarray) -> dict[str, Any]:
-    interval = intervals.percentile(replicates)
+    interval = bootstrap.percentile(replicates)
     return {
         "low": number(interval.low),
         "high": number(interval.high),

@@ -7,110 +7,35 @@ recording of the splits that were used in pre-training is left out wherever it t
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from supreme import bundle, config, log, manifest, registry, storage, tracking
+from supreme import config, manifest, storage, tracking
 from supreme.evaluation import benchmarks, results, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.evaluation.datasets import (
+    DataSet,
+    _conditions,
+    _Part,
+    _parts,
+    _rounds,
+    _splits,
+    datasets,
+    logger,
+)
+from supreme.evaluation.targets import Target, folder_of, target, wanted_uri
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
+from supreme.registry import versions
 from supreme.shards.read import Shards
+from supreme.storage.parquet import write_table
 
 RESULTS = "results.json"
-POOLED = "pooled"
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
-
-logger = log.get("evaluation")
-
-
-@dataclass(frozen=True)
-class Target:
-    """The model that is evaluated."""
-
-    uri: str
-    """With a version number where it is registered, so that a moved alias changes nothing."""
-    sha256: str
-    run_id: str
-    selection: dict[str, str]
-    """Metric, value and rule by which its weights were chosen; empty where they are not recorded."""
-    store: str | None = None
-    """Tracking store of a registered model."""
-
-
-@dataclass(frozen=True)
-class DataSet:
-    """One sharded data set and the part of it that is evaluated."""
-
-    name: str
-    kind: str
-    shards: Shards
-    splits: tuple[str, ...] | None
-    """None: all."""
-
-    def benchmark(self, *, literal: bool = False, splits: Sequence[str] | None = None) -> Benchmark:
-        table = self.shards.table(benchmarks.COLUMNS, splits or self.splits)
-        return benchmarks.benchmark(self.name, self.kind, table, literal=literal)
-
-
-@dataclass(frozen=True)
-class _Part:
-    data: DataSet
-    bench: Benchmark
-    literal: Benchmark
-
-
-def wanted_uri(recipe: config.Recipe) -> str:
-    """`evaluation.model_uri`, or the champion of the recipe's registered model."""
-    return recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@{registry.CHAMPION}"
-
-
-def target(recipe: config.Recipe, model_uri: str = "") -> Target:
-    """The model of ``model_uri``, else of :func:`wanted_uri`.
-
-    Raises:
-        ConfigError: there is no such model.
-    """
-    uri = model_uri or wanted_uri(recipe)
-    if not uri.startswith("models:"):
-        return Target(uri, bundle.verify(uri), "", {})
-    store = tracking.open_store(recipe.tracking, recipe.root)
-    version = registry.resolve(uri, store)
-    chosen = registry.Selection.of(version)
-    return Target(
-        f"models:/{version.name}/{version.version}",
-        version.tags.get(registry.SHA256, ""),
-        version.run_id or "",
-        chosen.tags() if chosen else {},
-        store,
-    )
-
-
-def folder_of(recipe: config.Recipe, model: Target) -> str:
-    """Every model has its own folder, so that evaluating another one destroys nothing."""
-    return recipe.folder(f"evaluation/{model.sha256[:12]}")
-
-
-def datasets(recipe: config.Recipe) -> list[DataSet]:
-    """The data sets with labels: pre-training sources, then the real ones.
-
-    Raises:
-        ConfigError: the shards of one are not finished.
-    """
-    found = []
-    for source in all_sources(recipe):
-        if not benchmarks.is_annotated(source.kind):
-            logger.info("%s has no codes to evaluate on", source.dataset)
-            continue
-        shards = Shards.open(recipe.folder(f"shards/{source.dataset}"))
-        found.append(DataSet(source.dataset, source.kind, shards, _splits(recipe, source)))
-    # Original data sets before their copies in CinC form: the pool takes a recording from the first.
-    return sorted(found, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
@@ -126,27 +51,6 @@ def plan(recipe: config.Recipe) -> dict[str, Any]:
     known = sum(count or 0 for count in records.values())
     seconds = round(known / _RECORDS_PER_SECOND) + 10
     return {"stage": "evaluation", "model_uri": wanted_uri(recipe), "records": records, "seconds": seconds}
-
-
-def table(parts: Mapping[str, Any]) -> list[str]:
-    """Lines for the console: macro AUROC of every data set."""
-    lines = [f"{'':28} {'macro AUROC':24} {'seen':11} {'unseen':11} records"]
-    for name in sorted(parts, key=lambda name: (name == POOLED, name != "simulated", name)):
-        part = parts[name]
-        macro = part["macro"]
-        low, high = macro["headline"]["low"], macro["headline"]["high"]
-        interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        cells = [f"{_text(macro['headline'])}{interval}", _text(macro["seen"]), _text(macro["unseen"])]
-        lines.append(f"{name:28} {cells[0]:24} {cells[1]:11} {cells[2]:11} {part['records']:,}")
-    return lines
-
-
-def _text(macro: Mapping[str, Any]) -> str:
-    return "-" if macro["auroc"] is None else f"{macro['auroc']:.3f} ({macro['classes']})"
-
-
-def _splits(recipe: config.Recipe, source: config.Source) -> tuple[str, ...] | None:
-    return ("test",) if source.dataset in {part.dataset for part in recipe.sources} else None
 
 
 def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> manifest.Manifest:
@@ -168,7 +72,7 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
     parts = _parts(chosen)
     if not parts:
         raise config.ConfigError("nothing to evaluate on: no record with labels; give real=FOLDER")
-    loaded = registry.load(model.uri, model.store)
+    loaded = versions.load(model.uri, model.store)
     tables = [_score(loaded, folder, part, _conditions(parts)) for part in parts]
     rounds = _rounds(parts)
     for bench, _ in rounds:
@@ -205,43 +109,15 @@ def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _parts(chosen: list[DataSet]) -> list[_Part]:
-    """What is evaluated of each data set, without recordings that the model was pre-trained on."""
-    learnt: set[str] = set()
-    for data in chosen:
-        if data.splits is not None:
-            learnt |= set(data.benchmark(splits=("train", "validation")).recordings)
-    parts = [
-        _Part(data, data.benchmark().without(learnt), data.benchmark(literal=True).without(learnt))
-        for data in chosen
-    ]
-    return [part for part in parts if part.bench.record_ids and part.bench.conditions]
-
-
-def _conditions(parts: list[_Part]) -> list[str]:
-    """Every data set is asked about every condition, so that plates can show what else the model sees."""
-    return list(dict.fromkeys(c for part in parts for c in part.bench.conditions))
-
-
 def _score(model: zeroshot.QueryModel, folder: str, part: _Part, conditions: list[str]) -> pa.Table:
     uri = storage.join(folder, "scores", f"{part.data.name}.parquet")
     return zeroshot.cached(uri, part.data.shards, model, conditions, part.data.splits)
 
 
-def _rounds(parts: list[_Part]) -> list[tuple[Benchmark, Benchmark]]:
-    """Every data set, then all real ones pooled: labels, and labels taken literally."""
-    real = [part for part in parts if part.data.kind != "simulated"]
-    alone = [(part.bench, part.literal) for part in parts]
-    if not real:
-        return alone
-    pooled = benchmarks.pool([part.bench for part in real], POOLED)
-    return [*alone, (pooled, benchmarks.pool([part.literal for part in real], POOLED))]
-
-
 def _keep_labels(folder: str, bench: Benchmark) -> None:
     ids = {"record_id": list(bench.record_ids), "patient_id": list(bench.patients)}
     labels = {condition: bench.labels[:, c] for c, condition in enumerate(bench.conditions)}
-    zeroshot.write(storage.join(folder, "labels", f"{bench.dataset}.parquet"), pa.table(ids | labels))
+    write_table(storage.join(folder, "labels", f"{bench.dataset}.parquet"), pa.table(ids | labels))
 
 
 def _summaries(

@@ -7,12 +7,12 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from supreme import log, storage
 from supreme.ecg import to_millivolts
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.shards.read import Shards, signals_uv
+from supreme.storage.parquet import read_table, write_table
 
 BATCH_SIZE = 128
 _CLIP = 1e-6
@@ -85,24 +85,12 @@ def cached(
 ) -> pa.Table:
     """Scores from the Parquet file ``uri`` when it holds these conditions, else made and written there."""
     if storage.exists(uri):
-        table = read(uri)
+        table = read_table(uri)
         if table.column_names == ["record_id", *conditions]:
             return table
     table = score(shards, model, conditions, splits)
-    write(uri, table)
+    write_table(uri, table)
     return table
-
-
-def read(uri: str) -> pa.Table:
-    """A Parquet file, local or on S3."""
-    return pq.read_table(pa.BufferReader(storage.read_bytes(uri)))
-
-
-def write(uri: str, table: pa.Table) -> None:
-    """Write a table whole or not at all."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
 def _averaged(probabilities: np.ndarray, owner: np.ndarray) -> np.ndarray:

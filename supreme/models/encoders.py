@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from supreme.config import ConfigError, Model
+from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.models.resnet1d import ResNet1d
 from supreme.models.vit1d import ViT1d
+from supreme.settings.model import Model
 
 #: Environment variable: import paths, separated by commas, that may be an encoder in this process.
 ALLOWED = "SUPREME_ENCODERS"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from supreme.config import Model
 from supreme.models.attention import Attention, Mlp
+from supreme.settings.model import Model
 
 _MLP_RATIO = 2
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from supreme.config import Model
 from supreme.models import encoders
 from supreme.models.fusion import CardiacFusionNetwork
 from supreme.models.heads import CommonSpace, EntityHead
+from supreme.settings.model import Model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 #: Cycles a record below which is baseline, not ECG: 0.5 Hz in ten seconds.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supreme.config import Training
 from supreme.losses import finding_contrast
 from supreme.models.heads import CommonSpace
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.supreme import Supreme
 from supreme.objectives.task import PRESENT, Inputs
+from supreme.settings.training import Training
 
 
 class Ked(Supreme):

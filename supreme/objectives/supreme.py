@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supreme.config import Training
 from supreme.losses import counted, entity_loss
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.task import PRESENT, UNCERTAIN, Inputs, Task
+from supreme.settings.training import Training
 
 
 class Supreme(Task):

@@ -18,6 +18,7 @@ import numpy as np
 from supreme import config, storage
 from supreme.config import ConfigError
 from supreme.ecg import to_millivolts
+from supreme.settings.data import SourceKind
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -123,7 +124,7 @@ def discover(folder: str) -> list[config.Source]:
     """
     if not storage.is_folder(folder):
         raise ConfigError(f"{folder} is not a folder: real=... takes the folder that holds the data sets")
-    modules = map(_module, get_args(config.SourceKind))
+    modules = map(_module, get_args(SourceKind))
     layouts = [module for module in modules if hasattr(module, "recognise")]
     found: dict[str, config.Source] = {}
     level: list[str] = [folder]

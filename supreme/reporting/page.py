@@ -9,13 +9,16 @@ from typing import Any
 import pyarrow as pa
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import metrics, stage, zeroshot
+from supreme.evaluation import datasets, stage, targets
+from supreme.evaluation.benchmarks import POOLED
 from supreme.evaluation.results import display_name
+from supreme.metrics import rankings
 from supreme.reporting import examples, figures, html, plates
+from supreme.storage.parquet import read_table
 
 PAGE = "report.html"
 _TITLES = {
-    stage.POOLED: "All real data sets, pooled",
+    POOLED: "All real data sets, pooled",
     "simulated": "Simulated ECGs",
     "ptbxl": "PTB-XL",
     "csn": "CSN (Chapman-Shaoxing, Ningbo)",
@@ -39,8 +42,8 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
     Raises:
         ConfigError: the model was not evaluated yet.
     """
-    model = stage.target(recipe, model_uri)
-    evaluated = stage.folder_of(recipe, model)
+    model = targets.target(recipe, model_uri)
+    evaluated = targets.folder_of(recipe, model)
     made = manifest.require(evaluated, "evaluate")
     course = storage.join(recipe.folder("pretrain"), "metrics.jsonl")
     lines = storage.read_bytes(course) if storage.exists(course) else b""
@@ -91,10 +94,10 @@ def render(
         origin: what else stands under provenance.
     """
     parts = found["datasets"]
-    order = sorted(parts, key=lambda name: (name != stage.POOLED, name != "simulated"))
+    order = sorted(parts, key=lambda name: (name != POOLED, name != "simulated"))
     rows = [row for part in parts.values() for row in part["conditions"].values() if row["headline"]]
     lowest = min((row["low"] for row in rows if row["low"] is not None), default=1.0)
-    calibrated = [name for name in ("simulated", stage.POOLED) if name in parts] or order[:1]
+    calibrated = [name for name in ("simulated", POOLED) if name in parts] or order[:1]
     return html.template("page.html").render(
         found=found,
         model=found["model"],
@@ -139,10 +142,10 @@ def _axis(lowest: float) -> _Axis:
 
 def _scored(folder: str, found: Mapping[str, Any]) -> dict[str, examples.Scored]:
     """Scores and labels by data set, the pool included."""
-    tables = [zeroshot.read(storage.join(folder, "scores", f"{name}.parquet")) for name in found["data"]]
+    tables = [read_table(storage.join(folder, "scores", f"{name}.parquet")) for name in found["data"]]
     scores = pa.concat_tables(tables)
     return {
-        name: examples.align(scores, zeroshot.read(storage.join(folder, "labels", f"{name}.parquet")))
+        name: examples.align(scores, read_table(storage.join(folder, "labels", f"{name}.parquet")))
         for name in found["datasets"]
     }
 
@@ -152,7 +155,7 @@ def _curves(
 ) -> dict[str, list[dict[str, Any]]]:
     """ROC curves of the headline classes, most positives first, of the pool and of the simulated ECGs."""
     curves = {}
-    for name in (stage.POOLED, "simulated"):
+    for name in (POOLED, "simulated"):
         if name in scored:
             rows = [
                 (row["positives"], c)
@@ -165,7 +168,7 @@ def _curves(
 
 
 def _roc(row: Mapping[str, Any], scored: examples.Scored, condition: str) -> dict[str, Any]:
-    false, true = metrics.roc_curve(metrics.rank(scored.scores[condition], scored.labels[condition]))
+    false, true = rankings.roc_curve(rankings.rank(scored.scores[condition], scored.labels[condition]))
     return {**row, "false": false, "true": true}
 
 
@@ -173,12 +176,12 @@ def _plates(
     recipe: config.Recipe, found: Mapping[str, Any], scored: Mapping[str, examples.Scored]
 ) -> list[dict[str, Any]]:
     """Plates of real ECGs, or of simulated ones where nothing else was evaluated."""
-    count, name = recipe.evaluation.plates, stage.POOLED if stage.POOLED in scored else next(iter(scored))
+    count, name = recipe.evaluation.plates, POOLED if POOLED in scored else next(iter(scored))
     conditions = examples.conditions_to_show(
         found["datasets"][name]["conditions"], -(-count // len(examples.KINDS))
     )
     chosen = examples.choose(scored[name], conditions, count)
-    shards = {data.name: data.shards for data in stage.datasets(recipe)}
+    shards = {data.name: data.shards for data in datasets.datasets(recipe)}
     shown = []
     for item in chosen:
         folder = shards[item.record_id.partition("/")[0]]

@@ -14,11 +14,12 @@ from ray.exceptions import RayTaskError
 
 from supreme import config, log
 from supreme.manifest import Manifest
+from supreme.settings.data import Source
 from supreme.shards import part, plan
 from supreme.shards.plan import Plan
 
 
-def build(recipe: config.Recipe, source: config.Source, *, new: bool = False) -> Manifest:
+def build(recipe: config.Recipe, source: Source, *, new: bool = False) -> Manifest:
     """Make the shards of one source under `<root>/<name>/shards/<dataset>`, or continue, extend or find them.
 
     Needs a running Ray session.

@@ -19,16 +19,17 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from supreme import config, manifest, storage
 from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.manifest import Manifest, Request
 from supreme.records import SPLITS, Entry, split_of
+from supreme.settings.data import Source
 from supreme.shards import leakage, part
 from supreme.shards.part import Job, Part
 from supreme.shards.schema import SCHEMA, part_name
+from supreme.storage.parquet import read_table
 
 #: For the plan. Share of its int16 size that a real ECG takes at 100 and 500 Hz: 586 of PTB-XL, CSN and
 #: CPSC2018 on average. Seconds that one takes on one core, resampled.
@@ -102,11 +103,11 @@ class Plan:
         return float(N_LEADS * shards.samples * 2 * fraction)
 
 
-def folder_of(recipe: config.Recipe, source: config.Source) -> str:
+def folder_of(recipe: config.Recipe, source: Source) -> str:
     return recipe.folder(f"shards/{source.dataset}")
 
 
-def survey(recipe: config.Recipe, source: config.Source, *, new: bool = False) -> Plan:
+def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
     """Compare the index of a source with what is built of it; writes nothing.
 
     Raises:
@@ -177,7 +178,7 @@ def _index(job: Job) -> list[Entry]:
     return index
 
 
-def _request(recipe: config.Recipe, source: config.Source) -> Request:
+def _request(recipe: config.Recipe, source: Source) -> Request:
     # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
     shards = recipe.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     sections = {"source": source.model_dump(mode="json"), "shards": shards, "seed": recipe.seed}
@@ -237,8 +238,7 @@ def _counts(folder: str, parts: list[Part]) -> dict[str, Any]:
 
 
 def _metadata(shard: str) -> pa.Table:
-    with storage.open_file(shard) as stream:
-        return pq.read_table(stream, columns=list(leakage.COLUMNS))
+    return read_table(shard, leakage.COLUMNS)
 
 
 def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from supreme import config, log, storage
-from supreme.training.history import Point
+from supreme.training.run.history import Point
 
 #: MLflow refuses longer values and larger batches.
 _MAX_KEY = 250

@@ -24,7 +24,7 @@ from supreme.manifest import REQUEST
 from supreme.tracking import note
 from supreme.tracking.run import Run, git_tags
 from supreme.tracking.store import experiment_id
-from supreme.training import history
+from supreme.training.run import history
 
 #: How long a stage waits for a server at its start, at its end, and after an error or an interrupt.
 START_WAIT_S, END_WAIT_S, HASTE_WAIT_S = 5.0, 75.0, 5.0

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from supreme import config, log, storage
+from supreme.settings.tracking import Tracking
 from supreme.tracking import note
 
 PROBE_TIMEOUT_S = 2.5
@@ -26,7 +27,7 @@ _ARTIFACTS = "mlartifacts"
 logger = log.get("tracking")
 
 
-def open_store(tracking: config.Tracking, root: str, folder: str = "") -> str:
+def open_store(tracking: Tracking, root: str, folder: str = "") -> str:
     """The tracking URI of a recipe, ready to be written to.
 
     That of ``tracking.uri``, else of MLFLOW_TRACKING_URI. Without either it is a sqlite file

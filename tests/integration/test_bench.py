@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks import ways
+from benchmarks.data import Ecgs
 from pipeline_runs import finish, result
 
-from supreme.bench import ways
-from supreme.bench.data import Ecgs
 from supreme.shards.codec import CODECS
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

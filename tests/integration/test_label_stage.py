@@ -12,13 +12,14 @@ from pathlib import Path
 import llm_server
 import pytest
 import report_shards
+from benchmarks import labels as load
 
-from supreme import config, job, storage
-from supreme.bench import labels as load
+from supreme import config, storage
 from supreme.reporting import audit_page
 from supreme.reports import extraction, label_table, stage, statement_table
 from supreme.reports.llm import pace
 from supreme.reports.spread import in_process, on_ray
+from supreme.runtime import session
 
 pytestmark = pytest.mark.ray
 
@@ -45,7 +46,7 @@ TRUTH = {
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_session() -> Iterator[None]:
-    with job.ray_session():
+    with session.ray_session():
         yield
 
 

@@ -13,8 +13,10 @@ from faulty_s3 import BIN, KEYS, Proxy, free_ports, proxy, server, sometimes
 from pipeline_runs import TINY, finish, result
 from wfdb_writer import write_csn
 
-from supreme import config, job, manifest, storage
-from supreme.config import Recipe, Source
+from supreme import config, manifest, storage
+from supreme.config import Recipe
+from supreme.runtime import session
+from supreme.settings.data import Source
 from supreme.shards import build, plan
 from supreme.shards.read import Shards
 
@@ -70,7 +72,7 @@ def cluster(between: Proxy) -> Iterator[dict[str, str]]:
         here.setenv("RAY_TMPDIR", usual)
         (Path(usual) / "ray").mkdir()
         (Path(usual) / "ray" / "ray_current_cluster").write_text("192.0.2.99:6379")
-        with job.ray_session():
+        with session.ray_session():
             joins = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
             yield joins | {name: os.environ[name] for name in ("RAY_AUTH_MODE",) if name in os.environ}
         assert os.listdir(usual) == ["ray"], "a session leaves nothing"

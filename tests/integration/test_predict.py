@@ -12,9 +12,12 @@ import tiny_bundle
 from wfdb_writer import write_record
 
 from jobs import predict as job
-from supreme import config, ecg, registry, signal, tracking
-from supreme.evaluation import predict
-from supreme.job import Options, ray_session
+from supreme import config, ecg, prediction, signal, tracking
+from supreme.registry import versions
+from supreme.runtime.cli import Options
+from supreme.runtime.session import ray_session
+from supreme.settings.evaluation import Predict
+from supreme.settings.tracking import Tracking
 
 pytestmark = pytest.mark.ray
 
@@ -51,11 +54,11 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A root whose registry has a champion."""
     root = str(tmp_path_factory.mktemp("root"))
-    store = tracking.open_store(config.Tracking(), root)
+    store = tracking.open_store(Tracking(), root)
     tiny_bundle.write(f"{root}/bundle")
     run = tracking.start_or_resume(store, "tests", f"{root}/stage", "pretrain", {})
-    version = registry.register(f"{root}/bundle", run.run_id, tracking_uri=store, model="supreme-ecg")
-    registry.promote(version, tracking_uri=store, reason="first")
+    version = versions.register(f"{root}/bundle", run.run_id, tracking_uri=store, model="supreme-ecg")
+    versions.promote(version, tracking_uri=store, reason="first")
     return root
 
 
@@ -67,7 +70,7 @@ def session() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def result(session: None, records: Path, root: str) -> dict[str, object]:
-    settings = config.Predict(uri=str(records), queries=QUERIES, output=f"{root}/out/scores.parquet")
+    settings = Predict(uri=str(records), queries=QUERIES, output=f"{root}/out/scores.parquet")
     return job.run(config.Recipe(root=root, predict=settings), Options())
 
 
@@ -92,7 +95,7 @@ def test_every_record_is_scored_or_refused(result: dict[str, object], records: P
 def test_scores_are_those_of_the_model(result: dict[str, object], root: str) -> None:
     scores = pq.read_table(str(result["output"])).to_pylist()
     found = {(row["record_id"], row["query"]): row["score"] for row in scores}
-    model = registry.load(f"{root}/bundle")
+    model = versions.load(f"{root}/bundle")
     ecgs = tiny_bundle.ecgs(67, 1000)
     expected = model.score(ecgs, 250, QUERIES)
     by_file = np.array([[found[f"plain/r{n:03d}", query] for query in QUERIES] for n in range(67)])
@@ -126,8 +129,8 @@ def test_limb_leads_are_derived_when_asked(session: None, tmp_path: Path, root: 
     complete, _ = ecg.order_leads(one[[0, 1, *range(6, 12)]], _EIGHT, derive_limb_leads=True)
     write_record(tmp_path / "in", "eight", complete[[0, 1, *range(6, 12)]], 250, _EIGHT)
     write_record(tmp_path / "in", "twelve", complete, 250, ecg.LEADS)
-    settings = config.Predict(uri=str(tmp_path / "in"), queries=QUERIES, output=str(tmp_path / "out.parquet"))
-    made = predict.predict(settings, f"{root}/bundle", None, derive_limb_leads=True)
+    settings = Predict(uri=str(tmp_path / "in"), queries=QUERIES, output=str(tmp_path / "out.parquet"))
+    made = prediction.predict(settings, f"{root}/bundle", None, derive_limb_leads=True)
     assert made["rejected"] == 0
     scores = pq.read_table(str(tmp_path / "out.parquet"))["score"].to_numpy().reshape(2, -1)
     np.testing.assert_allclose(scores[0], scores[1], atol=2e-3)
@@ -137,15 +140,15 @@ _EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
 def test_a_failure_leaves_nothing_that_looks_finished(session: None, records: Path, tmp_path: Path) -> None:
-    settings = config.Predict(uri=str(records), queries=QUERIES, output=str(tmp_path / "out.parquet"))
+    settings = Predict(uri=str(records), queries=QUERIES, output=str(tmp_path / "out.parquet"))
     (tmp_path / "bundle").mkdir()
     with pytest.raises(Exception, match="is missing"):
-        predict.predict(settings, str(tmp_path / "bundle"), None)
+        prediction.predict(settings, str(tmp_path / "bundle"), None)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_the_plan_counts_and_writes_nothing(records: Path, tmp_path: Path) -> None:
-    settings = config.Predict(uri=str(records), queries=QUERIES, output=str(tmp_path / "out.parquet"))
+    settings = Predict(uri=str(records), queries=QUERIES, output=str(tmp_path / "out.parquet"))
     plan = job.run(config.Recipe(root=str(tmp_path / "runs"), predict=settings), Options(dry_run=True))
     assert (plan["records"], plan["rows"]) == (76, 76 * 3)
     assert plan["model_uri"] == "models:/supreme-ecg@champion"
@@ -165,7 +168,7 @@ def test_the_plan_counts_and_writes_nothing(records: Path, tmp_path: Path) -> No
 def test_wrong_settings_are_refused_with_the_remedy(
     records: Path, root: str, change: dict[str, object], remedy: str
 ) -> None:
-    settings = config.Predict(**{"uri": str(records), "queries": QUERIES, **change})  # type: ignore[arg-type]
+    settings = Predict(**{"uri": str(records), "queries": QUERIES, **change})  # type: ignore[arg-type]
     for options in (Options(), Options(dry_run=True)):
         with pytest.raises(config.ConfigError, match=remedy):
             job.run(config.Recipe(root=root, predict=settings), options)
@@ -173,17 +176,17 @@ def test_wrong_settings_are_refused_with_the_remedy(
 
 def test_a_folder_without_records_is_said(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match="no WFDB header"):
-        predict.find_records(str(tmp_path))
+        prediction.find_records(str(tmp_path))
 
 
 @pytest.mark.real
 def test_real_records_are_scored(session: None, realdata: Path, root: str, tmp_path: Path) -> None:
-    settings = config.Predict(
+    settings = Predict(
         uri=str(realdata / "cinc2021" / "training" / "cpsc_2018"),
         queries=("atrial fibrillation?",),
         output=str(tmp_path / "out.parquet"),
     )
-    made = predict.predict(settings, f"{root}/bundle", None)
+    made = prediction.predict(settings, f"{root}/bundle", None)
     assert made["scored"] + made["rejected"] == made["records"] > 10
     assert made["scored"] > 10
     scores = pq.read_table(str(tmp_path / "out.parquet"))["score"].to_numpy()

@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 import pytest
 from wfdb_writer import ecg_mv, write_csn, write_record
 
-from supreme import config, job, manifest, records, storage
+from supreme import config, manifest, records, storage
 from supreme import signal as ecg_signal
-from supreme.config import ConfigError, Recipe, Source
+from supreme.config import ConfigError, Recipe
 from supreme.ecg import LEADS, order_leads
+from supreme.runtime import session
+from supreme.settings.data import Source
 from supreme.shards import build, plan
 from supreme.shards.read import Shards, signals_uv
 from supreme.shards.schema import SCHEMA
@@ -42,7 +44,7 @@ def ray_session() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", "test")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        with job.ray_session():
+        with session.ray_session():
             yield
 
 

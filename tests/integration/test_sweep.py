@@ -12,8 +12,12 @@ import pytest
 import training_data
 from mlflow import MlflowClient
 
-from supreme import bundle, config, registry
-from supreme.training import driver, sweep
+from supreme import config
+from supreme.inference import bundle
+from supreme.registry import versions
+from supreme.settings.sweep import Sweep
+from supreme.sweep import trials
+from supreme.training.run import stage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -30,26 +34,26 @@ def recipe(tmp_path: Path) -> config.Recipe:
 
 
 def test_trials_are_the_combinations_and_dry_run_is_possible(recipe: config.Recipe) -> None:
-    planned = sweep.trials(recipe.model_copy(update={"sweep": config.Sweep(trials=9)}))
+    planned = trials.trials(recipe.model_copy(update={"sweep": Sweep(trials=9)}))
     assert [t.name for t in planned] == [
         f"{encoder}-{loss}" for encoder in ("resnet1d", "vit1d") for loss in ("bce", "asymmetric")
     ]
-    assert len({driver.request(t.recipe).model_dump_json() for t in planned}) == 4
-    assert driver.plan(planned[0].recipe)["steps"] == 37
+    assert len({stage.request(t.recipe).model_dump_json() for t in planned}) == 4
+    assert stage.plan(planned[0].recipe)["steps"] == 37
 
 
 def test_objectives_are_tried_too_each_with_the_losses_that_it_has(recipe: config.Recipe) -> None:
-    asked = config.Sweep(trials=9, objectives=("merl", "linear"), encoders=("vit1d",))
-    planned = sweep.trials(recipe.model_copy(update={"sweep": asked}))
+    asked = Sweep(trials=9, objectives=("merl", "linear"), encoders=("vit1d",))
+    planned = trials.trials(recipe.model_copy(update={"sweep": asked}))
     assert [t.name for t in planned] == ["merl-vit1d", "linear-vit1d-bce", "linear-vit1d-asymmetric"]
     assert [t.recipe.training.objective for t in planned] == ["merl", "linear", "linear"]
     for unfit in ("simclr", "clip"):
         with pytest.raises(config.ConfigError, match=unfit):
-            sweep.trials(recipe.model_copy(update={"sweep": config.Sweep(objectives=(unfit,))}))
+            trials.trials(recipe.model_copy(update={"sweep": Sweep(objectives=(unfit,))}))
 
 
 def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
-    first = Path(sweep.trials(recipe)[0].folder)
+    first = Path(trials.trials(recipe)[0].folder)
     process = training_data.start_job("sweep", recipe, tmp_path)
     deadline = time.monotonic() + DEADLINE_S
     while not (first / "metrics.jsonl").exists():
@@ -73,6 +77,6 @@ def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recip
     nested = client.get_run(run_before)
     assert nested.data.tags["mlflow.parentRunId"] == result["run_id"]
     assert nested.info.status in ("FINISHED", "KILLED")
-    version = registry.resolve(f"models:/{recipe.tracking.model}@candidate", uri)
+    version = versions.resolve(f"models:/{recipe.tracking.model}@candidate", uri)
     assert float(version.tags["selection_value"]) == best["value"]
     assert version.tags["sha256"] == bundle.verify(f"{recipe.folder('sweep')}/bundle")

@@ -16,13 +16,14 @@ from urllib.request import urlopen
 
 import cloudpickle
 import pytest
+from benchmarks.object_store import free_ports
 from faulty_s3 import Proxy, proxy
 from mlflow.exceptions import MlflowException
 
 from supreme import config, storage, tracking
-from supreme.bench.object_store import free_ports
+from supreme.settings.tracking import Tracking
 from supreme.tracking import stage
-from supreme.training import history
+from supreme.training.run import history
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +110,7 @@ class Stage:
     slowest_s: float = 0.0
 
     def begin(self, **extra: Any) -> tracking.StageRun:
-        uri = tracking.open_store(config.Tracking(uri=self.uri), "", str(self.folder))
+        uri = tracking.open_store(Tracking(uri=self.uri), "", str(self.folder))
         run = tracking.start_or_resume(uri, "tests", str(self.folder), "pretrain", PARAMS, **extra)
         return cloudpickle.loads(cloudpickle.dumps(run))  # as it comes to the controller
 

@@ -25,13 +25,16 @@ from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 from safetensors.torch import load_file
 
-from supreme import config, job, manifest
+from supreme import config, manifest
+from supreme.runtime import session as session_module
+from supreme.settings.training import Training
 from supreme.shards.read import signals_uv
-from supreme.training import driver, history, loop, saving
-from supreme.training.corpus import Corpus
-from supreme.training.order import Order, replay
-from supreme.training.step import TrainingStopped
-from supreme.training.stream import stream
+from supreme.training.data.corpus import Corpus
+from supreme.training.data.order import Order, replay
+from supreme.training.data.ray_stream import stream
+from supreme.training.learner.learner import TrainingStopped
+from supreme.training.run import checkpoint_writer, driver, history, stage, worker
+from supreme.training.run.result import Trained
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The controller's process cannot import this file.
@@ -44,10 +47,10 @@ PREEMPTION = int(DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION)
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[Cluster]:
-    with job._own_folder():
+    with session_module._own_folder():
         cluster = Cluster(True, head_node_args={"num_cpus": CPUS, "include_dashboard": False})
         ray.init(cluster.address, logging_level="WARNING")
-        job._name_cluster(cluster.address)
+        session_module._name_cluster(cluster.address)
         yield cluster
         ray.shutdown()
         cluster.shutdown()
@@ -112,19 +115,19 @@ class KillWorker(ray.train.UserCallback):
             os.kill(int(newest.stem.split("-")[-1]), signal.SIGKILL)
 
 
-def noting_loop(told: dict[str, Any], before: Callable[[loop.Run, int, int], None]) -> None:
+def noting_loop(told: dict[str, Any], before: Callable[[worker.Run, int, int], None]) -> None:
     """The training loop; notes what is really read, and calls ``before`` (run, first sample, batch)."""
-    run, state = loop.open_run(told)
+    run, state = worker.open_run(told)
     name = f"read-{state.samples_seen}-{run.world}-{run.rank}-{os.getpid()}.jsonl"
     file = Path(told["folder"], name).open("w", buffering=1)  # noqa: SIM115
-    to_batch, numbers = loop.to_batch, itertools.count()
+    to_batch, numbers = worker.to_batch, itertools.count()
 
     def noting(table: Any, *rest: Any) -> Any:
         before(run, state.samples_seen, next(numbers))
         file.write(json.dumps(table.column("record_id").to_pylist()) + "\n")
         return to_batch(table, *rest)
 
-    loop.to_batch = noting
+    worker.to_batch = noting
     run.train(state)
 
 
@@ -154,7 +157,7 @@ class Attempt:
         return sorted(found, key=lambda attempt: attempt.first)
 
 
-def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[driver.Trained, list[list[int]]]:
+def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[Trained, list[list[int]]]:
     """What was trained, and of every report the samples seen of the whole history."""
     file = folder / "reported"
 
@@ -163,26 +166,26 @@ def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[driver.Tra
             stream.write(f"{[line['samples_seen'] for line in lines]}\n")
 
     folder.mkdir(exist_ok=True)
-    trained = driver.train(recipe, driver.request(recipe), str(folder), report=report, **extra)
+    trained = driver.train(recipe, stage.request(recipe), str(folder), report=report, **extra)
     return trained, [json.loads(line) for line in file.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(session: Cluster, root: Path) -> driver.Trained:
+def undisturbed(session: Cluster, root: Path) -> Trained:
     trained, reported = train(training_data.recipe(root, epochs=6), root / "undisturbed")
     samples = [report["samples_seen"] for report in trained.state.reports]
     assert reported == [samples[:count] for count in range(1, 1 + len(samples))]
     return trained
 
 
-def test_it_learns_what_was_planted(undisturbed: driver.Trained, root: Path) -> None:
+def test_it_learns_what_was_planted(undisturbed: Trained, root: Path) -> None:
     counts = undisturbed.counts
     assert (counts["steps"], counts["samples_seen"]) == (56, 56 * 32)
     assert counts["selection"]["value"] > 0.7
     losses = [report["loss"] for report in undisturbed.state.reports]
     assert losses[-1] < losses[0]
     assert [round(report["epoch"]) for report in undisturbed.state.reports] == [1, 2, 3, 4, 5, 6]
-    averaged = load_file(f"{saving.latest(str(root / 'undisturbed'))}/ema.safetensors")
+    averaged = load_file(f"{checkpoint_writer.latest(str(root / 'undisturbed'))}/ema.safetensors")
     weights = undisturbed.model.state_dict()
     assert all((weights[name] == averaged[f"model.{name}"]).all() for name in weights)
     assert len((root / "undisturbed/metrics.jsonl").read_text().splitlines()) == 6
@@ -191,7 +194,7 @@ def test_it_learns_what_was_planted(undisturbed: driver.Trained, root: Path) -> 
 def drained_loop(told: dict[str, Any]) -> None:
     """In the first attempt the node of the workers says that it will be gone in ten seconds."""
 
-    def before(run: loop.Run, first: int, batch: int) -> None:
+    def before(run: worker.Run, first: int, batch: int) -> None:
         if first == 0:
             time.sleep(0.4)
         if (first, batch, run.rank) == (0, 10, 0):
@@ -204,7 +207,7 @@ def drained_loop(told: dict[str, Any]) -> None:
 
 
 def test_a_node_taken_away_and_a_killed_worker_change_nothing(
-    session: Cluster, undisturbed: driver.Trained, root: Path, monkeypatch: pytest.MonkeyPatch
+    session: Cluster, undisturbed: Trained, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.3")
     monkeypatch.setattr(driver, "train_loop", drained_loop)
@@ -229,7 +232,7 @@ def test_a_node_taken_away_and_a_killed_worker_change_nothing(
     assert len(starts) in (2, 3)  # killed before the next checkpoint was written, or after
 
 
-def check_every_record_once_an_epoch(folder: Path, trained: driver.Trained, batch_size: int) -> None:
+def check_every_record_once_an_epoch(folder: Path, trained: Trained, batch_size: int) -> None:
     """From what the workers read: nothing is skipped, and nothing comes again before all others came."""
     attempts = Attempt.all_in(folder)
     ends = [attempt.first for attempt in attempts[1:]] + [trained.state.samples_seen]
@@ -248,7 +251,7 @@ def check_every_record_once_an_epoch(folder: Path, trained: driver.Trained, batc
 def broken_loop(told: dict[str, Any]) -> None:
     """Weights that are no numbers, as the 18th batch of the first attempt is read (a step ahead)."""
 
-    def before(run: loop.Run, first: int, batch: int) -> None:
+    def before(run: worker.Run, first: int, batch: int) -> None:
         if (first, batch, run.rank) == (0, 17, 1):
             for weights in run.learner.task.parameters():
                 weights.data.fill_(torch.nan)
@@ -262,7 +265,7 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     monkeypatch.setattr(driver, "train_loop", broken_loop)
     folder = root / "elastic"
 
-    def on(workers: int, **extra: Any) -> driver.Trained:
+    def on(workers: int, **extra: Any) -> Trained:
         values = {"epochs": 5, "batch_size": 10, "checkpoint_every": 0.35, "select": "best"}
         recipe = training_data.recipe(root, **values, workers=workers, max_failures=int(workers == 2))
         return train(recipe, folder, **extra)[0]
@@ -281,7 +284,7 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     reports = trained.state.reports
     best = max(reports, key=lambda report: report[driver.METRIC])
     assert trained.counts["selection"]["value"] == best[driver.METRIC]
-    kept = load_file(saving.folder_of(str(folder), best["samples_seen"]) + "/ema.safetensors")
+    kept = load_file(checkpoint_writer.folder_of(str(folder), best["samples_seen"]) + "/ema.safetensors")
     weights = trained.model.state_dict()
     assert all(torch.equal(weights[name], kept[f"model.{name}"]) for name in weights)
 
@@ -296,7 +299,7 @@ def test_training_begins_with_fewer_workers_and_takes_another_when_a_node_joins(
     """Places besides CPUs, so that those who read have room as well."""
     folder, values = root / "growing", {"epochs": 5, "batch_size": 10, "checkpoint_every": 0.35}
 
-    def scaling(training: config.Training, made: Any = driver.scaling) -> ray.train.ScalingConfig:
+    def scaling(training: Training, made: Any = driver.scaling) -> ray.train.ScalingConfig:
         soon = {"elastic_resize_monitor_interval_s": 1.0, "resources_per_worker": {"CPU": 1, "place": 1}}
         return replace(made(training), **soon)
 
@@ -328,9 +331,9 @@ def test_without_a_better_validation_it_ends(session: Cluster, root: Path) -> No
 
 def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, root: Path) -> None:
     recipe = training_data.recipe(root)
-    assert driver.begin(recipe)[1] is None
+    assert stage.begin(recipe)[1] is None
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
-        driver.begin(training_data.recipe(root, learning_rate=0.02))
+        stage.begin(training_data.recipe(root, learning_rate=0.02))
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
     (root / "undisturbed/state.json").unlink()
@@ -341,7 +344,7 @@ def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, r
 
 def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"jobs/shard\.py"):
-        driver.begin(training_data.recipe(tmp_path))
+        stage.begin(training_data.recipe(tmp_path))
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         train(training_data.recipe(root, batch_size=500), root / "large")
     for more, lacking in (({"gpu": True}, "2 training workers need a GPU"), ({"workers": 50}, "50 .* a CPU")):
@@ -350,12 +353,12 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
     made = training_data.recipe(tmp_path)
     training_data.write(made)
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
-        driver.begin(training_data.recipe(tmp_path, batch_size=500))
-    asked, _ = driver.begin(made)  # what failed has not claimed the folder
-    manifest.publish(driver.stage_folder(made), asked, {}, {})
+        stage.begin(training_data.recipe(tmp_path, batch_size=500))
+    asked, _ = stage.begin(made)  # what failed has not claimed the folder
+    manifest.publish(stage.stage_folder(made), asked, {}, {})
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
-        driver.begin(training_data.recipe(tmp_path, batch_size=500), new=True)
-    assert driver.begin(made)[1], "nothing is deleted by what is refused"
+        stage.begin(training_data.recipe(tmp_path, batch_size=500), new=True)
+    assert stage.begin(made)[1], "nothing is deleted by what is refused"
     Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
     with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):
         train(training_data.recipe(tmp_path), tmp_path / "unlabelled")

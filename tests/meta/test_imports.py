@@ -17,41 +17,23 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
     *("ecg", "nested", "settings", "config"),
-    *("log", "storage", "manifest", "records", "signal", "quality", "shards"),
-    *(
-        "text",
-        "reports",
-        "models",
-        "losses",
-        "augment",
-        "objectives",
-        "training",
-        "bundle",
-        "tracking",
-        "registry",
-    ),
-    *("evaluation", "reporting", "bench", "job"),
+    *("log", "read_ahead", "storage", "manifest", "runtime"),
+    *("records", "signal", "quality", "preparation", "shards"),
+    *("text", "reports"),
+    *("models", "losses", "augment", "objectives", "metrics"),
+    *("training", "sweep", "inference", "tracking", "registry"),
+    *("evaluation", "prediction", "promotion", "reporting"),
 )
-#: Package -> files and folders that may import it.
+#: Package -> files and folders of `supreme` that may import it.
 ALONE = {
-    "wfdb": ("records", "bench"),
+    "wfdb": ("records",),
     "ecg_augmentations": ("augment.py",),
-    "mlflow": ("tracking", "registry.py"),
+    "mlflow": ("tracking", "registry"),
     "ray": (
-        *(
-            "shards/build.py",
-            "training/driver.py",
-            "training/trainer.py",
-            "training/sweep.py",
-            "training/loop.py",
-        ),
-        *(
-            "training/preemption.py",
-            "training/profiling.py",
-        ),
-        *("training/stream.py", "bench/building.py", "bench/reading.py", "bench/ways.py"),
-        "bench/training.py",
-        *("reports/spread.py", "reports/llm/cluster.py", "evaluation/predict.py", "job.py"),
+        *("runtime/session.py", "shards/build.py", "reports/spread.py", "reports/llm/cluster.py"),
+        *("training/data/ray_stream.py", "training/run/driver.py", "training/run/ray_trainer.py"),
+        *("training/run/worker.py", "training/run/preemption.py", "training/profiling/profiler.py"),
+        *("sweep/tuner.py", "prediction.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
     "botocore": ("storage",),
@@ -180,7 +162,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_models_losses_metrics_need_neither_ray_nor_mlflow() -> None:
     before = ORDER[: ORDER.index("tracking")]
     free = {module for module in map(_module, _files("supreme")) if _room(module) in before} - WITH_RAY
-    free |= {"supreme", "supreme.evaluation.metrics", "supreme.evaluation.intervals"}
+    free |= {"supreme"}
     assert _import_alone(sorted(free), ("ray", "mlflow")) == ""
 
 
@@ -191,4 +173,4 @@ def test_only_the_named_modules_need_ray() -> None:
 
 @pytest.mark.usefixtures("empty_folder")
 def test_help_of_a_job_loads_no_heavy_library() -> None:
-    assert _import_alone([_module(path) for path in _files("jobs")], HEAVY) == ""
+    assert _import_alone([path.stem for path in sorted((ROOT / "jobs").glob("*.py"))], HEAVY) == ""

@@ -15,8 +15,11 @@ import pytest
 import tiny_bundle
 import yaml
 
-from supreme import bundle, config, registry, storage, tracking
-from supreme.bundle import BundleError
+from supreme import config, storage, tracking
+from supreme.inference import bundle
+from supreme.inference.bundle import BundleError
+from supreme.registry import versions
+from supreme.settings.tracking import Tracking
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +41,7 @@ class Bomb:
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a tracking store and a good bundle."""
     folder = tmp_path_factory.mktemp("pristine")
-    tracking.open_store(config.Tracking(), str(folder))
+    tracking.open_store(Tracking(), str(folder))
     tiny_bundle.write(folder / "bundle")
     return folder
 
@@ -48,22 +51,22 @@ def store(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> st
     """A store of its own for each test, whose first version of `guarded` is a good bundle."""
     shutil.copytree(pristine, tmp_path / "runs")
     shutil.copytree(pristine / "bundle", tmp_path / "bundle")
-    uri = tracking.open_store(config.Tracking(), str(tmp_path / "runs"))
+    uri = tracking.open_store(Tracking(), str(tmp_path / "runs"))
     run = tracking.start_or_resume(uri, "tests", str(tmp_path / "stage"), "pretrain", {})
-    registry.register(str(tmp_path / "bundle"), run.run_id, tracking_uri=uri, model=MODEL)
+    versions.register(str(tmp_path / "bundle"), run.run_id, tracking_uri=uri, model=MODEL)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     return uri
 
 
 def stored(store: str) -> Path:
     """The folder in which the artifact store keeps version 1."""
-    return Path(registry.resolve(f"models:/{MODEL}/1", store).source.removeprefix("file://"))
+    return Path(versions.resolve(f"models:/{MODEL}/1", store).source.removeprefix("file://"))
 
 
 def refused(store: str, what: str) -> None:
     """Neither way to the model loads it."""
     with pytest.raises(BundleError, match=what):
-        registry.load(f"models:/{MODEL}/1", store)
+        versions.load(f"models:/{MODEL}/1", store)
     with pytest.raises(BundleError, match=what):
         mlflow.pyfunc.load_model(f"models:/{MODEL}/1")
 
@@ -113,7 +116,7 @@ def test_a_pickle_under_the_name_of_the_weights_is_not_unpickled(store: str, tmp
     forge(folder, "model.safetensors", pickle.dumps(Bomb(trace)))
     refused(store, "MLmodel was changed")
     with pytest.raises(Exception, match=r"(?i)header"):
-        registry.load(str(folder))
+        versions.load(str(folder))
     assert not trace.exists()
 
 
@@ -129,13 +132,13 @@ def test_an_encoder_named_by_a_bundle_is_not_imported_unasked(
     content = json.loads((folder / "config.json").read_bytes())
     content["model"]["encoder"] = "planted:Encoder"
     forge(folder, "config.json", json.dumps(content).encode())
-    for load in (registry.load, mlflow.pyfunc.load_model):
+    for load in (versions.load, mlflow.pyfunc.load_model):
         with pytest.raises(config.ConfigError, match="which is not imported unasked"):
             load(str(folder))
     assert not trace.exists()
     monkeypatch.setenv("SUPREME_ENCODERS", "planted:Encoder")
     with pytest.raises(RuntimeError, match="state_dict"):  # allowed, but the weights are of another encoder
-        registry.load(str(folder))
+        versions.load(str(folder))
     assert trace.exists()
 
 
@@ -147,7 +150,7 @@ def test_a_version_without_a_digest_is_refused(store: str) -> None:
 def test_a_folder_with_code_is_not_registered(store: str, tmp_path: Path) -> None:
     (tmp_path / "bundle" / "loader.py").write_text("")
     with pytest.raises(BundleError, match=r"refused because of loader\.py"):
-        registry.register(str(tmp_path / "bundle"), "any", tracking_uri=store, model=MODEL)
+        versions.register(str(tmp_path / "bundle"), "any", tracking_uri=store, model=MODEL)
 
 
 def test_a_bundle_names_no_code_of_its_own(store: str) -> None:
@@ -198,6 +201,6 @@ def test_a_password_in_the_tracking_uri_is_nowhere_repeated(tmp_path: Path, job:
 
 
 def test_the_environment_of_jobs_forbids_pickle_in_models() -> None:
-    from supreme.job import ENVIRONMENT
+    from supreme.runtime.environment import ENVIRONMENT
 
     assert json.loads(ENVIRONMENT["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"]) is False

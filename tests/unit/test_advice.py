@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from supreme.training.advice import advice, lines
+from supreme.training.profiling.advice import advice, lines
 
 pytestmark = pytest.mark.unit
 

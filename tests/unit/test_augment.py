@@ -17,6 +17,7 @@ from supreme.augment import augment
 from supreme.records.simulated import SimulatedSource
 from supreme.reports.vocabulary import load_base
 from supreme.settings.augment import REFUSED, Augment, refused
+from supreme.settings.training import Training
 
 pytestmark = pytest.mark.unit
 
@@ -52,8 +53,8 @@ def ecgs(count: int) -> torch.Tensor:
 def test_off_is_the_very_same_object_and_draws_nothing() -> None:
     ecg_mv, generator = ecgs(2), torch.Generator().manual_seed(0)
     before = generator.get_state()
-    assert config.Training().augment == Augment()
-    assert augment(ecg_mv, generator, config.Training().augment, RATE_HZ) is ecg_mv
+    assert Training().augment == Augment()
+    assert augment(ecg_mv, generator, Training().augment, RATE_HZ) is ecg_mv
     assert torch.equal(generator.get_state(), before)
 
 

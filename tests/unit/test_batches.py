@@ -12,9 +12,9 @@ from test_shards_read import _signal, write
 from torch.utils.data import DataLoader
 
 from supreme.shards.codec import CODECS
-from supreme.training.batches import Batches
-from supreme.training.corpus import Corpus
-from supreme.training.order import Order
+from supreme.training.data.corpus import Corpus
+from supreme.training.data.order import Order
+from supreme.training.data.torch_dataset import Batches
 
 pytestmark = pytest.mark.unit
 

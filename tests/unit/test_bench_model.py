@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks import model
 
 from supreme import config
-from supreme.bench import model
 from supreme.models.vit1d import ViT1d
+from supreme.settings.bench import Bench
+from supreme.settings.data import Shards
+from supreme.settings.model import Model
+from supreme.settings.training import Training
 
 pytestmark = pytest.mark.unit
 
@@ -37,10 +41,10 @@ def test_each_variant_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "VIT", "vit1d")
     monkeypatch.setattr(model, "ENTITIES", 3)
     recipe = config.Recipe(
-        shards=config.Shards(duration_s=0.5),
-        model=config.Model(width=4, depth=1),
-        training=config.Training(batch_size=2),
-        bench=config.Bench(repetitions=2),
+        shards=Shards(duration_s=0.5),
+        model=Model(width=4, depth=1),
+        training=Training(batch_size=2),
+        bench=Bench(repetitions=2),
     )
     threads = torch.get_num_threads()
     found = model.compare(recipe, None)  # starts no Ray

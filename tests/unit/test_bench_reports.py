@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from benchmarks import reports
 
 from supreme import config
-from supreme.bench import reports
+from supreme.settings.bench import Bench
 
 pytestmark = pytest.mark.unit
 
@@ -21,7 +22,7 @@ def test_ways_are_measured_on_machine_reports_and_on_ptbxl(
     table = tmp_path / "ptb-xl" / "ptbxl_database.csv"
     table.parent.mkdir()
     table.write_text("ecg_id,report\n1,Sinusrhythmus\n2,Linksschenkelblock. Linkstyp\n3,Sinusrhythmus\n")
-    recipe = config.Recipe(real=str(tmp_path), bench=config.Bench(repetitions=1))
+    recipe = config.Recipe(real=str(tmp_path), bench=Bench(repetitions=1))
     loads = reports.compare_rules(recipe, nullcontext)["loads"]
     assert {name: (row["reports"], row["statements"], row["unique"]) for name, row in loads.items()} == {
         "simulated machine reports": (300, *_counts(loads)),

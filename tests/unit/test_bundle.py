@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from supreme import bundle, config, ecg, signal, storage, text
-from supreme.bundle import BundleError, EcgQueryModel
+from supreme import config, ecg, signal, storage, text
+from supreme.inference import bundle, query_model
+from supreme.inference.bundle import BundleError
+from supreme.inference.query_model import MAX_WINDOWS, EcgQueryModel
 from supreme.models.supreme import Head, SupremeModel
 
 pytestmark = pytest.mark.unit
@@ -110,7 +112,7 @@ def test_long_records_average_windows_over_their_whole_length(model: EcgQueryMod
     together = model.score(record, 100, ["lbbb"])
     np.testing.assert_allclose(logit(together), np.mean([logit(one) for one in windows], 0), atol=1e-4)
     very_long = tiny_bundle.ecgs(1, 40_000)
-    assert model._windows(very_long[0], 100).shape == (bundle.MAX_WINDOWS, 12, 400)
+    assert model._windows(very_long[0], 100).shape == (MAX_WINDOWS, 12, 400)
     np.testing.assert_array_equal(model._windows(very_long[0], 100)[-1], very_long[0, :, -400:])
 
 
@@ -211,9 +213,9 @@ def test_a_bundle_lives_on_object_storage_too(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.text())
 def test_folding_is_stable_and_ignores_case_marks_and_spaces(query: str) -> None:
-    once = bundle.fold(query)
-    assert bundle.fold(once) == once
-    assert bundle.fold(f"  {query} ?") == once
+    once = query_model.fold(query)
+    assert query_model.fold(once) == once
+    assert query_model.fold(f"  {query} ?") == once
 
 
 def test_an_encoder_alone_is_no_bundle(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 import training_data
 
 from supreme import config, manifest
-from supreme.training.checks import check_labels
-from supreme.training.corpus import Corpus
-from supreme.training.data import Labels, shard_folders
-from supreme.training.order import Order
+from supreme.training.data.corpus import Corpus
+from supreme.training.data.labels import Labels
+from supreme.training.data.order import Order
+from supreme.training.data.sources import shard_folders
+from supreme.training.run.checks import check_labels
 
 pytestmark = pytest.mark.unit
 

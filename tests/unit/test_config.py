@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from supreme import config
+from supreme.settings.data import Shards
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +76,7 @@ def test_broken_toml_names_the_file(tmp_path):
 
 def test_the_digest_follows_values_not_order():
     assert config.digest({"a": 1, "b": 2}) == config.digest({"b": 2, "a": 1})
-    assert config.digest(config.Shards()) != config.digest(config.Shards(rate_hz=500))
+    assert config.digest(Shards()) != config.digest(Shards(rate_hz=500))
 
 
 def test_a_recipe_cannot_be_changed():

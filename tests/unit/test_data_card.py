@@ -13,6 +13,7 @@ from wfdb_writer import ecg_mv, write_mat_record, write_record
 from supreme import config, storage
 from supreme.config import ConfigError
 from supreme.reporting import data_card
+from supreme.settings.data import Shards, Source
 from supreme.shards import part, plan
 
 pytestmark = pytest.mark.unit
@@ -54,9 +55,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
     _write_folder(root / "one", rows, [0, 0, 1, 2])
     (root / "one" / "broken.dat").write_bytes(b"")
     _write_folder(root / "two", [{"id": "c2", **person, "split": "test"}], [1], mat=True)
-    sources = [config.Source(kind="wfdb_folder", name=name, uri=str(root / name)) for name in ("one", "two")]
+    sources = [Source(kind="wfdb_folder", name=name, uri=str(root / name)) for name in ("one", "two")]
     made = config.Recipe(
-        name="card", root=str(root / "runs"), sources=sources, shards=config.Shards(max_rejected_fraction=0.5)
+        name="card", root=str(root / "runs"), sources=sources, shards=Shards(max_rejected_fraction=0.5)
     )
     _build(made)
     return made
@@ -99,6 +100,6 @@ def test_it_is_made_once_and_again_for_other_shards(recipe: config.Recipe) -> No
 
 
 def test_unfinished_shards_are_named(tmp_path: Path) -> None:
-    recipe = config.Recipe(root=str(tmp_path), sources=[config.Source(kind="simulated", records=3)])
+    recipe = config.Recipe(root=str(tmp_path), sources=[Source(kind="simulated", records=3)])
     with pytest.raises(ConfigError, match=r"shards/simulated is not finished: run jobs/shard\.py first"):
         data_card.write(recipe)

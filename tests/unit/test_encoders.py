@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from supreme.config import ENCODERS, ConfigError, Model, parse
+from supreme.config import ConfigError, parse
 from supreme.models import encoders
 from supreme.models.resnet1d import STRIDE, ResNet1d
 from supreme.models.vit1d import ViT1d
+from supreme.settings.model import ENCODERS, Model
 
 pytestmark = pytest.mark.unit
 

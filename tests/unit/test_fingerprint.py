@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supreme import config, records
+from supreme import records
 from supreme.ecg import to_microvolts
 from supreme.records.simulated import SimulatedSource
+from supreme.settings.data import Source
 from supreme.shards.fingerprint import changes, fingerprints, same_recording, signs
 from supreme.signal import resample
 
@@ -59,7 +60,7 @@ def test_cpsc2018_stands_in_cinc2021(realdata: Path) -> None:
     kinds = {"cpsc2018": "cpsc2018", "cinc2021": "cinc2021/training/cpsc_2018"}
     prints, ids = [], []
     for kind, folder in kinds.items():
-        source = records.open_source(config.Source(kind=kind, uri=str(realdata / folder)), 0, RATE_HZ)
+        source = records.open_source(Source(kind=kind, uri=str(realdata / folder)), 0, RATE_HZ)
         for entry in source.index():
             record = source.read(entry)
             prints.append(fingerprints(to_microvolts(record.signal_mv)[None], record.rate_hz)[0])

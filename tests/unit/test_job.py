@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from supreme import job, log
+from supreme import log
 from supreme.config import ConfigError, Recipe
-from supreme.job import Options
+from supreme.runtime import cli, session
+from supreme.runtime.cli import Options
+from supreme.runtime.environment import ENVIRONMENT
 from supreme.storage import Unavailable
 
 pytestmark = pytest.mark.unit
 
 
-def call(run: job.Run, *arguments: str) -> int:
+def call(run: cli.Run, *arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
-        job.main(run, "a job", ["--config", "smoke", *arguments])
+        cli.main(run, "a job", ["--config", "smoke", *arguments])
     return int(ended.value.code or 0)
 
 
@@ -113,15 +115,15 @@ def test_ray_is_started_again_when_the_machine_was_too_busy(capsys: pytest.Captu
             raise error
 
     log.configure()
-    job.start_patiently(start, waits_s=(0, 0))
+    session.start_patiently(start, waits_s=(0, 0))
     assert not tries
     assert capsys.readouterr().err.count("Ray did not start in time") == 2
     tries += [late, late, late]
     with pytest.raises(Exception, match="timed out during startup"):
-        job.start_patiently(start, waits_s=(0, 0))
+        session.start_patiently(start, waits_s=(0, 0))
     tries += [ConnectionError("no cluster at RAY_ADDRESS"), None]
     with pytest.raises(ConnectionError):
-        job.start_patiently(start)
+        session.start_patiently(start)
     assert len(tries) == 1
 
 
@@ -129,7 +131,7 @@ def test_the_address_of_a_dashboard_is_no_cluster_to_join(monkeypatch: pytest.Mo
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
 
     def start(*_: Any) -> dict[str, Any]:
-        with job.ray_session():
+        with session.ray_session():
             raise AssertionError("it was joined")
 
     assert call(start) == 2
@@ -143,7 +145,7 @@ def test_the_environment_of_a_job_is_a_default_only(monkeypatch: pytest.MonkeyPa
     def look(recipe: Recipe, options: Options) -> dict[str, Any]:
         import os
 
-        seen.update({name: os.environ.get(name) for name in job.ENVIRONMENT})
+        seen.update({name: os.environ.get(name) for name in ENVIRONMENT})
         return {}
 
     assert call(look) == 0
@@ -152,7 +154,7 @@ def test_the_environment_of_a_job_is_a_default_only(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_wrong_key_is_said_without_starting_ray_or_torch() -> None:
-    code = "import sys; from supreme import job;"
+    code = "import sys; from supreme.runtime import cli;"
     code += "print([name for name in ('ray', 'torch', 'mlflow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme import losses
-from supreme.config import Training
 from supreme.losses import entity_loss
+from supreme.settings.training import Training
 
 pytestmark = pytest.mark.unit
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 from test_step import DIM, SAMPLES, Batch, batch, learner, queries  # noqa: F401 (a fixture)
 
-from supreme.config import ConfigError, Training
-from supreme.training import memory
-from supreme.training.data import Queries
-from supreme.training.step import Learner
+from supreme.config import ConfigError
+from supreme.settings.training import Training
+from supreme.training.data.queries import Queries
+from supreme.training.learner import memory
+from supreme.training.learner.learner import Learner
 
 pytestmark = pytest.mark.unit
 
@@ -144,7 +145,7 @@ def test_out_of_memory_says_what_fits_and_that_does_fit() -> None:
 
 STEPS = """
 import resource, sys, threading, torch
-from supreme.training import memory
+from supreme.training.learner import memory
 
 def steps():
     for number in range(12):

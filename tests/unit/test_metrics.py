@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from supreme.evaluation import metrics
+from supreme.metrics import rankings
 
 pytestmark = pytest.mark.unit
 
@@ -33,9 +33,9 @@ def classes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_equal_to_scikit_learn(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     scores, labels, _ = case
     kept = labels >= 0
-    ranking = metrics.rank(scores, labels)
-    assert metrics.auroc(ranking)[0] == pytest.approx(roc_auc_score(labels[kept], scores[kept]))
-    assert metrics.average_precision(ranking)[0] == pytest.approx(
+    ranking = rankings.rank(scores, labels)
+    assert rankings.auroc(ranking)[0] == pytest.approx(roc_auc_score(labels[kept], scores[kept]))
+    assert rankings.average_precision(ranking)[0] == pytest.approx(
         average_precision_score(labels[kept], scores[kept])
     )
 
@@ -44,48 +44,48 @@ def test_equal_to_scikit_learn(case: tuple[np.ndarray, np.ndarray, np.ndarray]) 
 @settings(max_examples=150, deadline=None)
 def test_a_weight_is_a_repetition(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     scores, labels, weights = case
-    ranking = metrics.rank(scores, labels)
-    repeated = metrics.rank(np.repeat(scores, weights), np.repeat(labels, weights))
+    ranking = rankings.rank(scores, labels)
+    repeated = rankings.rank(np.repeat(scores, weights), np.repeat(labels, weights))
     both = np.stack([np.ones_like(weights), weights])
-    assert metrics.auroc(ranking, both) == pytest.approx(
-        [metrics.auroc(ranking)[0], metrics.auroc(repeated)[0]]
+    assert rankings.auroc(ranking, both) == pytest.approx(
+        [rankings.auroc(ranking)[0], rankings.auroc(repeated)[0]]
     )
-    assert metrics.average_precision(ranking, both)[1] == pytest.approx(
-        metrics.average_precision(repeated)[0]
+    assert rankings.average_precision(ranking, both)[1] == pytest.approx(
+        rankings.average_precision(repeated)[0]
     )
 
 
 @given(classes())
 @settings(max_examples=50, deadline=None)
 def test_the_curve_encloses_the_auroc(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    ranking = metrics.rank(case[0], case[1])
-    false, true = metrics.roc_curve(ranking)
+    ranking = rankings.rank(case[0], case[1])
+    false, true = rankings.roc_curve(ranking)
     assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(true, false) == pytest.approx(metrics.auroc(ranking)[0])
+    assert np.trapezoid(true, false) == pytest.approx(rankings.auroc(ranking)[0])
 
 
 def test_undefined_without_both_classes() -> None:
     weights = np.array([[1, 1, 0], [1, 1, 1]])
-    one_sided = metrics.rank(np.array([0.1, 0.2, 0.3]), np.array([1, 1, -1]))
-    assert np.isnan(metrics.auroc(one_sided, weights)).all()
-    ranking = metrics.rank(np.array([0.1, 0.2, 0.3]), np.array([0, 0, 1]))
-    assert np.isnan(metrics.auroc(ranking, weights)[0])
-    assert np.isnan(metrics.average_precision(ranking, weights)[0])
-    assert metrics.auroc(ranking, weights)[1] == 1
+    one_sided = rankings.rank(np.array([0.1, 0.2, 0.3]), np.array([1, 1, -1]))
+    assert np.isnan(rankings.auroc(one_sided, weights)).all()
+    ranking = rankings.rank(np.array([0.1, 0.2, 0.3]), np.array([0, 0, 1]))
+    assert np.isnan(rankings.auroc(ranking, weights)[0])
+    assert np.isnan(rankings.average_precision(ranking, weights)[0])
+    assert rankings.auroc(ranking, weights)[1] == 1
 
 
 def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    ranking = metrics.rank(rng.random(50), (rng.random(50) < 0.3).astype(np.int8))
+    ranking = rankings.rank(rng.random(50), (rng.random(50) < 0.3).astype(np.int8))
     weights = rng.integers(0, 3, (37, 50))
-    whole = metrics.auroc(ranking, weights)
-    monkeypatch.setattr(metrics, "_BLOCK", 170)
-    assert np.array_equal(metrics.auroc(ranking, weights), whole, equal_nan=True)
+    whole = rankings.auroc(ranking, weights)
+    monkeypatch.setattr(rankings, "_BLOCK", 170)
+    assert np.array_equal(rankings.auroc(ranking, weights), whole, equal_nan=True)
 
 
 def test_a_nan_score_is_an_error_and_not_a_rank() -> None:
     with pytest.raises(ValueError, match="not finite"):
-        metrics.rank(np.array([0.1, np.nan]), np.array([0, 1]))
+        rankings.rank(np.array([0.1, np.nan]), np.array([0, 1]))
 
 
 def test_calibration_of_honest_and_of_overconfident_probabilities() -> None:
@@ -93,9 +93,9 @@ def test_calibration_of_honest_and_of_overconfident_probabilities() -> None:
     truth = rng.random((20000, 3))
     labels = (rng.random(truth.shape) < truth).astype(np.int8)
     labels[:, 2] = -1
-    honest = metrics.calibration(truth, labels)
+    honest = rankings.calibration(truth, labels)
     assert honest["ece"] < 0.02
     assert honest["pairs"] == 40000
-    overconfident = metrics.calibration(np.clip((truth - 0.5) * 3 + 0.5, 0, 1), labels)
+    overconfident = rankings.calibration(np.clip((truth - 0.5) * 3 + 0.5, 0, 1), labels)
     assert overconfident["ece"] > 0.1
     assert sum(row["count"] for row in honest["bins"]) == 40000

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supreme.config import Model
 from supreme.ecg import LEADS, order_leads
 from supreme.models.fusion import CardiacFusionNetwork
 from supreme.models.heads import CommonSpace, EntityHead
 from supreme.models.supreme import Head, SupremeModel, without_baseline
+from supreme.settings.model import Model
 
 pytestmark = pytest.mark.unit
 

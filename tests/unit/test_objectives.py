@@ -26,11 +26,14 @@ from supreme.reports.extract import Mention
 from supreme.reports.label_table import combine, read_vocabulary
 from supreme.reports.vocabulary import load_base
 from supreme.text import Whitening
-from supreme.training.corpus import Corpus
-from supreme.training.data import Labels, Queries, Reports, shard_folders
-from supreme.training.order import Order
-from supreme.training.step import Learner, positive_rate
-from supreme.training.validate import to_batch, validate
+from supreme.training.data.corpus import Corpus
+from supreme.training.data.labels import Labels
+from supreme.training.data.order import Order
+from supreme.training.data.queries import Queries
+from supreme.training.data.reports import Reports
+from supreme.training.data.sources import shard_folders
+from supreme.training.learner.learner import Learner, positive_rate
+from supreme.training.learner.validation import to_batch, validate
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme.training.order import Order, locate, replay
+from supreme.training.data.order import Order, locate, replay
 
 pytestmark = pytest.mark.unit
 

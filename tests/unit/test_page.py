@@ -13,8 +13,10 @@ import tiny_bundle
 from evaluation_data import CONDITIONS, SHARDS, write_shards
 
 from supreme import config, storage
-from supreme.evaluation import stage, zeroshot
+from supreme.evaluation import datasets, stage, targets, zeroshot
 from supreme.reporting import examples, page
+from supreme.settings.data import Source
+from supreme.settings.evaluation import Evaluation
 
 pytestmark = pytest.mark.unit
 
@@ -34,9 +36,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
         name="e",
         root=str(root / "runs"),
         real=str(root / "real"),
-        sources=(config.Source(kind="simulated", records=120),),
+        sources=(Source(kind="simulated", records=120),),
         shards=SHARDS,
-        evaluation=config.Evaluation(bootstrap=20, model_uri=str(root / "bundle"), plates=4),
+        evaluation=Evaluation(bootstrap=20, model_uri=str(root / "bundle"), plates=4),
     )
     ids = {"train": [f"t{i:02d}" for i in range(50)], "test": [f"u{i:02d}" for i in range(70)]}
     write_shards(made.folder("shards/simulated"), "simulated", CONDITIONS, ids)
@@ -54,7 +56,7 @@ def results(recipe: config.Recipe) -> dict:
 
 
 def read(recipe: config.Recipe) -> dict:
-    text = storage.read_bytes(storage.join(stage.folder_of(recipe, stage.target(recipe)), stage.RESULTS))
+    text = storage.read_bytes(storage.join(targets.folder_of(recipe, targets.target(recipe)), stage.RESULTS))
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is not JSON")
@@ -80,9 +82,9 @@ def test_seen_and_unseen_follow_the_vocabulary_of_the_model(results: dict) -> No
 
 
 def test_copies_of_pretraining_records_are_left_out(recipe: config.Recipe) -> None:
-    cpsc = config.Source(kind="cpsc2018", uri=f"{recipe.real}/cpsc")
+    cpsc = Source(kind="cpsc2018", uri=f"{recipe.real}/cpsc")
     changed = recipe.model_copy(update={"sources": (*recipe.sources, cpsc)})
-    parts = {part.data.name: part.bench for part in stage._parts(stage.datasets(changed))}
+    parts = {part.data.name: part.bench for part in datasets._parts(datasets.datasets(changed))}
     assert len(parts["cpsc2018"].record_ids) == 10
     assert len(parts["cpsc_2018"].record_ids) == 20
     assert "cpsc_2018/A0029" not in parts["cpsc_2018"].record_ids
@@ -97,7 +99,7 @@ def test_a_finished_evaluation_is_kept_and_an_interrupted_one_does_not_score_aga
 
     monkeypatch.setattr(zeroshot, "score", forbidden)
     finished = stage.run(recipe)
-    folder = Path(stage.folder_of(recipe, stage.target(recipe)))
+    folder = Path(targets.folder_of(recipe, targets.target(recipe)))
     (folder / "manifest.json").unlink()
     (folder / stage.RESULTS).unlink()
     assert stage.run(recipe).digest() == finished.digest()
@@ -112,8 +114,8 @@ def test_another_setting_is_refused_with_the_difference(recipe: config.Recipe, r
 
 def test_another_model_has_its_own_folder(recipe: config.Recipe, results: dict, tmp_path: Path) -> None:
     tiny_bundle.write(tmp_path / "other", seed=1)
-    other = stage.target(recipe, str(tmp_path / "other"))
-    assert stage.folder_of(recipe, other) != stage.folder_of(recipe, stage.target(recipe))
+    other = targets.target(recipe, str(tmp_path / "other"))
+    assert targets.folder_of(recipe, other) != targets.folder_of(recipe, targets.target(recipe))
 
 
 def test_more_data_sets_extend_an_evaluation_and_fewer_do_not_replace_it(
@@ -147,7 +149,7 @@ def test_a_model_that_has_read_the_reports_is_not_called_zero_shot(
 
 def test_the_plan_needs_neither_model_nor_shards(recipe: config.Recipe, tmp_path: Path) -> None:
     assert stage.plan(recipe)["records"] == {"simulated": 70, "cpsc2018": 40, "cpsc_2018": 30}
-    fresh = recipe.model_copy(update={"root": str(tmp_path / "none"), "evaluation": config.Evaluation()})
+    fresh = recipe.model_copy(update={"root": str(tmp_path / "none"), "evaluation": Evaluation()})
     assert set(stage.plan(fresh)["records"].values()) == {None}
     assert not (tmp_path / "none").exists()
 

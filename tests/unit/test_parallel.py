@@ -17,9 +17,11 @@ from test_step import DIM, SAMPLES, batch
 
 from supreme.config import Recipe
 from supreme.objectives.make import make_task
-from supreme.training.data import Queries
-from supreme.training.state import Snapshot, State, load_learner, write
-from supreme.training.step import Batch, Learner, learning_rate
+from supreme.training.data.batch import Batch
+from supreme.training.data.queries import Queries
+from supreme.training.learner.learner import Learner
+from supreme.training.learner.schedule import learning_rate
+from supreme.training.run.checkpoint import Snapshot, State, load_learner, write
 
 pytestmark = pytest.mark.unit
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_step import Batch, batch
 
-from supreme.training.prefetch import prefetched
+from supreme.training.data.prefetch import prefetched
 
 pytestmark = pytest.mark.unit
 

@@ -19,6 +19,7 @@ from supreme.config import ConfigError
 from supreme.ecg import BadRecord, order_leads
 from supreme.records import Entry, discover, open_source, patient_tenth, split_of
 from supreme.records.simulated import write_mimic_folder
+from supreme.settings.data import SourceKind
 
 pytestmark = pytest.mark.unit
 
@@ -127,7 +128,7 @@ def test_discovery_finds_every_layout_and_only_those(tmp_path):
     _write_all(tmp_path)
     found = discover(str(tmp_path))
     assert [(source.kind, source.dataset) for source in found] == FOUND
-    assert {kind for kind, _ in FOUND} == set(get_args(config.SourceKind)) - {"simulated", "wfdb_folder"}
+    assert {kind for kind, _ in FOUND} == set(get_args(SourceKind)) - {"simulated", "wfdb_folder"}
     assert all(len(open_source(source, 0, 100).index()) == 1 for source in found)
     assert [source.dataset for source in discover(str(tmp_path / "cinc" / "training" / "georgia"))] == [
         "georgia"

@@ -15,9 +15,11 @@ import tiny_bundle
 from mlflow.exceptions import MlflowException
 
 from jobs import promote
-from supreme import config, manifest, registry, tracking
-from supreme.job import Options
-from supreme.registry import Selection
+from supreme import config, manifest, promotion, tracking
+from supreme.registry import versions
+from supreme.registry.versions import Selection
+from supreme.runtime.cli import Options
+from supreme.settings.tracking import Tracking
 
 pytestmark = pytest.mark.unit
 
@@ -31,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def store(root: str) -> str:
-    return tracking.open_store(config.Tracking(), root)
+    return tracking.open_store(Tracking(), root)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     uri = f"http://127.0.0.1:{port}"
     for _ in range(120):
         try:
-            tracking.open_store(config.Tracking(uri=uri), "")
+            tracking.open_store(Tracking(uri=uri), "")
             break
         except config.ConfigError:
             assert process.poll() is None, "mlflow server ended"
@@ -78,22 +80,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def number(uri: str, store: str) -> int:
-    return int(registry.resolve(uri, store).version)
+    return int(versions.resolve(uri, store).version)
 
 
 def same_answers(uri: str, folder: str, tracking_uri: str) -> None:
     ecg_mv = tiny_bundle.ecgs(2)
-    expected = registry.load(folder).score(ecg_mv, 100, QUERIES)
-    np.testing.assert_array_equal(registry.load(uri, tracking_uri).score(ecg_mv, 100, QUERIES), expected)
+    expected = versions.load(folder).score(ecg_mv, 100, QUERIES)
+    np.testing.assert_array_equal(versions.load(uri, tracking_uri).score(ecg_mv, 100, QUERIES), expected)
 
 
 def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: list[str]) -> None:
-    first = registry.register(
+    first = versions.register(
         bundles[0], run.run_id, tracking_uri=store, model="once", tags={"recipe": "demo"}
     )
-    again = registry.register(bundles[0], run.run_id, tracking_uri=store, model="once")
-    other = registry.register(bundles[1], run.run_id, tracking_uri=store, model="once")
-    assert registry.same(first, again)
+    again = versions.register(bundles[0], run.run_id, tracking_uri=store, model="once")
+    other = versions.register(bundles[1], run.run_id, tracking_uri=store, model="once")
+    assert versions.same(first, again)
     assert (int(first.version), int(other.version)) == (1, 2)
     assert first.tags["recipe"] == "demo"
     assert first.run_id == run.run_id
@@ -101,32 +103,32 @@ def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: lis
     # The second bundle of the same run leaves the first one intact.
     same_answers("models:/once/1", bundles[0], store)
     same_answers("models:/once@candidate", bundles[1], store)
-    assert registry.load("models:/once/1", store).score(tiny_bundle.ecgs(1), 100, QUERIES) != pytest.approx(
-        registry.load("models:/once/2", store).score(tiny_bundle.ecgs(1), 100, QUERIES)
+    assert versions.load("models:/once/1", store).score(tiny_bundle.ecgs(1), 100, QUERIES) != pytest.approx(
+        versions.load("models:/once/2", store).score(tiny_bundle.ecgs(1), 100, QUERIES)
     )
 
 
 def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bundles: list[str]) -> None:
-    versions = [registry.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
-    for version in [versions[0], versions[1], versions[1]]:
-        registry.promote(version, tracking_uri=store, reason="better")
+    registered = [versions.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
+    for version in [registered[0], registered[1], registered[1]]:
+        versions.promote(version, tracking_uri=store, reason="better")
     assert number("models:/heirs@champion", store) == 2
     assert number("models:/heirs@previous", store) == 1
-    assert registry.resolve("models:/heirs/2", store).tags["promotion_reason"] == "better"
+    assert versions.resolve("models:/heirs/2", store).tags["promotion_reason"] == "better"
 
 
 def test_plain_pyfunc_answers_like_registry_load(
     store: str, run: tracking.Run, bundles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.promote(
-        registry.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
+    versions.promote(
+        versions.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
         tracking_uri=store,
         reason="first",
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     ecg_mv = tiny_bundle.ecgs(2)
     loaded = mlflow.pyfunc.load_model("models:/plain@champion")
-    ours = registry.load("models:/plain@champion")
+    ours = versions.load("models:/plain@champion")
     answers = loaded.predict(ecg_mv, params={"queries": QUERIES})
     np.testing.assert_array_equal(answers, ours.score(ecg_mv, 100, QUERIES))
     names = [entity.name for entity in ours.vocabulary]
@@ -147,14 +149,14 @@ def test_pyfunc_refuses_another_length_or_lead_count(bundles: list[str], shape: 
 )
 def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str) -> None:
     with pytest.raises(config.ConfigError, match=r"promote\.py|is no model"):
-        registry.load(uri, store)
-    assert registry.find(uri, store) is None
+        versions.load(uri, store)
+    assert versions.find(uri, store) is None
 
 
 def test_a_registry_that_fails_is_not_an_empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(MlflowException):
-        registry.find("models:/a@champion", "http://127.0.0.1:9")
+        versions.find("models:/a@champion", "http://127.0.0.1:9")
 
 
 def selection(value: float, data: str = "d1", metric: str = "validation_macro_auroc") -> Selection:
@@ -182,26 +184,26 @@ def test_the_champion_yields_to_a_better_number_on_the_same_data_only(
     promoted: bool,
     reason: str,
 ) -> None:
-    champion = registry.register(
+    champion = versions.register(
         bundles[0], run.run_id, tracking_uri=store, model="judged", tags=selection(0.80).tags()
     )
-    decision, why = registry.judge(challenger, champion, new_data=new_data)
+    decision, why = promotion.judge(challenger, champion, new_data=new_data)
     assert decision is promoted
     assert reason in why
-    assert registry.judge(challenger, None)[0]
+    assert promotion.judge(challenger, None)[0]
 
 
 def test_a_champion_without_a_number_yields_to_one_with(
     store: str, run: tracking.Run, bundles: list[str]
 ) -> None:
     nothing = selection(float("nan")).tags()
-    champion = registry.register(bundles[0], run.run_id, tracking_uri=store, model="unmeasured", tags=nothing)
-    assert registry.judge(selection(0.5), champion)[0]
-    assert not registry.judge(selection(float("nan")), champion)[0]
+    champion = versions.register(bundles[0], run.run_id, tracking_uri=store, model="unmeasured", tags=nothing)
+    assert promotion.judge(selection(0.5), champion)[0]
+    assert not promotion.judge(selection(float("nan")), champion)[0]
 
 
 def recipe(root: str, name: str, model: str) -> config.Recipe:
-    return config.Recipe(name=name, root=root, tracking=config.Tracking(model=model))
+    return config.Recipe(name=name, root=root, tracking=Tracking(model=model))
 
 
 def finished(
@@ -235,14 +237,14 @@ def test_the_job_registers_compares_and_says_why(root: str, store: str) -> None:
     assert number("models:/job@champion", store) == 1
     assert promote.run(elsewhere, Options(new=True))["promoted"]
     assert number("models:/job@previous", store) == 1
-    tags = registry.resolve("models:/job@champion", store).tags
+    tags = versions.resolve("models:/job@champion", store).tags
     assert tags["selection_rule"] == "the last epoch"
 
 
 def test_the_plan_registers_nothing(root: str, store: str) -> None:
     plan = promote.run(finished(recipe(root, "d", "planned"), store, 0, 0.8), Options(dry_run=True))
     assert plan["selection_value"] == "0.8"
-    assert registry.find("models:/planned/1", store) is None
+    assert versions.find("models:/planned/1", store) is None
 
 
 def test_the_job_needs_a_finished_pre_training(root: str) -> None:
@@ -259,13 +261,13 @@ def test_the_same_through_a_tracking_server(
     again = tracking.start_or_resume(server, "tests", str(tmp_path / "stage"), "pretrain", {"seed": 0})
     again.log_metrics({"loss": 0.7}, 64)
     assert [point.value for point in again.client.get_metric_history(run.run_id, "loss")] == [0.5]
-    version = registry.register(bundles[0], run.run_id, tracking_uri=server, model="served")
-    same = registry.register(bundles[0], run.run_id, tracking_uri=server, model="served")
-    assert registry.same(same, version)
-    registry.promote(version, tracking_uri=server, reason="first")
+    version = versions.register(bundles[0], run.run_id, tracking_uri=server, model="served")
+    same = versions.register(bundles[0], run.run_id, tracking_uri=server, model="served")
+    assert versions.same(same, version)
+    versions.promote(version, tracking_uri=server, reason="first")
     same_answers("models:/served@champion", bundles[0], server)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     loaded = mlflow.pyfunc.load_model("models:/served@champion")
     assert loaded.predict(tiny_bundle.ecgs(2), params={"queries": QUERIES}).shape == (2, 2)
     with pytest.raises(config.ConfigError, match=r"promote\.py first"):
-        registry.load("models:/served@previous", server)
+        versions.load("models:/served@previous", server)

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from supreme import storage
-from supreme.training import state as checkpoints
-from supreme.training.saving import Saver, folder_of, latest
-from supreme.training.state import Snapshot, State
+from supreme.training.run import checkpoint as checkpoints
+from supreme.training.run.checkpoint import Snapshot, State
+from supreme.training.run.checkpoint_writer import Saver, folder_of, latest
 
 pytestmark = pytest.mark.unit
 

@@ -18,13 +18,15 @@ from scipy.io import savemat
 from threadpoolctl import threadpool_info, threadpool_limits
 from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_mat_record, write_record
 
-from supreme import config, records, storage
-from supreme.config import Source
+from supreme import records, storage
 from supreme.ecg import LEADS, MIMIC_LEADS, BadRecord, to_microvolts
 from supreme.records import Entry, Record
+from supreme.settings.data import Shards, Source
 from supreme.shards import part
+from supreme.shards import rows as rows_module
 from supreme.shards.codec import decode
 from supreme.shards.fingerprint import fingerprints, in_hexadecimal
+from supreme.shards.writer import _Hashed
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +35,7 @@ NAME = "train-00000"
 
 
 def _job(folder: Path, source: Source | None = None, **shards: object) -> part.Job:
-    section = config.Shards.model_validate({"duration_s": 2, "row_group_size": 4} | shards)
+    section = Shards.model_validate({"duration_s": 2, "row_group_size": 4} | shards)
     return part.Job(source or Source(kind="simulated", records=4), section, 0, str(folder))
 
 
@@ -110,7 +112,7 @@ def test_refused_records_are_told_in_the_order_of_the_index(tmp_path, reading, m
 
     judged: list[int] = []
     reading(fail)
-    monkeypatch.setattr(part.quality, "check", refuse)
+    monkeypatch.setattr(rows_module.quality, "check", refuse)
     assert _write(_job(tmp_path), _entries(4)) == {"seen": 4, "rejected": 2}
     rows = pq.read_table(tmp_path / "rejected" / f"{NAME}.parquet").to_pylist()
     assert [(row["record_id"], row["reason"]) for row in rows] == [("d/0001", "nan"), ("d/0002", "truncated")]
@@ -163,13 +165,13 @@ def test_a_row_group_is_on_its_way_before_the_next_is_read(tmp_path, reading, mo
     """Memory follows from the size of a row group, not of a part."""
     read = reading(lambda entry: None)
     read_when_written = []
-    write = part._Hashed.write
+    write = _Hashed.write
 
-    def watched(self: part._Hashed, content: bytes) -> int:
+    def watched(self: _Hashed, content: bytes) -> int:
         read_when_written.append(len(read))
         return write(self, content)
 
-    monkeypatch.setattr(part._Hashed, "write", watched)
+    monkeypatch.setattr(_Hashed, "write", watched)
     _write(_job(tmp_path, row_group_size=4), _entries(40))
     assert set(read_when_written) >= {4 * group for group in range(1, 11)}
     metadata = pq.read_metadata(tmp_path / f"{NAME}.parquet")
@@ -234,8 +236,8 @@ def test_from_object_storage_records_are_fetched_ahead_and_stay_in_order(tmp_pat
 )
 def test_shards_say_where_a_record_lies_in_its_data_set(folder, uri):
     assert storage.join(folder, "records500/1") == uri
-    assert part._relative(uri, folder) == "records500/1"
-    assert part._relative("simulated:3/17", "") == "simulated:3/17"
+    assert rows_module._relative(uri, folder) == "records500/1"
+    assert rows_module._relative("simulated:3/17", "") == "simulated:3/17"
 
 
 def test_the_same_records_in_other_forms_give_the_same_shard(tmp_path):

@@ -16,10 +16,12 @@ from pipeline_runs import snapshot
 from wfdb_writer import ecg_mv
 
 from supreme import config, manifest, records, storage
-from supreme.config import ConfigError, Recipe, Source
+from supreme.config import ConfigError, Recipe
 from supreme.ecg import LEADS, BadRecord
 from supreme.records import Entry, Record
+from supreme.settings.data import Source
 from supreme.shards import part, plan
+from supreme.shards.writer import _Hashed
 
 pytestmark = pytest.mark.unit
 
@@ -233,7 +235,7 @@ class Killer:
 
     def __init__(self, moment: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left = moment
-        for owner, name in ((os, "replace"), (part._Hashed, "write"), (storage, "delete_file")):
+        for owner, name in ((os, "replace"), (_Hashed, "write"), (storage, "delete_file")):
             monkeypatch.setattr(owner, name, self._around(getattr(owner, name)))
 
     def _around(self, function: Callable[..., object]) -> Callable[..., object]:

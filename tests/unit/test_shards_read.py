@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.manifest import FileEntry, Request
-from supreme.shards import codec, packed_pages, part, plain_page, read
+from supreme.shards import codec, packed_pages, plain_page, read, writer
 from supreme.shards.codec import CODECS, Codec
 from supreme.shards.read import RowGroup, Shards, _footer, signals_uv
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name
@@ -54,7 +54,7 @@ def write(folder: Path, compression: Codec = "none", shards: dict[str, int] = RO
     for name, rows in shards.items():
         table = _table(number, rows, name.split("-")[0], compression)
         groups = [table.slice(at, GROUP) for at in range(0, rows, GROUP)]
-        files |= part.write_shard(str(folder), f"{name}.parquet", groups, compression)
+        files |= writer.write_shard(str(folder), f"{name}.parquet", groups, compression)
         number += rows
     files["rejected/train-00000.parquet"] = FileEntry(sha256="", bytes=1, rows=2)
     request = Request(stage="shards", config={"shards": section | {"compression": compression}})

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from supreme import config, manifest
-from supreme.config import ConfigError, Source
+from supreme.config import ConfigError
+from supreme.settings.data import Source
 from supreme.shards import part, plan, verify
 
 pytestmark = pytest.mark.unit

@@ -10,9 +10,9 @@ import torch
 from test_step import NOISE, batch, learner, queries  # noqa: F401 (a fixture)
 
 from supreme.config import ConfigError
-from supreme.training import state as checkpoints
-from supreme.training.data import Queries
-from supreme.training.state import Snapshot, State, weights_digest
+from supreme.training.data.queries import Queries
+from supreme.training.run import checkpoint as checkpoints
+from supreme.training.run.checkpoint import Snapshot, State, weights_digest
 
 pytestmark = pytest.mark.unit
 

@@ -9,22 +9,18 @@ import pytest
 import torch
 from scipy.stats import mannwhitneyu
 
-from supreme.config import Model, Training
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.supreme import Supreme
 from supreme.objectives.task import PRESENT, UNCERTAIN
-from supreme.training.data import Queries
-from supreme.training.state import weights_digest
-from supreme.training.step import (
-    Batch,
-    Learner,
-    TrainingStopped,
-    draw_phrasings,
-    learning_rate,
-    make_optimizer,
-    positive_rate,
-)
-from supreme.training.validate import auroc
+from supreme.settings.model import Model
+from supreme.settings.training import Training
+from supreme.training.data.batch import Batch
+from supreme.training.data.queries import Queries
+from supreme.training.learner.learner import Learner, TrainingStopped, positive_rate
+from supreme.training.learner.random import draw_phrasings
+from supreme.training.learner.schedule import learning_rate, make_optimizer
+from supreme.training.learner.validation import auroc
+from supreme.training.run.checkpoint import weights_digest
 
 pytestmark = pytest.mark.unit
 

@@ -14,8 +14,9 @@ import mlflow
 import pytest
 
 from supreme import config, storage, tracking
-from supreme.training import history
-from supreme.training.history import Point
+from supreme.settings.tracking import Tracking
+from supreme.training.run import history
+from supreme.training.run.history import Point
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +30,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def store(root: str) -> str:
-    return tracking.open_store(config.Tracking(), root)
+    return tracking.open_store(Tracking(), root)
 
 
 @pytest.fixture
@@ -58,14 +59,14 @@ def test_the_embedded_store_is_a_sqlite_file_with_artifacts_beside_it(
     assert store == f"sqlite:///{root}/mlflow.db"
     run.log_dict({"a": 1}, "recipe.json")
     assert list((Path(root) / "mlartifacts").rglob("recipe.json"))
-    assert tracking.open_store(config.Tracking(uri=store), "elsewhere") == store
+    assert tracking.open_store(Tracking(uri=store), "elsewhere") == store
 
 
 def test_a_relative_root_is_the_same_store_from_every_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert tracking.open_store(config.Tracking(), "runs") == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert tracking.open_store(Tracking(), "runs") == f"sqlite:///{tmp_path}/runs/mlflow.db"
 
 
 def test_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_killed_while_the_tables_are_made_the_store_is_made_again(tmp_path: Path
         time.sleep(0.002)
     process.kill()
     process.communicate()
-    store = tracking.open_store(config.Tracking(), str(tmp_path))
+    store = tracking.open_store(Tracking(), str(tmp_path))
     tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", PARAMS).finish()
     assert not list(tmp_path.glob("*.partial"))
 
@@ -220,7 +221,7 @@ def test_the_status_tells_how_a_run_ended(
 
 
 def test_a_locked_database_is_waited_for_by_nobody(tmp_path: Path) -> None:
-    store = tracking.open_store(config.Tracking(), str(tmp_path))
+    store = tracking.open_store(Tracking(), str(tmp_path))
     folder = str(tmp_path / "stage")
     run = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
     lines = [{"samples_seen": 64, "unix_time_s": 1.5, "loss": 0.5, "curve": []}]
@@ -264,23 +265,23 @@ def test_the_environment_names_a_store_where_the_recipe_does_not(
     store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
-    assert tracking.open_store(config.Tracking(), "s3://bucket/runs") == store
+    assert tracking.open_store(Tracking(), "s3://bucket/runs") == store
     own = f"sqlite:///{tmp_path}/own.db"
-    assert tracking.open_store(config.Tracking(uri=own), "runs") == own
+    assert tracking.open_store(Tracking(uri=own), "runs") == own
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "mlruns")
     with pytest.raises(config.ConfigError, match="MLFLOW_TRACKING_URI: a path is no tracking store"):
-        tracking.open_store(config.Tracking(), "runs")
+        tracking.open_store(Tracking(), "runs")
 
 
 def test_object_storage_needs_a_server() -> None:
     with pytest.raises(config.ConfigError, match="tracking server"):
-        tracking.open_store(config.Tracking(), "s3://bucket/runs")
+        tracking.open_store(Tracking(), "s3://bucket/runs")
 
 
 @pytest.mark.parametrize("uri", ["runs/mlruns", "file:///tmp/mlruns", "databricks://x", "postgresql://h/db"])
 def test_other_kinds_of_store_are_refused(uri: str) -> None:
     with pytest.raises(config.ConfigError, match="is no tracking store"):
-        tracking.open_store(config.Tracking(uri=uri), "runs")
+        tracking.open_store(Tracking(uri=uri), "runs")
 
 
 @pytest.mark.parametrize("listening", [False, True], ids=["closed port", "never answers"])
@@ -292,12 +293,12 @@ def test_an_unreachable_server_is_said_at_once_with_its_address(listening: bool)
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         start = time.monotonic()
         with pytest.raises(config.ConfigError, match=f"tracking server {address} does not answer"):
-            tracking.open_store(config.Tracking(uri=address), "runs")
+            tracking.open_store(Tracking(uri=address), "runs")
         assert time.monotonic() - start < 4
 
 
 def test_a_login_in_the_uri_is_refused_without_repeating_it() -> None:
     with pytest.raises(config.ConfigError, match="MLFLOW_TRACKING_PASSWORD in the environment") as caught:
-        tracking.open_store(config.Tracking(uri="http://me:swordfish@127.0.0.1:5000"), "runs")
+        tracking.open_store(Tracking(uri="http://me:swordfish@127.0.0.1:5000"), "runs")
     assert "swordfish" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -20,14 +20,17 @@ from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.objectives.task import UNCERTAIN
 from supreme.reports.label_table import read_unseen, read_vocabulary
 from supreme.reports.vocabulary import Entity, load_base
-from supreme.training import driver, loop
-from supreme.training import state as checkpoints
-from supreme.training.corpus import Corpus
-from supreme.training.data import Labels, Queries, shard_folders
-from supreme.training.order import Order
-from supreme.training.state import Snapshot, State, weights_digest
-from supreme.training.step import Learner, positive_rate
-from supreme.training.validate import METRIC, UNSEEN_METRIC, score_of, to_batch, validate
+from supreme.training.data.corpus import Corpus
+from supreme.training.data.labels import Labels
+from supreme.training.data.order import Order
+from supreme.training.data.queries import Queries
+from supreme.training.data.sources import shard_folders
+from supreme.training.learner.learner import Learner, positive_rate
+from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, score_of, to_batch, validate
+from supreme.training.run import checkpoint as checkpoints
+from supreme.training.run import driver, stage, worker
+from supreme.training.run.checkpoint import Snapshot, State, weights_digest
+from supreme.training.run.result import QUERIES
 
 pytestmark = pytest.mark.unit
 
@@ -145,13 +148,13 @@ def test_only_what_could_answer_for_an_unseen_entity_is_asked(
     made: config.Recipe, objective: str, tmp_path: Path
 ) -> None:
     driver.embed_queries(recipe(Path(made.root), objective=objective), str(tmp_path))
-    written = load_file(tmp_path / driver.QUERIES)
+    written = load_file(tmp_path / QUERIES)
     vocabulary = read_vocabulary(made.folder("labels"))
     plain = Queries.embed(vocabulary, Words(), made.text.whitening_shrinkage, None)
     for name in ("embeddings", "mean", "matrix", "offsets"):
         torch.testing.assert_close(written.pop(name), getattr(plain, name), rtol=0, atol=0)
     assert list(written) == (["unseen"] if objective == "supreme" else [])
-    queries = Queries.read(str(tmp_path / driver.QUERIES))
+    queries = Queries.read(str(tmp_path / QUERIES))
     if objective == "supreme":
         expected = plain.whitening.apply(Words().encode(["tall T wave"]))
         np.testing.assert_array_equal(queries.whitened_unseen(), expected)
@@ -165,15 +168,15 @@ def test_a_worker_asks_for_what_was_embedded(
 ) -> None:
     alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     # What a worker sets for its own process is none of this one's.
-    monkeypatch.setattr(loop.log, "configure", lambda: None)
-    monkeypatch.setattr(loop.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(loop.memory, "keep_freed", lambda: None)
-    monkeypatch.setattr(loop.ray.train, "get_context", lambda: alone)
-    monkeypatch.setattr(loop.ray.train.torch, "get_device", lambda: "cpu")
-    monkeypatch.setattr(loop, "broadcast_from_rank_zero", lambda found: found)
+    monkeypatch.setattr(worker.log, "configure", lambda: None)
+    monkeypatch.setattr(worker.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(worker.memory, "keep_freed", lambda: None)
+    monkeypatch.setattr(worker.ray.train, "get_context", lambda: alone)
+    monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: "cpu")
+    monkeypatch.setattr(worker, "broadcast_from_rank_zero", lambda found: found)
     chosen = recipe(Path(made.root), objective=objective)
     driver.embed_queries(chosen, str(tmp_path))
-    run, _ = loop.open_run(driver.loop_config(chosen, driver.request(chosen), str(tmp_path)))
+    run, _ = worker.open_run(driver.loop_config(chosen, stage.request(chosen), str(tmp_path)))
     found = validate(run.learner, run.held_out, run.labels)
     assert run.labels.codes.shape[1] == len(training_data.ENTITIES) - 1
     assert (UNSEEN_METRIC in found) == (objective == "supreme")

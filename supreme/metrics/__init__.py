@@ -1,0 +1,1 @@
+"""Rankings, bootstrap intervals and calibration; free of Ray and torch."""

@@ -1,0 +1,207 @@
+"""Scores of a registered model for a folder of WFDB records, asked any text query, on Ray Data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray.data
+
+from supreme import config, ecg, log, quality, storage
+from supreme.inference import query_model
+from supreme.records import Entry
+from supreme.records.wfdb_files import read_record
+from supreme.registry import versions
+from supreme.settings.evaluation import Predict
+from supreme.storage import parquet
+
+RECORDS_PER_BATCH = 64
+#: Rough, for the time that a plan shows; the model is the limit.
+RECORDS_PER_SECOND = 200
+
+SCORES = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("query", pa.string()),
+        ("score", pa.float32()),
+        ("seen", pa.bool_()),
+        ("quality", pa.list_(pa.string())),
+        ("source_uri", pa.string()),
+        ("model_uri", pa.string()),
+    ]
+)
+REJECTED = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("source_uri", pa.string()),
+    ]
+)
+
+logger = log.get("predict")
+
+
+def plan(settings: Predict, model_uri: str) -> dict[str, Any]:
+    """Counts and time of a prediction.
+
+    Raises:
+        ConfigError: no folder, no record in it, or no query.
+    """
+    records = find_records(settings.uri)
+    check_queries(settings.queries)
+    return {
+        "model_uri": model_uri,
+        "records": len(records),
+        "queries": len(settings.queries),
+        "rows": len(records) * len(settings.queries),
+        "output": settings.output,
+        "seconds": round(len(records) / RECORDS_PER_SECOND) + 20,
+    }
+
+
+def predict(
+    settings: Predict, model_uri: str, tracking_uri: str | None, *, derive_limb_leads: bool = False
+) -> dict[str, Any]:
+    """Score every record below ``settings.uri`` and write one Parquet row a record and query.
+
+    Records that cannot be used are rows of ``<output>.rejected.parquet`` with the reason. Both files appear
+    only when complete. Memory is bounded by a few batches of records, whatever the size of the folder.
+
+    Raises:
+        ConfigError: no folder, no record in it, no query, or no such model.
+    """
+    check_queries(settings.queries)
+    records = find_records(settings.uri)
+    if model_uri.startswith("models:"):
+        # All workers score with one version, also when an alias moves meanwhile.
+        version = versions.resolve(model_uri, tracking_uri)
+        model_uri = f"models:/{version.name}/{version.version}"
+    rejected_uri = settings.output.removesuffix(".parquet") + ".rejected.parquet"
+    counts = {"records": len(records), "scored": 0, "rejected": 0}
+    progress = log.Progress(logger, "records", len(records))
+    with (
+        parquet.writer(settings.output, SCORES) as scores,
+        parquet.writer(rejected_uri, REJECTED) as rejected,
+    ):
+        for table in _scored(records, model_uri, tracking_uri, settings, derive_limb_leads):
+            refused = table.filter(pc.not_equal(table["reason"], "")).select(REJECTED.names)
+            good = table.filter(pc.equal(table["reason"], "")).select(SCORES.names)
+            scores.write_table(good.cast(SCORES))
+            rejected.write_table(refused.cast(REJECTED))
+            counts["rejected"] += refused.num_rows
+            counts["scored"] += good.num_rows // len(settings.queries)
+            progress.update(counts["scored"] + counts["rejected"], rejected=counts["rejected"])
+    return {"output": settings.output, "rejected_output": rejected_uri, "model_uri": model_uri, **counts}
+
+
+def find_records(uri: str) -> list[dict[str, str]]:
+    """``record_id`` (path below the folder) and ``source_uri`` of every WFDB header, sorted.
+
+    Raises:
+        ConfigError: not a folder, or none in it.
+    """
+    if not uri or not storage.is_folder(uri):
+        raise config.ConfigError(f"predict.uri={uri!r} is no folder: give the folder of the WFDB records")
+    stems = [name.removesuffix(".hea") for name in storage.list_files(uri, ".hea")]
+    if not stems:
+        raise config.ConfigError(f"predict.uri={uri}: no WFDB header (.hea) in it or below it")
+    return [{"record_id": stem, "source_uri": storage.join(uri, stem)} for stem in stems]
+
+
+def check_queries(queries: tuple[str, ...]) -> None:
+    if not [query for query in queries if query_model.fold(query)]:
+        raise config.ConfigError(
+            "predict.queries is empty: give 'predict.queries=[\"atrial fibrillation?\"]'"
+        )
+    if len(set(queries)) != len(queries) or not all(query_model.fold(query) for query in queries):
+        raise config.ConfigError("predict.queries: a query is empty or there twice")
+
+
+_READ = pa.unify_schemas(
+    [
+        REJECTED,
+        pa.schema([("signal", pa.binary()), ("rate_hz", pa.float64()), ("quality", pa.list_(pa.string()))]),
+    ]
+)
+_ANSWERED = pa.unify_schemas([SCORES, REJECTED])
+
+
+def _scored(
+    records: list[dict[str, str]],
+    model_uri: str,
+    tracking_uri: str | None,
+    settings: Predict,
+    derive_limb_leads: bool,
+) -> Iterator[pa.Table]:
+    """Tables of scored and refused records in the order of the records."""
+    ray.data.DataContext.get_current().execution_options.preserve_order = True
+    blocks = max(1, min(200, len(records) // RECORDS_PER_BATCH))
+    reader: Any = partial(_read_batch, derive_limb_leads=derive_limb_leads)
+    read = ray.data.from_items(records, override_num_blocks=blocks).map_batches(
+        reader, batch_size=RECORDS_PER_BATCH, batch_format="pyarrow"
+    )
+    scored = read.map_batches(
+        _Scorer,
+        batch_size=RECORDS_PER_BATCH,
+        batch_format="pyarrow",
+        fn_constructor_args=(model_uri, tracking_uri, list(settings.queries)),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=max(1, len(records) // (4 * RECORDS_PER_BATCH))
+        ),
+    )
+    yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
+
+
+def _read_batch(batch: pa.Table, derive_limb_leads: bool) -> pa.Table:
+    rows = [_read(row["record_id"], row["source_uri"], derive_limb_leads) for row in batch.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=_READ)
+
+
+def _read(record_id: str, source_uri: str, derive_limb_leads: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"record_id": record_id, "source_uri": source_uri, "reason": "", "detail": ""}
+    try:
+        record, _ = read_record(Entry(record_id, "", record_id, source_uri=source_uri))
+        signal, _ = ecg.order_leads(record.signal, record.leads, derive_limb_leads=derive_limb_leads)
+        signal = ecg.whole_microvolts(signal)
+        flags = quality.check(signal, record.rate_hz)
+    except ecg.BadRecord as error:
+        return row | {"reason": error.reason, "detail": error.detail}
+    # Rounded and clipped as in the shards of pre-training.
+    signal_uv = ecg.to_microvolts(signal)
+    return row | {"signal": signal_uv.tobytes(), "rate_hz": record.rate_hz, "quality": flags}
+
+
+class _Scorer:
+    """A worker that holds the model."""
+
+    def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
+        self.model = versions.load(model_uri, tracking_uri)
+        self.model_uri, self.queries = model_uri, queries
+        self.seen = [bool(self.model.seen(query)) for query in queries]
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        rows = batch.to_pylist()
+        alike: dict[tuple[int, float], list[int]] = {}
+        for index, row in enumerate(rows):
+            if not row["reason"]:
+                alike.setdefault((len(row["signal"]), row["rate_hz"]), []).append(index)
+        scores: dict[int, np.ndarray] = {}
+        for (_, rate_hz), members in alike.items():
+            signals = [np.frombuffer(rows[index]["signal"], np.int16) for index in members]
+            ecg_mv = ecg.to_millivolts(np.stack(signals).reshape(len(members), ecg.N_LEADS, -1))
+            scores |= dict(zip(members, self.model.score(ecg_mv, rate_hz, self.queries), strict=True))
+        answers = [self._answers(row, scores.get(index)) for index, row in enumerate(rows)]
+        return pa.Table.from_pylist([row for group in answers for row in group], schema=_ANSWERED)
+
+    def _answers(self, row: dict[str, Any], scores: np.ndarray | None) -> list[dict[str, Any]]:
+        if scores is None:
+            return [row]
+        return [
+            {**row, "query": query, "score": score, "seen": seen, "model_uri": self.model_uri}
+            for query, score, seen in zip(self.queries, scores.tolist(), self.seen, strict=True)
+        ]

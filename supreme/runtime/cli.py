@@ -1,0 +1,82 @@
+"""What every job shares: arguments, environment, Ray session, the result line and the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn
+
+from supreme import config, log, storage
+from supreme.runtime.environment import ENVIRONMENT
+
+
+@dataclass(frozen=True)
+class Options:
+    """Switches of the command line that are not part of the recipe."""
+
+    dry_run: bool = False
+    new: bool = False
+    profile: bool = False
+    """Of `jobs/pretrain.py` alone."""
+
+
+Run = Callable[[config.Recipe, Options], dict[str, Any]]
+
+
+def main(
+    run: Run, description: str, argv: list[str] | None = None, switches: Mapping[str, str] | None = None
+) -> NoReturn:
+    """Parse the command line, run, print the result as the last line of stdout, and exit.
+
+    ``switches`` are those of `Options` that only this job has, with what they do. ``run(recipe, options)``
+    returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (Ctrl-C).
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--config", default="demo", metavar="FILE", help="a recipe: .toml file or its name in jobs/recipes"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and do nothing")
+    parser.add_argument("--new", action="store_true", help="start the stage afresh instead of resuming it")
+    for name, meaning in (switches or {}).items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
+    parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
+    arguments = parser.parse_intermixed_args(argv)
+    # Ray's default for an own session, which it tells at every start if it is not chosen.
+    own = {} if os.environ.get("RAY_ADDRESS") else {"RAY_AUTH_MODE": "token"}
+    for name, value in (ENVIRONMENT | own).items():
+        os.environ.setdefault(name, value)
+    log.configure()
+    logger = log.get("job")
+    try:
+        recipe = config.load(arguments.config, arguments.overrides)
+        chosen = {field.name: getattr(arguments, field.name, False) for field in fields(Options)}
+        result = run(recipe, Options(**chosen))
+        line = json.dumps(result, default=str)
+        if arguments.result_file:
+            storage.write_bytes(arguments.result_file, (line + "\n").encode())
+    except KeyboardInterrupt:
+        logger.error("interrupted: the same command goes on from what is done")
+        sys.exit(130)
+    except config.ConfigError as error:
+        logger.error("%s", error)
+        sys.exit(2)
+    except Exception as error:
+        logger.error("%s", _told(error))
+        logger.debug("", exc_info=True)
+        sys.exit(1)
+    print(line, flush=True)
+    sys.exit(0)
+
+
+def _told(error: Exception) -> str:
+    """Kind and message; of storage that failed a worker, without the traceback and advice that Ray adds."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, storage.StorageError):
+        return f"{type(cause).__name__}: {cause}".splitlines()[0]
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,95 @@
+"""Shard files: row groups, compression, hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from supreme import storage
+from supreme.manifest import FileEntry
+from supreme.shards import codec, fingerprint
+from supreme.shards.rows import _Row
+from supreme.shards.schema import SCHEMA
+
+
+def write_shard(
+    folder: str, name: str, row_groups: Iterable[pa.Table], compression: codec.Codec
+) -> dict[str, FileEntry]:
+    """Write a shard of tables of `SCHEMA`, a row group each, their signals encoded with ``compression``."""
+    library, level = codec.compression(compression)
+    # A dictionary or statistics on the signal would cost time and size, and say nothing.
+    plain = [column for column in SCHEMA.names if column != "signal"]
+    return _write_table(
+        folder,
+        name,
+        row_groups,
+        compression=library,
+        compression_level=level,
+        use_dictionary=plain,
+        write_statistics=plain,
+        write_batch_size=1,
+        data_page_size=codec.page_bytes(compression),
+    )
+
+
+def _row_groups(made: Iterator[_Row], size: int, compression: codec.Codec) -> Iterator[pa.Table]:
+    """Rows as tables of a row group each."""
+    for first in made:
+        # Each signal is encoded into its place: one column is made without another copy of them all.
+        width = first.signal_uv.nbytes
+        signals = np.frombuffer(pa.allocate_buffer(size * width), np.uint8).reshape(size, width)
+        rows, changes = [], []
+        for place, row in zip(signals, chain([first], made), strict=False):
+            codec.pack(row.signal_uv, compression, place)
+            rows.append(row.others)
+            changes.append(row.changes)
+        columns = {
+            "signal": codec.plain_column(signals[: len(rows)]),
+            "fingerprint": fingerprint.in_hexadecimal(fingerprint.signs(np.stack(changes))),
+        }
+        columns |= {name: [row[name] for row in rows] for name in rows[0]}
+        yield pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
+
+
+def _write_table(
+    folder: str, name: str, row_groups: Iterable[pa.Table], **options: Any
+) -> dict[str, FileEntry]:
+    """Write each table as a row group; nothing, and no file, where there is none."""
+    tables = iter(row_groups)
+    first = next(tables, None)
+    if first is None:
+        return {}
+    n_rows = 0
+    with storage.writing(storage.join(folder, name)) as stream:
+        hashed = _Hashed(stream)
+        with pq.ParquetWriter(hashed, first.schema, **options) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table, row_group_size=len(table))
+                n_rows += len(table)
+    return {name: FileEntry(sha256=hashed.sha256.hexdigest(), bytes=hashed.size, rows=n_rows)}
+
+
+class _Hashed(io.RawIOBase):
+    """Passes on what is written, and knows its sha256 and size."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self.stream, self.sha256, self.size = stream, hashlib.sha256(), 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self.sha256.update(content)
+        self.stream.write(content)
+        self.size += len(content)
+        return len(content)
+
+    def tell(self) -> int:
+        return self.size

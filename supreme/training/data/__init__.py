@@ -1,0 +1,1 @@
+"""What training reads: order, corpus, streams, labels, queries, reports."""

@@ -1,0 +1,78 @@
+"""Embedded reports, for objectives that learn from reports themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+from supreme import log, storage
+from supreme.config import ConfigError
+from supreme.reports import statements
+from supreme.shards.read import Shards
+from supreme.text import TextEncoder, Whitening, embed
+
+#: Reports that are embedded between two writes of the cache: what a killed run can lose.
+_REPORTS_AT_ONCE = 16_384
+
+
+logger = log.get("pretrain")
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The embedded report of each record, for objectives that learn from reports themselves."""
+
+    rows: dict[str, int] = field(repr=False)
+    """Record id -> row of ``embeddings``."""
+    embeddings: torch.Tensor
+    """(different reports, D) float16, whitened as the queries are: a text is a text to the model."""
+
+    @classmethod
+    def embed(
+        cls, folders: Sequence[str], encoder: TextEncoder, whitening: Whitening, cache_folder: str
+    ) -> Reports:
+        """Embed the reports of finished shards, without label leaks and each different one once.
+
+        Raises:
+            ConfigError: no record has a report.
+        """
+        plain = cache(lambda report: ". ".join(part.rstrip(". ") for part in statements.split(report or "")))
+        rows: dict[str, int] = {}
+        texts: dict[str, int] = {}
+        for folder in folders:
+            table = Shards.open(folder).table(["record_id", "report"], ("train", "validation"))
+            for record_id, report in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                rows[record_id] = texts.setdefault(plain(report), len(texts))
+        empty = sum(row == texts.get("") for row in rows.values())
+        if empty == len(rows):
+            raise ConfigError(
+                "no record has a report to learn from: take training.objective=supreme, linear or simclr, or "
+                "sources with reports"
+            )
+        logger.info("%d records, %d different reports, %d records without one", len(rows), len(texts), empty)
+        every, parts = list(texts), []
+        for first in range(0, len(every), _REPORTS_AT_ONCE):
+            raw = embed(every[first : first + _REPORTS_AT_ONCE], encoder, cache_folder)
+            parts.append(whitening.apply(raw).astype(np.float16))
+            logger.info("reports embedded: %d of %d", sum(map(len, parts)), len(every))
+        return cls(rows, torch.from_numpy(np.concatenate(parts)))
+
+    def of(self, record_ids: Sequence[str]) -> torch.Tensor:
+        """(len(record_ids), D) float32."""
+        return self.embeddings[[self.rows[r] for r in record_ids]].float()
+
+    def write(self, uri: str) -> None:
+        ids = torch.frombuffer(bytearray("\n".join(self.rows).encode()), dtype=torch.uint8)
+        rows = torch.tensor(list(self.rows.values()))
+        storage.write_bytes(uri, save({"record_ids": ids, "rows": rows, "embeddings": self.embeddings}))
+
+    @classmethod
+    def read(cls, uri: str) -> Reports:
+        tensors = load(storage.read_bytes(uri))
+        ids = tensors["record_ids"].numpy().tobytes().decode().split("\n")
+        return cls(dict(zip(ids, tensors["rows"].tolist(), strict=True)), tensors["embeddings"])

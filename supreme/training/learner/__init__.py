@@ -1,0 +1,1 @@
+"""One optimization step on one worker: task, EMA weights, optimizer, validation."""

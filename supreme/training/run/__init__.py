@@ -1,0 +1,1 @@
+"""The Ray Train run: driver, worker loop, checkpoints, history."""

@@ -1,0 +1,57 @@
+"""Ray Train's trainer as a job needs it: workers that can come, Ctrl-C that ends it, errors as they were."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from supreme import config, log
+from supreme.settings.training import Training
+from supreme.training.learner.learner import TrainingStopped
+
+logger = log.get("pretrain")
+
+
+class Trainer(ray.train.torch.TorchTrainer):
+    """Ray's, without what does not suit a job."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Ctrl-C ends the job: Ray's handler waits for workers that may never come, and says nothing."""
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # In a local session there is no dashboard, and the cleaner could only warn of that each second.
+        callbacks = super()._create_default_callbacks()  # type: ignore[misc]
+        if os.environ.get("RAY_ADDRESS"):
+            return callbacks
+        return [c for c in callbacks if type(c).__name__ != "PlacementGroupCleanerCallback"]
+
+
+def scaling(training: Training) -> ray.train.ScalingConfig:
+    """The workers that Ray is asked for; a cluster's autoscaler may have to make room for them.
+
+    Raises:
+        ConfigError: a local session, which does not grow, has too few CPUs or GPUs.
+    """
+    least, kind = training.min_workers or training.workers, "GPU" if training.gpu else "CPU"
+    if (held := int(ray.cluster_resources().get(kind, 0))) < least:
+        lacking = f"{least} training workers need a {kind} each, and Ray has {held}"
+        if not os.environ.get("RAY_ADDRESS"):
+            remedy = "set training.gpu=false, or " if training.gpu else ""
+            raise config.ConfigError(f"{lacking}: {remedy}lower training.workers, or submit to a cluster")
+        logger.warning("%s: waiting until there are more", lacking)
+    elastic = (training.min_workers, training.workers)
+    workers = elastic if training.min_workers else training.workers
+    return ray.train.ScalingConfig(num_workers=workers, use_gpu=training.gpu)  # type: ignore[arg-type]
+
+
+def fitted(trainer: Trainer) -> ray.train.Result:
+    """Run a trainer; what our own code raised in it is raised here as it was."""
+    try:
+        return trainer.fit()
+    except ray.train.ControllerError as error:
+        cause = error.controller_failure
+        raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
