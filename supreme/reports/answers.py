@@ -147,14 +147,14 @@ class _Form:
     def behind(self, index: int) -> Assertion | None:
         """The answer behind finding ``index``."""
         last = self.findings[index].last
+        if self.text(last) == "(":
+            match = self.answers.get(last + 1)
+            if self.text(match.last if match else last + 2) == ")":
+                return self.answer_at(last + 1, index)
         at = self.asks(index)
         if at:
             answer = self.answer_at(at + 1, index, strict=self.tokens[at].text == "-")
             return answer or (self.option(at + 1) if at + 1 in self.boxes else None)
-        if self.text(last) == "(":
-            match = self.answers.get(last + 1)
-            if match and self.text(match.last) == ")" and (match.value.plain or match.last - last == 2):
-                return self.assertion(match)
         match = self.answers.get(last)
         if match and match.value.plain and self.is_end(match.last):
             return self.assertion(match)
@@ -183,6 +183,10 @@ class _Form:
             return len(texts) <= 2
         slash = not texts and "/" in self.gap(gap.stop)
         return slash or bool({",", "-", *_JOINS} & set(texts) and not {".", ";", ":"} & set(texts))
+
+    def is_option(self, at: int) -> bool:
+        """Is an answer at token ``at`` one to be ticked, not the beginning of a phrase ("[ ] no LVH")?"""
+        return at in self.answers and self.is_end(self.answers[at].last)
 
     def option(self, at: int) -> Assertion | None:
         """The ticked one of "[ ] yes [x] no" or "yes [ ] no [x]" at token ``at``."""
@@ -230,7 +234,7 @@ def _of_boxes(form: _Form) -> dict[int, Assertion]:
             box = next((box for box in boxes if box >= finding.last), None)
         else:
             box = next((box for box in reversed(boxes) if box < finding.first), None)
-        if box is not None and form.text(box) == marks.EMPTY and box + 1 not in form.answers:
+        if box is not None and form.text(box) == marks.EMPTY and not form.is_option(box + 1):
             result[index] = Assertion("absent", "", marks.EMPTY)
     return result
 

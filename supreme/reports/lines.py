@@ -25,8 +25,6 @@ _FIRST_WORD = re.compile(r"[\w/]+")
 _ANSWERED = re.compile(r"[:=?|–-]\s*\S+\s*$")
 #: Two sentences: text that ends them with full stops is no list of lines.
 _SENTENCES = re.compile(r"[a-zåäöüß)]{3}\.\s+[A-ZÅÄÖÜ]")
-#: A line as long as this that begins with a capital is the beginning of a sentence that ends in a full stop.
-_LONG = 25
 #: "Inferior infarct, old": the last word is added to a finding.
 _ADDED = re.compile(r"(?:,|-|\()\s*\S+\s*$")
 _HYPHEN = re.compile(r"[^\W\d_]-$")
@@ -43,7 +41,7 @@ def unwrap(report: str) -> list[str]:
     lines: list[list[str]] = []
     for paragraph in _paragraphs(report):
         filled = _is_filled(paragraph)
-        has_sentences = any(map(_SENTENCES.search, paragraph))
+        has_sentences = _is_sentence(paragraph) or any(map(_SENTENCES.search, paragraph))
         begins = True
         for line in paragraph:
             if line.startswith("- ") and any(lines):
@@ -90,9 +88,7 @@ def _goes_on(line: str, following: str, *, has_sentences: bool) -> bool:
         return True
     if end.kind == _OPEN:
         return not (end.is_answer and _end(following).is_answer)
-    is_small = begin.is_small and not line.islower()
-    ends_in_stop = len(line) >= _LONG and line[0].isupper() and following.endswith(".")
-    return is_small and (end.kind == _HALF_OPEN or has_sentences or ends_in_stop)
+    return begin.is_small and not line.islower() and (end.kind == _HALF_OPEN or has_sentences)
 
 
 class _End(NamedTuple):
@@ -135,6 +131,18 @@ def _begin(line: str) -> _Begin:
     match = _FIRST_WORD.match(line)
     word = match[0] if match else ""
     return _Begin(bool(_ITEM.match(line)), fold_word(word) in _words()["going_on"], word.islower())
+
+
+def _is_sentence(lines: Sequence[str]) -> bool:
+    """Does a paragraph begin with a capital, end in a full stop, and have small letters where it is wrapped?"""
+    return (
+        lines[-1].endswith(".")
+        and lines[0][0].isupper()
+        and all(
+            line.endswith(_ENDS) or _begin(following).is_small
+            for line, following in zip(lines, lines[1:], strict=False)
+        )
+    )
 
 
 def _is_filled(lines: Sequence[str]) -> bool:

@@ -21,12 +21,16 @@ def known_entity(query: str, vocabulary: Vocabulary) -> str:
     """
     if not 0 < len(query) <= MAX_LENGTH:
         return ""
-    mentions = extract.read(query.strip().rstrip("?¿.! "))
+    text = query.strip().rstrip("?¿.! ")
+    abbreviated = load_table("queries")["abbreviations"].get(text.casefold(), "")
+    if abbreviated:
+        return abbreviated if abbreviated in vocabulary else ""
+    mentions = extract.read(text)
     base = load_base()
     entities = {mention.entity for mention in mentions}
     entities -= {parent for entity in entities for parent in base.ancestors(entity)}
-    said = all(mention.assertion == "present" or mention.grade == "suggests" for mention in mentions)
-    if len(entities) != 1 or not said:
+    is_stated = all(mention.assertion == "present" or mention.grade == "suggests" for mention in mentions)
+    if len(entities) != 1 or not is_stated:
         return ""
     entity = entities.pop()
     spans = [range(mention.start, mention.end) for mention in mentions]
