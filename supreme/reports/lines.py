@@ -41,6 +41,7 @@ def unwrap(report: str) -> list[str]:
     lines: list[list[str]] = []
     for paragraph in _paragraphs(report):
         filled = _is_filled(paragraph)
+        is_cased = paragraph[0][0].isupper()
         has_sentences = _is_sentence(paragraph) or any(map(_SENTENCES.search, paragraph))
         begins = True
         for line in paragraph:
@@ -51,7 +52,7 @@ def unwrap(report: str) -> list[str]:
                 lines[-1].append(f" {line}")
             elif not begins and (
                 (filled and not lines[-1][-1].endswith(_ENDS))
-                or _goes_on("".join(lines[-1][-2:]), line, has_sentences=has_sentences)
+                or _goes_on("".join(lines[-1][-2:]), line, is_cased=is_cased, has_sentences=has_sentences)
             ):
                 _join(lines[-1], line)
             else:
@@ -77,7 +78,7 @@ def _paragraphs(report: str) -> list[list[str]]:
 
 
 @lru_cache(maxsize=65536)
-def _goes_on(line: str, following: str, *, has_sentences: bool) -> bool:
+def _goes_on(line: str, following: str, *, is_cased: bool, has_sentences: bool) -> bool:
     """Does a line go on in the following?"""
     end, begin = _end(line), _begin(following)
     if begin.is_item or end.kind == _FINISHED:
@@ -88,7 +89,7 @@ def _goes_on(line: str, following: str, *, has_sentences: bool) -> bool:
         return True
     if end.kind == _OPEN:
         return not (end.is_answer and _end(following).is_answer)
-    return begin.is_small and not line.islower() and (end.kind == _HALF_OPEN or has_sentences)
+    return begin.is_small and is_cased and (end.kind == _HALF_OPEN or has_sentences)
 
 
 class _End(NamedTuple):
