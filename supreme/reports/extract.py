@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple, Protocol
@@ -19,6 +19,7 @@ _OPEN = assertions.Assertion("uncertain", "alternative", "or")
 #: Characters that are read at once: no report of PTB-XL has more than 359. Some rules look at pairs of findings, so
 #: that a longer text is read in parts, in time that is linear in its length; scope does not cross a part's end.
 WINDOW = 512
+_LONGEST_MENTION = 96
 TABLES = ("tokens", "phrases", "waves", "regions", "cues", "cues_between", "answers", "lines", "sections")
 
 
@@ -60,25 +61,28 @@ class RuleExtractor:
 
 def read(statement: str) -> tuple[Mention, ...]:
     """The mentions in one statement by the rules; one longer than `WINDOW` is read in parts."""
-    if len(statement) <= WINDOW:
-        return tuple(_read(statement))
-    return tuple(
-        replace(mention, start=mention.start + at, end=mention.end + at)
-        for at, part in _windows(statement)
-        for mention in _read(part)
-    )
-
-
-def _windows(statement: str) -> Iterator[tuple[int, str]]:
-    """Parts of at most `WINDOW` characters with their offsets, cut behind a sentence, a comma or a word."""
+    result: list[Mention] = []
     at = 0
     while len(statement) - at > WINDOW:
-        least, most = at + WINDOW // 2, at + WINDOW
-        cuts = (statement.rfind(mark, least, most) + len(mark) for mark in (". ", "; ", ", ", " "))
-        end = next((cut for cut in cuts if cut > least), most)
-        yield at, statement[at:end]
-        at = end
-    yield at, statement[at:]
+        part = statement[at : at + WINDOW]
+        mentions = list(_read(part))
+        cut = _cut(part, mentions)
+        result += [_moved(mention, at) for mention in mentions if mention.end <= cut]
+        at += cut
+    return (*result, *(_moved(mention, at) for mention in _read(statement[at:])))
+
+
+def _cut(part: str, mentions: Iterable[Mention]) -> int:
+    """Where the next part begins: behind a sentence, a comma or a word near the end, but in no mention."""
+    least = 3 * WINDOW // 4
+    # What begins before the cut and is a mention ends within the part.
+    cuts = (part.rfind(mark, least, WINDOW - _LONGEST_MENTION) + len(mark) for mark in (". ", "; ", ", ", " "))
+    cut = next((cut for cut in cuts if cut > least), WINDOW)
+    return min([cut, *(m.start for m in mentions if 0 < m.start < cut < m.end)])
+
+
+def _moved(mention: Mention, by: int) -> Mention:
+    return replace(mention, start=mention.start + by, end=mention.end + by) if by else mention
 
 
 def _read(statement: str) -> Iterator[Mention]:
