@@ -30,6 +30,7 @@ SCORES = pa.schema(
         ("query", pa.string()),
         ("score", pa.float32()),
         ("seen", pa.bool_()),
+        ("entity", pa.string()),
         ("quality", pa.list_(pa.string())),
         ("source_uri", pa.string()),
         ("model_uri", pa.string()),
@@ -194,7 +195,7 @@ class _Scorer:
     def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
         self.model = versions.load(model_uri, tracking_uri)
         self.model_uri, self.queries = model_uri, queries
-        self.seen = [bool(self.model.seen(query)) for query in queries]
+        self.entities = self.model.understand(queries)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()
@@ -214,6 +215,13 @@ class _Scorer:
         if scores is None:
             return [row]
         return [
-            {**row, "query": query, "score": score, "seen": seen, "model_uri": self.model_uri}
-            for query, score, seen in zip(self.queries, scores.tolist(), self.seen, strict=True)
+            {
+                **row,
+                "query": query,
+                "score": score,
+                "seen": bool(entity),
+                "entity": entity,
+                "model_uri": self.model_uri,
+            }
+            for query, score, entity in zip(self.queries, scores.tolist(), self.entities, strict=True)
         ]

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, log, manifest, storage
-from supreme.manifest import Manifest, Request
-from supreme.records import SPLITS, all_sources
+from supreme.manifest import Manifest, Request, Stage
+from supreme.records import all_sources
 from supreme.records.label_sets import LabelSet, label_sets, unmapped
 from supreme.reporting import examples, figures, html, plates
 from supreme.reports.vocabulary import CODE_SYSTEMS, load_base
 from supreme.shards import leakage
 from supreme.shards.read import Shards
+from supreme.shards.result import Leakage, ShardResult, SharedRecordings
 from supreme.shards.scales import Scales
 from supreme.storage.parquet import read_table
 
@@ -81,10 +83,9 @@ class DataSetCard:
     """What the card says of one data set."""
 
     name: str
-    counts: Mapping[str, Any]
-    """Of the shards' manifest."""
+    counts: ShardResult
     splits: Mapping[str, int]
-    leakage: Mapping[str, Any]
+    leakage: Leakage
     warnings: Sequence[str]
     """Why its samples may not be millivolts."""
     rejected: Sequence[RejectedReason]
@@ -106,10 +107,21 @@ class DataSetCard:
     created: str
 
 
-def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
+class DataCardResult(BaseModel):
+    """What the data card says of all data sets together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    leakage_across_datasets: list[SharedRecordings]
+
+
+DATA_CARD = Stage(name="data_card", job="shard", result=DataCardResult, files=(CARD,))
+
+
+def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest[DataCardResult]]:
     """Write `data_card/data_card.html` over all finished shards of a recipe.
 
-    The manifest's counts hold the leakage between data sets. A card of other shards is replaced.
+    The manifest's result holds the leakage between data sets. A card of other shards is replaced.
 
     Returns:
         The page's URI, and the manifest.
@@ -125,7 +137,7 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
         config={"seed": recipe.seed, "plates": PLATES},
         inputs={f"shards/{name}": one.manifest.digest() for name, one in shards.items()},
     )
-    finished = manifest.begin_or_replace(folder, request, new=new)
+    finished = manifest.begin(folder, DATA_CARD, request, on_change="replace", new=new)
     uri = storage.join(folder, CARD)
     if finished is None:
         tables = {name: one.table((*_COLUMNS, *_MEASURES)) for name, one in shards.items()}
@@ -138,7 +150,8 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
                 log.get("shard").warning(f"{card.name}: {text}")
         page = html.template("data_card.html").render(recipe=recipe.name, datasets=cards, between=between)
         storage.write_bytes(uri, page.encode())
-        finished = manifest.publish(folder, request, {"leakage_across_datasets": between})
+        result = DataCardResult(leakage_across_datasets=between)
+        finished = manifest.publish(folder, DATA_CARD, request, result)
     return uri, finished
 
 
@@ -150,13 +163,13 @@ def describe(name: str, kind: str, shards: Shards, records: pa.Table, seed: int)
         records: metadata of all records.
         seed: draws the ECGs that are shown.
     """
-    counts = shards.manifest.counts
+    counts = shards.manifest.result
     n_bytes = sum(entry.bytes for file, entry in shards.manifest.files.items() if file in shards.files)
     return DataSetCard(
         name=name,
         counts=counts,
-        splits={split: counts[f"records_{split}"] for split in SPLITS},
-        leakage=counts["leakage"],
+        splits=counts.by_split,
+        leakage=counts.leakage,
         warnings=Scales.of(records["quality"].to_pylist()).warnings(),
         rejected=_rejected(shards),
         rates=_share(records["source_rate_hz"].to_pylist(), len(records)),
