@@ -47,16 +47,18 @@ def _register(recipe: Recipe, best: Trial, run_id: str, uri: str) -> tuple[dict[
     """Make the best trial a candidate; the files of its bundle and what the result says of it."""
     from supreme import manifest, storage
     from supreme.inference import bundle
+    from supreme.inference.provenance import Provenance
     from supreme.registry import versions
     from supreme.training.run import result, stage
 
     trained = result.load_trained(best.recipe, stage.request(best.recipe), best.folder)
     place = storage.join(stage.absolute(recipe.folder("sweep")), "bundle")
-    bundle.write_bundle(place, recipe=best.recipe, **trained.bundle_parts())
+    seen = Provenance.of_training(best.recipe)
+    bundle.write_bundle(place, recipe=best.recipe, trained_on=seen, **trained.bundle_parts())
     data = trained.counts["validation_digest"]
     tags = versions.Selection(validation_digest=data, **trained.counts["selection"]).tags()
     version = versions.register(place, run_id, tracking_uri=uri, model=recipe.tracking.model, tags=tags)
-    files = {f"bundle/{n}": manifest.describe(storage.join(place, n)) for n in bundle.FILES}
+    files = {f"bundle/{n}": manifest.describe(storage.join(place, n)) for n in bundle.files_of(place)}
     return files, {"model_uri": f"models:/{version.name}/{version.version}", "best": best.name}
 
 
