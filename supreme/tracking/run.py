@@ -48,7 +48,7 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log values at a step that they have not reached before; others are left alone."""
-        self.log_points([Point(step, time.time(), dict(metrics))])
+        self.log_points([Point(step, time.time(), {_key(name): value for name, value in metrics.items()})])
 
     def log_points(self, points: Iterable[Point]) -> None:
         """Log what the server does not have yet: of every metric the steps after its last one there.
@@ -76,7 +76,7 @@ class Run:
 
     def last_step(self, metric: str) -> int:
         """The last step at which a metric was logged; -1 for none."""
-        return self.last_steps().get(metric, -1)
+        return self.last_steps().get(_key(metric), -1)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         self.client.log_batch(self.run_id, tags=[RunTag(_key(k), _text(v, k)) for k, v in tags.items()])
