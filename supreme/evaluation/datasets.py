@@ -21,6 +21,10 @@ logger = log.get("evaluation")
 _COLUMNS = tuple(dict.fromkeys((*benchmarks.COLUMNS, *provenance.COLUMNS, "split")))
 
 
+class NothingToEvaluate(config.ConfigError):
+    """No data set holds a record with labels that the model has not seen."""
+
+
 @dataclass(frozen=True)
 class DataSet:
     """One sharded data set with labels."""
@@ -78,11 +82,6 @@ def datasets(recipe: config.Recipe) -> list[DataSet]:
         labelled.append(DataSet(source.dataset, source.kind, shards))
     # Original data sets before their copies in CinC form: the pool takes a recording from the first.
     return sorted(labelled, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))
-
-
-def is_evaluable(recipe: config.Recipe) -> bool:
-    """Whether a source of the recipe has labels to evaluate on."""
-    return any(benchmarks.is_annotated(source.kind) for source in all_sources(recipe))
 
 
 def unseen_parts(labelled: Sequence[DataSet], seen: Provenance | None) -> list[UnseenPart]:

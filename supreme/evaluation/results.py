@@ -15,10 +15,10 @@ from supreme.config import ConfigError
 from supreme.inference.provenance import SeenDataset
 
 RESULTS = "results.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
-#: Means of a protocol: classes with enough positives; all that are defined; those queried in pre-training; the rest.
+#: Means over: classes with enough positives; all that are defined; those queried in pre-training; the others.
 Group = Literal["headline", "all", "seen", "unseen"]
 GROUPS: tuple[Group, ...] = ("headline", "all", "seen", "unseen")
 

@@ -1,6 +1,6 @@
 """The evaluation stage: one model on every sharded data set with labels, and on the real ones pooled.
 
-What the model has seen is asked of its bundle, never of the recipe: recordings of its training and validation are left
+The bundle says what its model has seen, never the recipe: recordings of its training and validation are left
 out wherever they turn up, and counted.
 """
 
@@ -31,7 +31,7 @@ _RECORDS_PER_SECOND = 100
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
-    """What `run` would do: the model, and at most how many records of which data sets (None: not sharded yet).
+    """What `run` would do: the model, and at most how many records of each data set (None: not sharded yet).
 
     Which of them the model has seen is in its bundle, which a plan does not open.
     """
@@ -53,7 +53,8 @@ def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> Evaluatio
     With more data sets than before, or extended ones, it is evaluated anew, on all of them.
 
     Raises:
-        ConfigError: no such model, unfinished shards, or nothing with labels to evaluate on.
+        NothingToEvaluate: no record with labels that the model has not seen.
+        ConfigError: no such model, or unfinished shards.
     """
     model = target(recipe, uri)
     labelled = datasets.datasets(recipe)
@@ -69,7 +70,7 @@ def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> Evaluatio
         )
     parts = datasets.unseen_parts(labelled, loaded.trained_on)
     if not parts:
-        raise config.ConfigError(
+        raise datasets.NothingToEvaluate(
             "nothing to evaluate on: no record with labels that the model has not seen; give real=FOLDER"
         )
     conditions = datasets.conditions_of(parts)
@@ -111,9 +112,7 @@ def _sorted(value: Any) -> Any:
 
 def _score(model: EcgQueryModel, folder: str, part: UnseenPart, conditions: list[str]) -> pa.Table:
     uri = storage.join(folder, "scores", f"{part.data.name}.parquet")
-    return zeroshot.cached(
-        uri, part.data.shards, model, conditions, part.splits, part.benchmark.record_ids
-    )
+    return zeroshot.cached(uri, part.data.shards, model, conditions, part.splits, part.benchmark.record_ids)
 
 
 def _write_labels(folder: str, benchmark: Benchmark) -> None:

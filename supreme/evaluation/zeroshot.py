@@ -72,7 +72,9 @@ def score(
     parts = [np.empty((0, len(conditions)), np.float32)]
     for batch in shards.batches(splits, BATCH_SIZE, ["record_id", "signal"]):
         if only is not None:
-            batch = batch.filter(pa.array([record in only for record in batch.column("record_id").to_pylist()]))
+            batch = batch.filter(
+                pa.array([record in only for record in batch.column("record_id").to_pylist()])
+            )
         if not len(batch):
             continue
         ecg_mv = to_millivolts(signals_uv(batch, shards.samples))
@@ -92,7 +94,7 @@ def cached(
     splits: Sequence[str] | None = None,
     record_ids: Collection[str] | None = None,
 ) -> pa.Table:
-    """Scores from the Parquet file ``uri`` when it holds these conditions, else computed and written there."""
+    """Scores from the Parquet file ``uri`` where it holds these conditions; else they are written there."""
     if storage.exists(uri):
         table = read_table(uri)
         if table.column_names == ["record_id", *conditions]:
@@ -103,6 +105,6 @@ def cached(
 
 
 def _probabilities(logits: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """Logits ``(B, Q)`` to float32 ``(B, C)``, the mean logit of each condition's queries ``owner`` ``(Q,)``."""
+    """Logits ``(B, Q)`` to float32 ``(B, C)``; ``owner`` ``(Q,)`` is the condition of each query."""
     means = [logits[:, owner == index].mean(axis=1) for index in range(owner[-1] + 1)]
     return (1 / (1 + np.exp(-np.stack(means, axis=1)))).astype(np.float32)

@@ -1,8 +1,8 @@
 """Provenance: which recordings a model has seen, kept in its bundle and asked by whatever evaluates it.
 
-`config.json` names the data sets under `trained_on`; `recordings.safetensors` holds, for each of them, hashes of
-the recording keys and fingerprints of the signals. Both are sorted on their own, so that the file links no key
-to a signal; it holds no ids, patients or samples. 18 bytes a record: 14.4 MB for 800,000.
+`config.json` names the data sets under `trained_on`; `recordings.safetensors` holds, for each of them, hashes
+of the recording keys and fingerprints of the signals. Both are sorted on their own, so that the file links no
+key to a signal; it holds no ids, patients or samples. 18 bytes a record: 14.4 MB for 800,000.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from safetensors.numpy import load, save
 
 from supreme import storage
 from supreme.config import Recipe
-from supreme.settings.data import Source
 from supreme.records.recordings import recording_key
+from supreme.settings.data import Source
 from supreme.shards.read import Shards
 
 RECORDINGS = "recordings.safetensors"
@@ -33,8 +33,8 @@ COLUMNS = ("record_id", "fingerprint", "source_uri")
 
 _KEY_BYTES = 6
 _FINGERPRINT_BYTES = 12
-#: Bits by which two fingerprints of one recording may differ, of 96. Another rate changes about 1 in 100; the nearest of
-#: 24 million pairs of different simulated ECGs differ in 9, of 117,000 pairs of PTB-XL in 13.
+#: Bits by which two fingerprints of one recording may differ, of 96. Another rate changes about 1 in 100; the
+#: nearest of 24 million pairs of different simulated ECGs differ in 9, of 117,000 pairs of PTB-XL in 13.
 _MAX_DIFFERENT_BITS = 6
 _BAND_BITS = 16
 #: Pairs of fingerprints that are compared at a time.
@@ -82,7 +82,7 @@ class Provenance:
     keys: tuple[np.ndarray, ...]
     """For each data set `(N, 6)` uint8, sorted and unique: hashed recording keys."""
     fingerprints: tuple[np.ndarray, ...]
-    """For each data set `(N, 12)` uint8, sorted and unique; none of simulated records, which their keys tell apart."""
+    """For each data set `(N, 12)` uint8, sorted and unique; none for simulated records."""
 
     @classmethod
     def collect(cls, sources: Sequence[Source], shards: Sequence[Shards]) -> Provenance:

@@ -92,6 +92,13 @@ class Run:
             copy.write_bytes(storage.read_bytes(uri))
             self.client.log_artifact(self.run_id, str(copy), folder or None)
 
+    def read_file(self, name: str) -> bytes | None:
+        """An artifact of the run's root folder; None where it has none of this name."""
+        if name not in [item.path for item in self.client.list_artifacts(self.run_id)]:
+            return None
+        with tempfile.TemporaryDirectory() as temporary:
+            return Path(self.client.download_artifacts(self.run_id, name, temporary)).read_bytes()
+
     def log_text(self, text: str, name: str) -> None:
         """Store a text, for instance a figure as SVG, as the artifact ``name``."""
         self.client.log_text(self.run_id, text, name)
