@@ -20,7 +20,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             "plates": recipe.evaluation.plates,
         }
     uri, manifest = page.write(recipe, new=options.new)
-    return {"report": uri, **manifest.counts}
+    return {"report": uri, **manifest.result.model_dump()}
 
 
 if __name__ == "__main__":

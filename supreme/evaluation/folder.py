@@ -10,7 +10,7 @@ import pyarrow as pa
 from supreme import config, manifest, storage
 from supreme.evaluation import results
 from supreme.evaluation.benchmarks import POOLED, Benchmark
-from supreme.evaluation.results import EvaluationResult
+from supreme.evaluation.results import EVALUATION, EvaluationResult, EvaluationSummary
 from supreme.evaluation.targets import Target, folder_of
 from supreme.manifest import Manifest
 from supreme.storage.parquet import read_table
@@ -23,7 +23,7 @@ class EvaluationFolder:
     """A finished evaluation: result, scores and labels."""
 
     folder: str
-    manifest: Manifest
+    manifest: Manifest[EvaluationSummary]
     result: EvaluationResult
 
     @classmethod
@@ -34,7 +34,7 @@ class EvaluationFolder:
             ConfigError: there is none, or its result is damaged or of another version.
         """
         folder = folder_of(recipe, model)
-        return cls(folder, manifest.require(folder, "evaluate"), results.read(folder))
+        return cls(folder, manifest.require(folder, EVALUATION), results.read(folder))
 
     def scores(self) -> pa.Table:
         """Probabilities of every evaluated record: ``record_id`` and one column a condition."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from supreme import storage
-from supreme.config import ConfigError
+from supreme import manifest, storage
 from supreme.inference.provenance import SeenDataset
+from supreme.storage.documents import read_document
 
 RESULTS = "results.json"
 SCHEMA_VERSION: Literal[2] = 2
@@ -164,21 +164,25 @@ class EvaluationResult(_Result):
         return {name: part.left_out.records for name, part in self.datasets.items()}
 
 
+class EvaluationSummary(_Result):
+    """What the manifest of a finished evaluation says: records evaluated of each data set."""
+
+    records: dict[str, int]
+
+
+EVALUATION = manifest.Stage(
+    name="evaluation",
+    job="evaluate",
+    result=EvaluationSummary,
+    files=(RESULTS, "scores/*.parquet", "labels/*.parquet"),
+)
+
+
 def read(folder: str) -> EvaluationResult:
     """The result in an evaluation folder.
 
     Raises:
-        ConfigError: it is missing, damaged or of another version; the message names the file and the remedy.
+        ConfigError: it is damaged or of another version; the message names the file and the remedy.
+        StorageError: it is missing.
     """
-    uri = storage.join(folder, RESULTS)
-    remedy = "run jobs/evaluate.py --new"
-    try:
-        return EvaluationResult.model_validate_json(storage.read_bytes(uri))
-    except storage.NotFound:
-        raise ConfigError(f"{uri} is missing: {remedy}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "JSON"
-        raise ConfigError(
-            f"{uri} is damaged or of another version ({where}: {first['msg']}): {remedy}"
-        ) from None
+    return read_document(storage.join(folder, RESULTS), EvaluationResult, remedy=EVALUATION.remedy)

@@ -17,13 +17,20 @@ from supreme import config, manifest, storage, tracking
 from supreme.evaluation import benchmarks, datasets, results, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
-from supreme.evaluation.results import DatasetResult, EvaluatedModel, EvaluationResult
+from supreme.evaluation.results import (
+    EVALUATION,
+    DatasetResult,
+    EvaluatedModel,
+    EvaluationResult,
+    EvaluationSummary,
+)
 from supreme.evaluation.targets import Target, folder_of, model_uri, target
 from supreme.inference.query_model import EcgQueryModel
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
 from supreme.shards.read import Shards
+from supreme.shards.result import SHARDS
 from supreme.storage.parquet import write_table
 
 #: One core of a laptop, the model of the demo recipe.
@@ -40,7 +47,7 @@ def plan(recipe: config.Recipe) -> dict[str, Any]:
         folder = recipe.folder(f"shards/{source.dataset}")
         if benchmarks.is_annotated(source.kind):
             records[source.dataset] = None
-            if manifest.read(folder):
+            if manifest.read(folder, SHARDS):
                 records[source.dataset] = sum(group.rows for group in Shards.open(folder).row_groups())
     known = sum(count or 0 for count in records.values())
     seconds = round(known / _RECORDS_PER_SECOND) + 10
@@ -60,7 +67,7 @@ def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> Evaluatio
     labelled = datasets.datasets(recipe)
     folder = folder_of(recipe, model)
     request = _request(recipe, model, labelled)
-    if manifest.begin_or_follow(folder, request, new=new):
+    if manifest.begin(folder, EVALUATION, request, on_change="follow", new=new):
         logger.info("%s is finished", folder)
         return results.read(folder)
     loaded = versions.load(model.uri, model.store)
@@ -85,7 +92,8 @@ def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> Evaluatio
     uri = storage.join(folder, results.RESULTS)
     storage.write_json(uri, result.model_dump(mode="json"))
     _track(model, result, uri)
-    manifest.publish(folder, request, {part.data.name: len(part.benchmark.record_ids) for part in parts})
+    records = {part.data.name: len(part.benchmark.record_ids) for part in parts}
+    manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=records))
     return result
 
 
@@ -100,7 +108,7 @@ def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> m
         "conditions": config.digest(ordered),
     }
     inputs = {"model": model.sha256} | {data.name: data.shards.manifest.digest() for data in labelled}
-    return manifest.Request(stage="evaluation", config=settings, inputs=inputs)
+    return manifest.Request(stage=EVALUATION.name, config=settings, inputs=inputs)
 
 
 def _sorted(value: Any) -> Any:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from supreme import config, manifest, storage, tracking
-from supreme.manifest import Manifest
 from supreme.registry import versions
 from supreme.registry.versions import Selection
+from supreme.training.run.summary import PRETRAIN
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Pretrained:
     bundle: str
     run_id: str
     selection: Selection
-    manifest: Manifest
+    code_version: str
 
 
 def pretrained(recipe: config.Recipe) -> Pretrained:
@@ -28,19 +28,15 @@ def pretrained(recipe: config.Recipe) -> Pretrained:
         ConfigError: it is not finished, or trained an encoder alone.
     """
     folder = recipe.folder("pretrain")
-    finished = manifest.require(folder, "pretrain")
+    finished = manifest.require(folder, PRETRAIN)
     if recipe.training.objective == "simclr":
         raise config.ConfigError(
             "training.objective=simclr trains an encoder alone: there is no bundle to register"
         )
-    chosen = finished.counts["selection"]
-    selection = Selection(
-        metric=chosen["metric"],
-        value=float("nan") if chosen["value"] is None else chosen["value"],
-        rule=chosen["rule"],
-        validation_digest=finished.counts["validation_digest"],
+    selection = Selection.of_training(finished.result)
+    return Pretrained(
+        storage.join(folder, "bundle"), finished.result.run_id, selection, finished.code_version
     )
-    return Pretrained(storage.join(folder, "bundle"), finished.counts["run_id"], selection, finished)
 
 
 def register(recipe: config.Recipe) -> dict[str, Any]:
@@ -59,7 +55,7 @@ def register(recipe: config.Recipe) -> dict[str, Any]:
         tags={
             **model.selection.tags(),
             "recipe": recipe.name,
-            "code_version": model.manifest.code_version,
+            "code_version": model.code_version,
         },
     )
     uri = f"models:/{version.name}/{version.version}"

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic import BaseModel, ConfigDict
+
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import datasets, targets
 from supreme.evaluation.benchmarks import POOLED
@@ -72,7 +74,20 @@ class Axis:
         return round(2 + 96 * (max(value, self.low) - self.low) / (1 - self.low), 2)
 
 
-def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> tuple[str, manifest.Manifest]:
+class ReportResult(BaseModel):
+    """What a finished report says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+
+
+REPORT = manifest.Stage(name="report", job="report", result=ReportResult, files=(PAGE,))
+
+
+def write(
+    recipe: config.Recipe, model_uri: str = "", *, new: bool = False
+) -> tuple[str, manifest.Manifest[ReportResult]]:
     """Write `report/report.html` for the evaluation of a model; URI of the page and its manifest.
 
     A page of another evaluation is replaced: it can be made again at any time.
@@ -85,11 +100,11 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
     lines = _training_lines(model)
     folder = recipe.folder("report")
     request = manifest.Request(
-        stage="report",
+        stage=REPORT.name,
         config={"plates": recipe.evaluation.plates},
         inputs={"evaluation": evaluation.manifest.digest(), "metrics": storage.sha256(lines)},
     )
-    finished = manifest.begin_or_replace(folder, request, new=new)
+    finished = manifest.begin(folder, REPORT, request, on_change="replace", new=new)
     uri = storage.join(folder, PAGE)
     if finished is None:
         points = [json.loads(line) for line in lines.splitlines()]
@@ -110,7 +125,7 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
             run.log_file(uri, "report")
             if points:
                 run.log_text(figures.training(points), "figures/training.svg")
-        finished = manifest.publish(folder, request, {"bytes": len(text.encode())})
+        finished = manifest.publish(folder, REPORT, request, ReportResult(bytes=len(text.encode())))
     return uri, finished
 
 
