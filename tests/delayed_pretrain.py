@@ -83,10 +83,10 @@ def delayed_loop(config: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     sys.path[:0] = [os.getcwd(), f"{os.getcwd()}/jobs"]
+    import delayed_pretrain
     import pretrain
     from ray import cloudpickle
 
-    import delayed_pretrain
     from supreme.runtime.cli import main
     from supreme.training.run import driver
 
