@@ -9,8 +9,9 @@ from supreme.runtime.cli import Options, main
 from supreme.runtime.session import ray_session
 
 if TYPE_CHECKING:
-    from supreme.manifest import Manifest, Request
+    from supreme.manifest import Request
     from supreme.tracking import StageRun
+    from supreme.training.run.summary import PretrainManifest
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
@@ -35,10 +36,10 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         with tracking.closing(run):
             made = made or _train(recipe, asked, run)
     made_of = "encoder" if recipe.training.objective == "simclr" else "bundle"
-    return {"folder": folder, made_of: storage.join(folder, made_of), **made.counts}
+    return {"folder": folder, made_of: storage.join(folder, made_of), **made.result.model_dump(mode="json")}
 
 
-def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
+def _train(recipe: Recipe, asked: Request, run: StageRun) -> PretrainManifest:
     from supreme import storage
     from supreme.inference import bundle
     from supreme.training.run import driver, result
