@@ -211,7 +211,7 @@ class Augment(Section):
 
 
 def refused(name: str) -> str:
-    """Why an augmentation is refused, also in the library's spelling (`RandomTimeWarp`); empty if it is not."""
+    """Why an augmentation is refused, also as the library spells it (`RandomTimeWarp`); empty if not."""
     for names, (what, entities) in REFUSED.items():
         if _plain(name) in map(_plain, names.split()):
             return f"it changes {what} ({entities})"

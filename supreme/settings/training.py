@@ -25,7 +25,7 @@ class Training(Section):
     """ECGs per worker and step."""
     micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     """Micro-batch size for gradient accumulation, a divisor of batch_size: less memory and the same gradient,
-    except that batch normalisation sees smaller batches. `auto`: the largest that fits; 0: no accumulation."""
+    except that batch normalisation sees smaller batches. `auto`: the largest that fits; 0: none."""
     sharding: Literal["none", "fsdp"] = "none"
     """`fsdp`: shard weights and optimizer state over the workers, for models that do not fit on one."""
     compile: bool = False
