@@ -71,7 +71,7 @@ def parse(uri: str) -> Place:
     unknown = options.keys() - S3_OPTIONS
     if unknown:
         names = ", ".join(sorted(unknown))
-        raise StorageError(f"{address}: unknown option(s) {names}; credentials: the environment")
+        raise StorageError(f"{address}: unknown option(s) {names}; credentials come from the environment")
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise StorageError(f"{uri}: names no bucket")

@@ -50,7 +50,7 @@ def test_what_is_no_name_is_refused_when_the_recipe_is_read(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("key", ("name", "tracking.model", "tracking.experiment"))
+@pytest.mark.parametrize("key", ["name", "tracking.model", "tracking.experiment"])
 def test_an_empty_name_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="must not be empty"):
         config.load("smoke", [f'{key}=""'])
@@ -72,8 +72,7 @@ def test_names_that_people_give_are_kept(key: str, name: str) -> None:
 def test_a_legal_name_is_one_folder_below_the_root(name: str) -> None:
     try:
         legal = check_name(name)
-    except ValueError as error:
-        assert name.strip() == "" or str(error)
+    except ValueError:
         return
     folder = Path("/root-of-all", legal)
     assert folder.parent == Path("/root-of-all")

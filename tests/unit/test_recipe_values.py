@@ -151,7 +151,7 @@ def test_a_wrong_number_names_file_line_and_key(tmp_path: Path, line: str, messa
     ],
 )
 def test_a_wrong_override_names_its_key(overrides: list[str], message: str) -> None:
-    with pytest.raises(ConfigError, match=".") as caught:
+    with pytest.raises(ConfigError) as caught:
         config.load("smoke", overrides)
     assert message in str(caught.value)
     assert len(str(caught.value)) < 1000
@@ -210,10 +210,9 @@ def test_any_values_are_a_recipe_or_a_configuration_error(values: dict[str, Any]
         target[last] = value
     try:
         recipe = config.parse(nested_values)
-    except ConfigError as error:
-        assert len(str(error)) < 5000
-    else:
-        assert config.parse(recipe.model_dump(mode="json")) == recipe
+    except ConfigError:
+        return
+    assert config.parse(recipe.model_dump(mode="json")) == recipe
 
 
 def test_mangled_recipes_raise_nothing_foreign(tmp_path: Path) -> None:
@@ -237,7 +236,7 @@ def test_mangled_recipes_raise_nothing_foreign(tmp_path: Path) -> None:
         "\ufeff",
         "0x",
     ]
-    accepted = 0
+    accepted = longest = 0
     for _ in range(FUZZED):
         content = bytearray(rng.choice(texts))
         for _ in range(rng.choice((0, 1, 1, 2, 5))):
@@ -257,7 +256,8 @@ def test_mangled_recipes_raise_nothing_foreign(tmp_path: Path) -> None:
             config.load(path, overrides)
             accepted += 1
         except ConfigError as error:
-            assert len(str(error)) < 5000, (bytes(content), overrides)
+            longest = max(longest, len(str(error)))
+    assert longest < 5000
     assert accepted > FUZZED / 100, "nothing was read at all"
 
 
