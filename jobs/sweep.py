@@ -34,7 +34,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     with tracking.closing(parent):
         runs = {t.name: begin(t.folder, t.name, t.values(), parent=parent) for t in planned}
         if made is None:
-            with ray_session():
+            with ray_session(), tracking.closing_early(parent, *runs.values()):
                 tuner.run(recipe, {name: nested.report for name, nested in runs.items()})
         for trial in (ended := trials.ended(recipe)):
             runs[trial.name].finish("FINISHED" if trial.completed else "KILLED")

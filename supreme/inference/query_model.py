@@ -18,6 +18,7 @@ from supreme import config, ecg, signal, storage, text
 from supreme.inference.bundle import CONFIG, QUERIES, VOCABULARY, BundleError, files_of, verify
 from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
+from supreme.reports.queries import known_entity
 from supreme.reports.vocabulary import Vocabulary
 
 #: Larger values are microvolts: the highest paced or hypertrophic QRS stays below 20 mV.
@@ -105,9 +106,22 @@ class EcgQueryModel:
         )
 
     def seen(self, query: str) -> str:
-        """The vocabulary entity (id) that a query names by id, name or synonym; "" for an unseen query."""
-        index = self._known.get(fold(query))
+        """The vocabulary entity (id) that a query names, in words of its own or as :func:`known_entity` reads it.
+
+        "" for an unseen query, whose own words are encoded.
+        """
+        index = self._index(query)
         return "" if index is None else self.vocabulary.ids[index]
+
+    def understand(self, queries: Sequence[str]) -> list[str]:
+        """For each query the entity that `score` scores, as `seen` gives it."""
+        return [self.seen(query) for query in queries]
+
+    def _index(self, query: str) -> int | None:
+        """The place in the vocabulary of what a query names: exact names first, then the rules."""
+        exact = self._known.get(fold(query))
+        entity = known_entity(query, self.vocabulary) if exact is None else ""
+        return self.vocabulary.ids.index(entity) if entity else exact
 
     def score(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
         """Probabilities float32 ``(B, Q)`` in [0, 1]; see :meth:`logits`."""
@@ -158,10 +172,11 @@ class EcgQueryModel:
         folded = [fold(query) for query in queries]
         if "" in folded:
             raise ValueError(f"query {folded.index('') + 1} of {len(folded)} is empty: remove it")
-        self._encode([query for query in folded if query not in self._known])
+        indices = [self._index(query) for query in queries]
+        self._encode([query for query, index in zip(folded, indices, strict=True) if index is None])
         groups = [
-            self._cached[self._known[query]] if query in self._known else self._encoded[query]
-            for query in folded
+            self._encoded[query] if index is None else self._cached[index]
+            for query, index in zip(folded, indices, strict=True)
         ]
         return np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(group) for group in groups])
 
