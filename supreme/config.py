@@ -23,6 +23,7 @@ from supreme.settings.evaluation import Evaluation, Predict
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.names import Name, check_name, same_name
+from supreme.settings.promote import Promote
 from supreme.settings.section import Section, at_most
 from supreme.settings.sweep import Sweep
 from supreme.settings.tracking import Tracking
@@ -65,6 +66,7 @@ class Recipe(Section):
     training: Training = Training()
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
+    promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
     bench: Bench = Bench()

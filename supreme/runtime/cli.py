@@ -13,7 +13,8 @@ from typing import NoReturn
 from pydantic_core import to_jsonable_python
 
 from supreme import config, log, redaction, storage
-from supreme.runtime.environment import ENVIRONMENT
+from supreme.runtime import interrupt
+from supreme.runtime.environment import ENVIRONMENT, OWN_SESSION
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def main(
 
     ``switches`` are those of `Options` that only this job has, with their help. ``run(recipe, options)``
     returns the result (or, with ``--dry-run``, the plan); secrets in it are redacted.
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (Ctrl-C).
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 interrupted (Ctrl-C, SIGTERM).
     """
     parser = _Parser(description=description)
     parser.add_argument(
@@ -55,11 +56,11 @@ def main(
     parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
     arguments = parser.parse_intermixed_args(argv)
-    # Ray's default for a session of its own, about which it logs a line unless it is set.
-    own = {} if os.environ.get("RAY_ADDRESS") else {"RAY_AUTH_MODE": "token"}
+    own = {} if os.environ.get("RAY_ADDRESS") else OWN_SESSION
     for name, value in (ENVIRONMENT | own).items():
         os.environ.setdefault(name, value)
     log.configure()
+    interrupt.catch_sigterm()
     logger = log.get("job")
     try:
         recipe = config.load(arguments.config, arguments.overrides)
@@ -70,7 +71,7 @@ def main(
             storage.write_bytes(arguments.result_file, (line + "\n").encode())
     except KeyboardInterrupt:
         logger.error("interrupted: the same command goes on from what is done")
-        sys.exit(130)
+        interrupt.end()
     except config.ConfigError as error:
         logger.error("%s", error)
         sys.exit(2)

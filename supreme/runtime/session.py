@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from supreme import config, log
+from supreme.runtime.interrupt import catch_sigterm, is_terminated
+from supreme.runtime.token import keep_token_private
 
 
 @contextlib.contextmanager
@@ -37,11 +39,13 @@ def ray_session() -> Iterator[None]:
         local: dict[str, Any] = {}
         if not address:
             stack.enter_context(_own_folder())
+            keep_token_private()
             # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a laptop.
             cpus = max(8, os.cpu_count() or 1)
             local = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         start_patiently(partial(ray.init, logging_level=logging.WARNING, log_to_driver=True, **local))
-        stack.callback(ray.shutdown)
+        stack.callback(lambda: None if is_terminated() else ray.shutdown())
+        catch_sigterm()
         if local:
             _name_cluster(ray.get_runtime_context().gcs_address)
         # Its execution plans are not for people, and the error of a task is told once: by the job.
