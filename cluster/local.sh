@@ -62,14 +62,12 @@ start() {
     python -c 'import secrets; print(secrets.token_hex(32), end="")' >"$_folder/token"
     # The environment of the head is the environment of every job.
     local settings
-    settings="$(python -c 'import sys; from supreme.runtime.environment import ENVIRONMENT
-for name in sys.argv[1:]: print(f"{name}={ENVIRONMENT[name]}")' \
+    settings="$(python -c 'import sys; from supreme.runtime.environment import ENVIRONMENT, OWN_SESSION
+for name, value in ({name: ENVIRONMENT[name] for name in sys.argv[1:]} | OWN_SESSION).items(): print(f"{name}={value}")' \
         RAY_DATA_USE_DATASOURCE_V2 RAY_TRAIN_HEALTH_CHECK_INTERVAL_S RAY_raylet_start_wait_time_s \
         RAY_free_objects_period_milliseconds RAY_num_workers_soft_limit RAY_enable_metrics_collection OMP_WAIT_POLICY \
         MLFLOW_DISABLE_TELEMETRY MLFLOW_ALLOW_PICKLE_DESERIALIZATION DO_NOT_TRACK)"
     export $settings
-    # Otherwise Ray takes 127.0.0.1 for the address of a network interface, and everything listens on all.
-    export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
     # Only what this head starts has it, so `stop` can find all of it.
     export SUPREME_HEAD="$_folder"
     # Of its own: what a job starts looks there for its cluster, and must not find another Ray of this machine.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 #: Defaults for libraries; a variable that is already set wins.
 ENVIRONMENT = {
@@ -41,6 +42,10 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-#: Besides, where a job starts a Ray of its own, which nobody else is to reach: Ray takes 127.0.0.1 for the
-#: address of a network interface, and then listens on all of them, unless it is told that there is one host.
-OWN_SESSION = {"RAY_AUTH_MODE": "token", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+#: In addition where a job starts a Ray of its own, which nobody else is to reach. Ray takes 127.0.0.1 for the
+#: address of a network interface, and then listens on all interfaces, unless it knows that there is one host.
+OWN_SESSION = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
+}
