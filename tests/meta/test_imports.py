@@ -16,8 +16,8 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
-    *("ecg", "nested", "settings", "config"),
-    *("redaction", "log", "read_ahead", "storage", "manifest", "runtime"),
+    *("ecg", "nested", "redaction", "settings", "config"),
+    *("log", "read_ahead", "storage", "manifest", "runtime"),
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
