@@ -26,27 +26,27 @@ def write(recipe: config.Recipe, shard_folders: Sequence[str], spread: Spread = 
     """
     folder = recipe.folder("labels")
     page, figures = storage.join(folder, PAGE), storage.join(folder, FIGURES)
-    asked = audit.request(recipe, manifest.require(folder, LABELS))
-    if not (storage.exists(page) and storage.read_json(figures)["request"] == asked):
-        found = audit.measure(recipe, shard_folders, folder, spread)
-        storage.write_json(figures, found)
-        storage.write_bytes(page, render(found).encode())
+    request = audit.request(recipe, manifest.require(folder, LABELS))
+    if not (storage.exists(page) and storage.read_json(figures)["request"] == request):
+        content = audit.measure(recipe, shard_folders, folder, spread)
+        storage.write_json(figures, content)
+        storage.write_bytes(page, render(content).encode())
     return page
 
 
-def render(found: Mapping[str, Any]) -> str:
+def render(content: Mapping[str, Any]) -> str:
     """The page of the figures that `audit.measure` gives."""
-    names = {row["id"]: row["name"] for row in found["entities"]}
+    names = {row["id"]: row["name"] for row in content["entities"]}
     samples = [
         {**sample, "statements": [_marked(row) for row in sample["statements"]]}
-        for sample in found["samples"]
+        for sample in content["samples"]
     ]
-    most = max((row["present"] for row in found["entities"]), default=0)
-    mentioned = [row for row in found["entities"] if row["present"] or row["uncertain"] or row["absent"]]
+    most = max((row["present"] for row in content["entities"]), default=0)
+    mentioned = [row for row in content["entities"] if row["present"] or row["uncertain"] or row["absent"]]
     return template("audit.html").render(
-        found=found,
+        content=content,
         mentioned=mentioned,
-        silent=[row for row in found["entities"] if row not in mentioned],
+        silent=[row for row in content["entities"] if row not in mentioned],
         most=max(most, 1),
         names=names,
         samples=samples,

@@ -3,12 +3,13 @@
 A cue before a finding reaches the next finding within a few words, and the findings that are joined to it
 ("no A, B or C"); a cue behind a finding reaches back in the same way. Scope ends at full stops and at words
 such as "but" and "with". Look-alikes ("no change", "probably old") are matched first and mean nothing.
-Without a cue, both sides of "A or B" are uncertain; "A/B" is a list unless A and B exclude each other. A cue of
-another time or person ("history of", "on the previous ECG") takes the finding out: nothing is said of it.
+Without a cue, both sides of "A or B" are uncertain; "A/B" is a list unless A and B exclude each other. A cue
+of another time or person ("history of", "on the previous ECG") takes the finding out: it is no mention.
 """
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,10 @@ PRESENT = Assertion("present")
 
 
 class Cue(NamedTuple):
-    """``grade`` is "absent", "elsewhere" or a kind of hedge; or "stop", "with", "join", "pseudo" (no ``side``)."""
+    """``grade`` is "absent", "elsewhere" or a kind of hedge.
+
+    Without a ``side`` it is "stop", "with", "join" or "pseudo".
+    """
 
     grade: str
     side: Side | Literal[""] = ""
@@ -118,7 +122,7 @@ class _Scene:
     slashed: set[int]
     """First tokens of findings that stand behind another and a slash: "LVH/LAE"."""
     next_or: Sequence[int]
-    """For each token the next "or" that comes before the end of a scope, at or behind it; else a large number."""
+    """Token -> the next "or" at or behind it that no end of a scope comes before; else a large number."""
 
     def words(self, gap: range) -> int:
         """Words between, not counting walls and leads and punctuation."""
@@ -240,7 +244,7 @@ def _slashed(statement: str, tokens: Sequence[Token], findings: Sequence[Match[s
         return set()
     return {
         other.first
-        for one, other in zip(findings, findings[1:], strict=False)
+        for one, other in itertools.pairwise(findings)
         if one.last == other.first
         and _SLASH in statement[tokens[one.last - 1].end : tokens[other.first].start]
     }

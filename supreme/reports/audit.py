@@ -18,18 +18,18 @@ from supreme.reports.label_table import Bits, Labeller
 from supreme.reports.result import LABELS as LABELS_STAGE
 from supreme.reports.result import LabelManifest
 from supreme.reports.spread import Spread, in_process
-from supreme.reports.statement_table import Part, Statement
+from supreme.reports.statement_table import ShardSlice, Statement
 from supreme.reports.vocabulary import CODE_SYSTEMS, Vocabulary
 
 #: Statements without an entity that are listed.
 MAX_UNMATCHED = 200
 
 
-def request(recipe: Recipe, made: LabelManifest) -> dict[str, Any]:
+def request(recipe: Recipe, labelled: LabelManifest) -> dict[str, Any]:
     """What decides the audit of a label stage."""
     earlier = recipe.labels.compare_with
     return {
-        "labels": made.digest(),
+        "labels": labelled.digest(),
         "compare_with": manifest.require(earlier, LABELS_STAGE).digest() if earlier else "",
         "samples": recipe.labels.audit_samples,
         "seed": recipe.seed,
@@ -44,7 +44,7 @@ def measure(
     Raises:
         ConfigError: the stage, its shards or `labels.compare_with` is not finished.
     """
-    made = manifest.require(folder, LABELS_STAGE)
+    labelled = manifest.require(folder, LABELS_STAGE)
     statements = statement_table.read(folder)
     vocabulary = label_table.read_entities(folder)
     labeller = Labeller.of(
@@ -54,12 +54,12 @@ def measure(
     )
     earlier = recipe.labels.compare_with
     return {
-        "request": request(recipe, made),
+        "request": request(recipe, labelled),
         "recipe": recipe.name,
-        "created": made.created,
-        "config": made.config,
-        "counts": made.result.model_dump(exclude={"entities"}),
-        "entities": _entities(made, vocabulary, folder),
+        "created": labelled.created,
+        "config": labelled.config,
+        "counts": labelled.result.model_dump(exclude={"entities"}),
+        "entities": _entities(labelled, vocabulary, folder),
         "unmatched": _unmatched(statements),
         "links": storage.read_json(storage.join(folder, stage.LINKS)),
         "rules": _against_rules(statements, spread) if recipe.labels.extractor == "llm" else None,
@@ -69,13 +69,13 @@ def measure(
     }
 
 
-def _entities(made: LabelManifest, vocabulary: Vocabulary, folder: str) -> list[dict[str, Any]]:
-    asked = set(label_table.read_vocabulary(folder).ids)
-    held_out = set(made.result.held_out)
+def _entities(labelled: LabelManifest, vocabulary: Vocabulary, folder: str) -> list[dict[str, Any]]:
+    queries = set(label_table.read_vocabulary(folder).ids)
+    held_out = set(labelled.result.held_out)
     rows = []
     for entity in vocabulary:
-        counted = made.result.entities.get(entity.id, {})
-        use = "query" if entity.id in asked else "held out" if entity.id in held_out else "rare"
+        counted = labelled.result.entities.get(entity.id, {})
+        use = "query" if entity.id in queries else "held out" if entity.id in held_out else "rare"
         rows.append(
             {
                 "id": entity.id,
@@ -115,34 +115,34 @@ def _codes(
     spread: Spread,
 ) -> dict[str, list[dict[str, Any]]]:
     """Data set -> its codes, the most frequent first, with the agreement of the reports."""
-    found = {}
+    result = {}
     for source, folder in zip(recipe.sources, shard_folders, strict=True):
         system = CODE_SYSTEMS.get(source.kind, "")
         if not system:
             continue
         coded = _simulated(vocabulary) if system == "simulated" else vocabulary
         parts = statement_table.parts([folder], stage.RECORDS_PER_PART)
-        records = [record for part in spread(said_and_coded, parts, labeller) for record in part]
+        records = [record for part in spread(labels_and_codes, parts, labeller) for record in part]
         present = [labeller.names(bits.present) for bits, _ in records]
         rows = agreement(present, [codes for _, codes in records], coded, system)
         uncertain = _uncertain(records, labeller, coded.by_code(system))
-        found[source.dataset] = [
+        result[source.dataset] = [
             {**row._asdict(), "uncertain": uncertain[row.code]}
             for row in sorted(rows, key=lambda row: -row.coded)
             if row.coded
         ]
-    return found
+    return result
 
 
-def said_and_coded(part: Part, labeller: Labeller) -> list[tuple[Bits, list[str]]]:
+def labels_and_codes(part: ShardSlice, labeller: Labeller) -> list[tuple[Bits, list[str]]]:
     """What the report of each record of a part says, and its codes."""
-    found: list[tuple[Bits, list[str]]] = []
+    result: list[tuple[Bits, list[str]]] = []
     for shard in statement_table.read_columns(part, ["report", "codes"]):
         reports, indices = statement_table.unique_reports(shard)
-        said = [labeller.labels(statement_table.keys_of(report)) for report in reports]
-        own = (said[at] for at in indices.to_pylist())
-        found += zip(own, shard["codes"].to_pylist(), strict=True)
-    return found
+        labels = [labeller.labels(statement_table.keys_of(report)) for report in reports]
+        own = (labels[at] for at in indices.to_pylist())
+        result += zip(own, shard["codes"].to_pylist(), strict=True)
+    return result
 
 
 def _uncertain(
@@ -175,12 +175,12 @@ def _samples(
     """Reports drawn at random with their statements, the places of the findings, and the record's labels."""
     parts = statement_table.parts(shard_folders, 1)
     starts = np.cumsum([0, *(part.rows for part in parts)])
-    records, wanted = int(starts[-1]), recipe.labels.audit_samples
+    records, number = int(starts[-1]), recipe.labels.audit_samples
     rng = np.random.default_rng(recipe.seed)
-    chosen = np.sort(rng.choice(records, min(wanted, records), replace=False))
+    drawn = np.sort(rng.choice(records, min(number, records), replace=False))
     samples = []
     for part, start in zip(parts, starts, strict=False):
-        here = chosen[(chosen >= start) & (chosen < start + part.rows)] - start
+        here = drawn[(drawn >= start) & (drawn < start + part.rows)] - start
         if len(here):
             table = pa.concat_tables(statement_table.read_columns(part, ["record_id", "report", "codes"]))
             samples += [_sample(row, labeller, statements) for row in table.take(here).to_pylist()]

@@ -19,7 +19,7 @@ from supreme.reports.vocabulary import Vocabulary
 MAX_EXAMPLES = 200
 _STRENGTH = {"absent": 0, "uncertain": 1, "present": 2}
 
-Said = dict[str, str]
+Assertions = dict[str, str]
 """Entity -> assertion."""
 
 
@@ -37,14 +37,14 @@ class Agreement:
     """Share of ``both``."""
 
 
-def said(statement: Statement) -> Said:
+def assertions(statement: Statement) -> Assertions:
     """The strongest assertion of each entity: present, then uncertain, then absent."""
-    found: Said = {}
+    strongest: Assertions = {}
     for mention in statement.mentions:
-        held = found.get(mention.entity)
-        if held is None or _STRENGTH[mention.assertion] > _STRENGTH[held]:
-            found[mention.entity] = mention.assertion
-    return dict(sorted(found.items()))
+        known = strongest.get(mention.entity)
+        if known is None or _STRENGTH[mention.assertion] > _STRENGTH[known]:
+            strongest[mention.entity] = mention.assertion
+    return dict(sorted(strongest.items()))
 
 
 def agreement(first: Mapping[str, Statement], second: Mapping[str, Statement]) -> list[Agreement]:
@@ -52,7 +52,7 @@ def agreement(first: Mapping[str, Statement], second: Mapping[str, Statement]) -
     shared = first.keys() & second.keys()
     counts: dict[str, Counter[str]] = {}
     for key in shared:
-        one, other = said(first[key]), said(second[key])
+        one, other = assertions(first[key]), assertions(second[key])
         for entity in one.keys() | other.keys():
             where = "both" if entity in one and entity in other else "first" if entity in one else "second"
             row = counts.setdefault(entity, Counter())
@@ -86,7 +86,7 @@ def differing(first: Mapping[str, Statement], second: Mapping[str, Statement]) -
     """The shared statements read differently, most frequent first: text, records, what only one says."""
     rows = []
     for key in first.keys() & second.keys():
-        one, other = said(first[key]), said(second[key])
+        one, other = assertions(first[key]), assertions(second[key])
         if one != other:
             rows.append(
                 {

@@ -7,6 +7,7 @@ begins its sentences with capitals, or lines that are all as full as the width a
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -135,13 +136,13 @@ def _begin(line: str) -> _Begin:
 
 
 def _is_sentence(lines: Sequence[str]) -> bool:
-    """Does a paragraph begin with a capital, end in a full stop, and have small letters where it is wrapped?"""
+    """Does a paragraph begin with a capital, end in a full stop, and go on in small letters?"""
     return (
         lines[-1].endswith(".")
         and lines[0][0].isupper()
         and all(
             line.endswith(_ENDS) or _begin(following).is_small
-            for line, following in zip(lines, lines[1:], strict=False)
+            for line, following in itertools.pairwise(lines)
         )
     )
 
@@ -151,7 +152,7 @@ def _is_filled(lines: Sequence[str]) -> bool:
     width = max(map(len, lines))
     if len(lines) <= _LEAST_BREAKS or width < _LEAST_WIDTH or any(_begin(line).is_item for line in lines):
         return False
-    breaks = [pair for pair in zip(lines, lines[1:], strict=False) if not pair[0].endswith(_ENDS)]
+    breaks = [pair for pair in itertools.pairwise(lines) if not pair[0].endswith(_ENDS)]
     return (
         len(breaks) >= _LEAST_BREAKS
         and sum(following[0].islower() for _, following in breaks) >= 2

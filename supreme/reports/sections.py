@@ -21,7 +21,7 @@ Cut = Callable[[str], Sequence[str]]
 """A line to its sentences."""
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """A header's kind, "" before the first header, and a stretch of one line that begins with the header."""
 
     kind: str
@@ -72,8 +72,8 @@ class _Ahead(NamedTuple):
     blank: list[int]
 
 
-def _look_ahead(sections: Sequence[Section]) -> _Ahead:
-    def of(matches: Callable[[Section], bool]) -> list[int]:
+def _look_ahead(sections: Sequence[ReportSection]) -> _Ahead:
+    def of(matches: Callable[[ReportSection], bool]) -> list[int]:
         result = [len(sections)] * (len(sections) + 2)
         for at in range(len(sections) - 1, -1, -1):
             result[at] = at if matches(sections[at]) else result[at + 1]
@@ -87,7 +87,7 @@ def _look_ahead(sections: Sequence[Section]) -> _Ahead:
     )
 
 
-def _reach(section: Section, at: int, ahead: _Ahead) -> int:
+def _reach(section: ReportSection, at: int, ahead: _Ahead) -> int:
     """Where a section that begins at ``at`` ends.
 
     It goes on to the next header if a section on this ECG follows, else to the end of its line; a header that
@@ -119,13 +119,13 @@ def _leads_away(line: str) -> bool:
     return any(section.kind in (PATIENT, OTHER_ECG) for section in _sections(line))
 
 
-def _sections(line: str) -> list[Section]:
+def _sections(line: str) -> list[ReportSection]:
     """The stretches of a line that begin with a header, and what stands before the first."""
     if not _may_begin(line):
-        return [Section("", "", line)]
+        return [ReportSection("", "", line)]
     kind = _alone(line)
     if kind:
-        return [Section(kind, line, line)]
+        return [ReportSection(kind, line, line)]
     matches = [
         match
         for match in _before_colon().finditer(line)
@@ -133,11 +133,13 @@ def _sections(line: str) -> list[Section]:
     ]
     starts = [match.start() for match in matches]
     ends = [*starts[1:], len(line)]
-    sections = [Section("", "", line[: starts[0]].strip())] if starts and line[: starts[0]].strip() else []
+    sections = (
+        [ReportSection("", "", line[: starts[0]].strip())] if starts and line[: starts[0]].strip() else []
+    )
     if not starts:
-        return [Section("", "", line)]
+        return [ReportSection("", "", line)]
     return sections + [
-        Section(_kind(match[1]), match[0], line[start:end].strip())
+        ReportSection(_kind(match[1]), match[0], line[start:end].strip())
         for match, start, end in zip(matches, starts, ends, strict=True)
     ]
 
@@ -147,7 +149,7 @@ def _may_begin(line: str) -> bool:
     if ":" in line:
         return True
     match = _WORD.search(line[:40])
-    return bool(match) and fold_word(match[0]) in _first_words()
+    return match is not None and fold_word(match[0]) in _first_words()
 
 
 @cache
@@ -179,7 +181,9 @@ def _title() -> re.Pattern[str]:
 
 
 def _tail() -> str:
-    return rf"(?:\s*\(?\s*(?:(?:{'|'.join(map(_spelt, load_table('sections')['words']['dated']))})\s+)?{_DATE}\s*\)?)?"
+    """A date behind a header."""
+    before = "|".join(map(_spelt, load_table("sections")["words"]["dated"]))
+    return rf"(?:\s*\(?\s*(?:(?:{before})\s+)?{_DATE}\s*\)?)?"
 
 
 @cache
@@ -203,7 +207,9 @@ def _kind(header: str) -> str:
 @cache
 def _comparing() -> tuple[re.Pattern[str], re.Pattern[str]]:
     words = load_table("sections")["words"]
-    now, change = (re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change"))
+    now, change = (
+        re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change")
+    )
     return now, change
 
 

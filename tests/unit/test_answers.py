@@ -16,7 +16,7 @@ RULES = RuleExtractor()
 ANSWERS = {
     "absent": ("no", "No.", "none", "absent", "not seen", "not present", "negative", "-", "–", "N", "nein",
                "Nein", "nicht vorhanden", "neg.", "keine", "Ø", "nej", "saknas", "ej påvisad", "ingen", "0"),
-    "present": ("yes", "Yes.", "present", "positive", "+", "Y", "ja", "vorhanden", "pos.", "föreligger", "finns"),
+    "present": ("yes", "Yes.", "present", "positive", "+", "Y", "ja", "vorhanden", "pos.", "föreligger"),
     "uncertain": ("?", "unknown", "possible", "unbekannt", "fraglich", "okänt", "+/-", "±", "not assessable"),
 }  # fmt: skip
 #: Without waves, of which "negative" is no denial, and findings that are the normal of another.

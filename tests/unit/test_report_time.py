@@ -13,7 +13,8 @@ pytestmark = pytest.mark.unit
 
 RULES = RuleExtractor()
 SHAPES = (
-    "no lvh, rbbb or lbbb, ", "no atrial fibrillation or ", "T waves in V4, V5 flat and inverted in I ", "AF: no, ",
+    "no lvh, rbbb or lbbb, ", "no atrial fibrillation or ", "T waves in V4, V5 flat and inverted in I ",
+    "AF: no, ",
     "old inferior or lateral infarct possible, ", "LVH/LAE/", "[ ] AF ", "V1, V2, aVF, ", "foo bar baz ", "Xy1",
     "lvh,\n", "Indication: AF. ", "Previous ECG\n", "? ", ". ", "vom 12. ", "<style>", "<!--", "{\\par ", "&amp",
 )  # fmt: skip
