@@ -121,7 +121,7 @@ class _Form:
             or text in grammar.place
             or text in _BOXES
             or bool(self.tokens[at].leads)
-            or "|" in self.gap(at)
+            or not {"|", "/"}.isdisjoint(self.gap(at))
             or "  " in self.gap(at)
         )
 
@@ -149,12 +149,14 @@ class _Form:
                 return self.answer_at(last + 1, index)
         at = self.asks(index)
         if at:
+            at += self.text(at + 1) in (":", "(")
             answer = self.answer_at(at + 1, index, strict=self.tokens[at].text == "-")
             return answer or (self.option(at + 1) if at + 1 in self.boxes else None)
+        ticked = self.option(last) if last in self.boxes or last in self.answers else None
         match = self.answers.get(last)
-        if match and match.value.plain and self.is_end(match.last):
+        if not ticked and match and match.value.plain and self.is_end(match.last):
             return self.assertion(match)
-        return self.option(last) if last in self.boxes or last in self.answers else None
+        return ticked
 
     def answer_at(self, at: int, index: int, *, strict: bool = False) -> Assertion | None:
         """The answer that begins at token ``at``; ``strict``: only one that needs no colon."""
@@ -215,8 +217,9 @@ class _Form:
             gap = range(self.findings[index - 1].last, self.findings[index].first)
             texts = [self.tokens[at].text for at in gap]
             linked = linked or not _JOINS.isdisjoint(texts)
+            repeats = texts == ["("] and self.findings[index - 1].value == self.findings[index].value
             slash = not texts and "/" in self.gap(self.findings[index].first)
-            if not slash and not (linked and set(texts) <= {*_JOINS, ","} and texts):
+            if not repeats and not slash and not (linked and set(texts) <= {*_JOINS, ","} and texts):
                 return
             index -= 1
             yield index

@@ -134,7 +134,7 @@ class _Scene:
     def repeats(self, gap: range, span: Match[str], reached: Sequence[int]) -> bool:
         """The same finding again: "probable anterior ischemia, inferior ischemia", "P mitrale, LAE"."""
         again = span.value in {self.findings[index].value for index in reached}
-        return again and all(i in self.walls or self.tokens[i].text in (",", ":") for i in gap)
+        return again and all(i in self.walls or self.tokens[i].text in (",", ":", "(") for i in gap)
 
     def stopped(self, gap: range, cue: Cue) -> bool:
         """ "Consistent with A with B" goes on, "no A with B" does not."""
@@ -156,7 +156,7 @@ def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
     side = match.value.side
     if side == "closing" and match.last < len(scene.tokens) and scene.tokens[match.last].text not in _ENDS:
         return []
-    if match.value.grade == ELSEWHERE and side != "before" and _compares(match, scene):
+    if match.value.grade == ELSEWHERE and _compares(match, scene):
         return []
     first = scene.tokens[match.first]
     if first.text == "?" and match.first and scene.tokens[match.first - 1].end == first.start:
@@ -257,8 +257,12 @@ def _exclusive(one: str, other: str) -> bool:
 
 def _compares(match: Match[Cue], scene: _Scene) -> bool:
     """ "Unchanged from the previous ECG", "not seen on the previous ECG": about this ECG as well."""
-    near = scene.tokens[max(match.first - REACH_AFTER, 0) : match.first]
-    return any(token.text in load_table("cues_between")["comparing"] for token in near)
+    before = scene.tokens[max(match.first - REACH_AFTER, 0) : match.first]
+    behind = scene.tokens[match.last : match.last + REACH_AFTER]
+    table = load_table("cues_between")
+    return any(token.text in table["comparing"] for token in before) or any(
+        token.text in table["comparing_behind"] for token in behind
+    )
 
 
 def _assertion(match: Match[Cue], tokens: Sequence[Token]) -> Assertion:

@@ -51,9 +51,13 @@ def unwrap(report: str) -> list[str]:
                     lines.pop()
                 lines[-1][-1] = lines[-1][-1].rstrip(". ")
                 lines[-1].append(f" {line}")
-            elif not begins and (
-                (filled and not lines[-1][-1].endswith(_ENDS))
-                or _goes_on("".join(lines[-1][-2:]), line, is_cased=is_cased, has_sentences=has_sentences)
+            elif (
+                not begins
+                and not _is_answered(lines[-1])
+                and (
+                    (filled and not lines[-1][-1].endswith(_ENDS))
+                    or _goes_on("".join(lines[-1][-2:]), line, is_cased=is_cased, has_sentences=has_sentences)
+                )
             ):
                 _join(lines[-1], line)
             else:
@@ -61,6 +65,11 @@ def unwrap(report: str) -> list[str]:
             begins = False
         lines.append([])
     return ["".join(pieces) for pieces in lines[:-1]]
+
+
+def _is_answered(pieces: Sequence[str]) -> bool:
+    """Has a line been joined with its answer?"""
+    return len(pieces) > 1 and is_answer(pieces[-1])
 
 
 def is_answer(text: str) -> bool:
@@ -84,7 +93,7 @@ def _goes_on(line: str, following: str, *, is_cased: bool, has_sentences: bool) 
     end, begin = _end(line), _begin(following)
     if begin.is_item or end.kind == _FINISHED:
         return False
-    if end.kind == _COLON:
+    if end.kind == _COLON or is_answer(following):
         return is_answer(following)
     if end.kind == _BROKEN or begin.is_conjunction:
         return True
@@ -119,7 +128,7 @@ def _end(line: str) -> _End:
         return _End(_BROKEN if last in words["hedges"] else _FINISHED)
     if line.endswith(_ENDS):
         return _End(_FINISHED)
-    if _ANSWERED.search(line):
+    if is_answer and _ANSWERED.search(line):
         return _End("", is_answer)
     if last in words["open"] or fold_word(" ".join(line.split()[-2:])) in words["open"]:
         return _End(_OPEN, is_answer)

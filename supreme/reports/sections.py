@@ -10,6 +10,8 @@ from typing import NamedTuple
 from supreme.reports.tokens import fold_word, load_table
 
 THIS_ECG, PATIENT, OTHER_ECG = "this_ecg", "patient", "other_ecg"
+#: "ECG 12/03/2019": this or another one.
+_DATED = "dated"
 _SPELLINGS = str.maketrans({"ä": "(?:ä|ae|a)", "ö": "(?:ö|oe|o)", "ü": "(?:ü|ue|u)", "å": "(?:å|aa|a)"})
 _MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iyj]|jun|jul|aug|sep|o[ck]t|nov|de[cz])\w*\.?"
 _DATE = rf"(?:\d[\d./:-]*|{_MONTH})(?:[ .,]+(?:\d[\d./:-]*|{_MONTH}|uhr))*"
@@ -43,7 +45,11 @@ def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
     """
     if not any(map(_leads_away, lines)):
         return list(lines)
-    sections = [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
+    sections = _of_other_dates(
+        [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
+    )
+    if all(section.kind in ("", THIS_ECG) for _, section in sections):
+        return list(lines)
     ahead = _look_ahead([section for _, section in sections])
     result: list[str] = []
     at = 0
@@ -87,6 +93,14 @@ def _look_ahead(sections: Sequence[ReportSection]) -> _Ahead:
     )
 
 
+def _of_other_dates(sections: list[tuple[int, ReportSection]]) -> list[tuple[int, ReportSection]]:
+    """ "ECG 2019: AF. ECG today: sinus rhythm": where one ECG is today's, those with a date are others."""
+    now, _ = _comparing()
+    if not any(one.kind == THIS_ECG and now.search(one.header) for _, one in sections):
+        return [(n, one._replace(kind=THIS_ECG) if one.kind == _DATED else one) for n, one in sections]
+    return [(n, one._replace(kind=OTHER_ECG) if one.kind == _DATED else one) for n, one in sections]
+
+
 def _reach(section: ReportSection, at: int, ahead: _Ahead) -> int:
     """Where a section that begins at ``at`` ends.
 
@@ -116,7 +130,7 @@ def _of_this_ecg(sentence: str) -> str:
 @lru_cache(maxsize=16384)
 def _leads_away(line: str) -> bool:
     """Does a section on the patient or another ECG begin in a line?"""
-    return any(section.kind in (PATIENT, OTHER_ECG) for section in _sections(line))
+    return any(section.kind in (PATIENT, OTHER_ECG, _DATED) for section in _sections(line))
 
 
 def _sections(line: str) -> list[ReportSection]:
@@ -139,9 +153,16 @@ def _sections(line: str) -> list[ReportSection]:
     if not starts:
         return [ReportSection("", "", line)]
     return sections + [
-        ReportSection(_kind(match[1]), match[0], line[start:end].strip())
+        ReportSection(_kind_of(match), match[0], line[start:end].strip())
         for match, start, end in zip(matches, starts, ends, strict=True)
     ]
+
+
+def _kind_of(match: re.Match[str]) -> str:
+    """The kind of a header that was found before a colon."""
+    kind = _kind(match[1])
+    is_dated = re.search(r"\d", match[0].removeprefix(match[1])) and match[1].casefold() in ("ecg", "ekg")
+    return _DATED if kind == THIS_ECG and is_dated else kind
 
 
 def _may_begin(line: str) -> bool:

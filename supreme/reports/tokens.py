@@ -20,10 +20,10 @@ _MARKS = {**{mark: mark for mark in ".,;:!?()-="}, "–": "-", "−": "-", "—"
 #: A box of a form, ticked or not, and a sign that is an answer.
 TICKED, EMPTY, BOTH, NONE = "[x]", "[ ]", "+/-", "Ø"
 _BOX = re.compile(
-    r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)"
+    r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣○●✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)"
 )
-_BOX_SIGNS = frozenset("[(☐☑☒□■▢▣✓✔✗✘⬜±/Ø∅")
-_TICKS = frozenset("☑☒■▣✓✔")
+_BOX_SIGNS = frozenset("[(☐☑☒□■▢▣○●✓✔✗✘⬜±/Ø∅")
+_TICKS = frozenset("☑☒■▣●✓✔")
 #: Before a sign that stands for yes or no: "AF:-", "(-)".
 _ASKING = frozenset(":=(")
 FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "a", "é": "e", "#": "ue", "'": None, "’": None})

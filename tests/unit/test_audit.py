@@ -78,7 +78,7 @@ def test_figures_are_those_of_the_reports(labelled: tuple[config.Recipe, list[st
 def test_codes_are_counted_record_by_record(labelled: tuple[config.Recipe, list[str]]) -> None:
     rows = {row["code"]: row for row in figures(*labelled)["codes"]["ptbxl"]}
     wanted = {"SR": (3, 4, 2, 0), "AFIB": (2, 1, 1, 0), "IMI": (2, 1, 0, 1)}
-    counts = {c: tuple(rows[c][k] for k in ("coded", "said", "both", "uncertain")) for c in wanted}
+    counts = {c: tuple(rows[c][k] for k in ("coded", "stated", "both", "uncertain")) for c in wanted}
     assert counts == wanted
     assert (rows["AFIB"]["precision"], rows["AFIB"]["recall"]) == (1.0, 0.5)
     assert "<b>" not in rows, "a code that the vocabulary does not have"
