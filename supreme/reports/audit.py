@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,17 @@ from supreme import manifest, storage
 from supreme.config import Recipe
 from supreme.reports import comparison, extraction, label_table, stage, statement_table
 from supreme.reports.agreement import agreement
+from supreme.reports.audit_figures import (
+    Audit,
+    AuditRequest,
+    CodeCounts,
+    EntityCounts,
+    LinkedName,
+    ReadingComparison,
+    Sample,
+    SampleStatement,
+    Unmatched,
+)
 from supreme.reports.extract import RuleExtractor
 from supreme.reports.label_table import Bits, Labeller
 from supreme.reports.result import LABELS as LABELS_STAGE
@@ -25,21 +35,19 @@ from supreme.reports.vocabulary import CODE_SYSTEMS, Vocabulary
 MAX_UNMATCHED = 200
 
 
-def request(recipe: Recipe, labelled: LabelManifest) -> dict[str, Any]:
+def request(recipe: Recipe, labelled: LabelManifest) -> AuditRequest:
     """What decides the audit of a label stage."""
     earlier = recipe.labels.compare_with
-    return {
-        "labels": labelled.digest(),
-        "compare_with": manifest.require(earlier, LABELS_STAGE).digest() if earlier else "",
-        "samples": recipe.labels.audit_samples,
-        "seed": recipe.seed,
-    }
+    return AuditRequest(
+        labels=labelled.digest(),
+        compare_with=manifest.require(earlier, LABELS_STAGE).digest() if earlier else "",
+        samples=recipe.labels.audit_samples,
+        seed=recipe.seed,
+    )
 
 
-def measure(
-    recipe: Recipe, shard_folders: Sequence[str], folder: str, spread: Spread = in_process
-) -> dict[str, Any]:
-    """All figures of the audit page, ready for JSON.
+def measure(recipe: Recipe, shard_folders: Sequence[str], folder: str, spread: Spread = in_process) -> Audit:
+    """All figures of the audit page.
 
     Raises:
         ConfigError: the stage, its shards or `labels.compare_with` is not finished.
@@ -53,23 +61,24 @@ def measure(
         propagate=recipe.labels.propagate,
     )
     earlier = recipe.labels.compare_with
-    return {
-        "request": request(recipe, labelled),
-        "recipe": recipe.name,
-        "created": labelled.created,
-        "config": labelled.config,
-        "counts": labelled.result.model_dump(exclude={"entities"}),
-        "entities": _entities(labelled, vocabulary, folder),
-        "unmatched": _unmatched(statements),
-        "links": storage.read_json(storage.join(folder, stage.LINKS)),
-        "rules": _against_rules(statements, spread) if recipe.labels.extractor == "llm" else None,
-        "codes": _codes(recipe, shard_folders, labeller, vocabulary, spread),
-        "samples": _samples(recipe, shard_folders, labeller, statements),
-        "versions": comparison.versions(folder, earlier) if earlier else None,
-    }
+    links = storage.read_json(storage.join(folder, stage.LINKS))
+    return Audit(
+        request=request(recipe, labelled),
+        recipe=recipe.name,
+        created=labelled.created,
+        config=labelled.config,
+        counts=labelled.result,
+        entities=_entities(labelled, vocabulary, folder),
+        unmatched=_unmatched(statements),
+        links=[LinkedName.model_validate(link) for link in links],
+        rules=_against_rules(statements, spread) if recipe.labels.extractor == "llm" else None,
+        codes=_codes(recipe, shard_folders, labeller, vocabulary, spread),
+        samples=_samples(recipe, shard_folders, labeller, statements),
+        versions=comparison.versions(folder, earlier) if earlier else None,
+    )
 
 
-def _entities(labelled: LabelManifest, vocabulary: Vocabulary, folder: str) -> list[dict[str, Any]]:
+def _entities(labelled: LabelManifest, vocabulary: Vocabulary, folder: str) -> list[EntityCounts]:
     queries = set(label_table.read_vocabulary(folder).ids)
     held_out = set(labelled.result.held_out)
     rows = []
@@ -77,31 +86,31 @@ def _entities(labelled: LabelManifest, vocabulary: Vocabulary, folder: str) -> l
         counted = labelled.result.entities.get(entity.id, {})
         use = "query" if entity.id in queries else "held out" if entity.id in held_out else "rare"
         rows.append(
-            {
-                "id": entity.id,
-                "name": entity.name,
-                "group": entity.group,
-                "use": use,
-                "train": counted.get("train", {}).get("present", 0),
+            EntityCounts(
+                id=entity.id,
+                name=entity.name,
+                group=entity.group,
+                use=use,
+                train=counted.get("train", {}).get("present", 0),
                 **comparison.total(counted),
-            }
+            )
         )
-    return sorted(rows, key=lambda row: (-row["present"], -row["uncertain"], row["id"]))
+    return sorted(rows, key=lambda row: (-row.present, -row.uncertain, row.id))
 
 
-def _unmatched(statements: Mapping[str, Statement]) -> dict[str, Any]:
+def _unmatched(statements: Mapping[str, Statement]) -> Unmatched:
     empty = sorted(
         (row for row in statements.values() if not row.mentions), key=lambda row: (-row.records, row.text)
     )
-    return {
-        "statements": len(empty),
-        "occurrences": sum(row.records for row in empty),
-        "of": sum(row.records for row in statements.values()),
-        "most_frequent": [[row.text, row.records] for row in empty[:MAX_UNMATCHED]],
-    }
+    return Unmatched(
+        statements=len(empty),
+        occurrences=sum(row.records for row in empty),
+        of=sum(row.records for row in statements.values()),
+        most_frequent=[(row.text, row.records) for row in empty[:MAX_UNMATCHED]],
+    )
 
 
-def _against_rules(statements: Mapping[str, Statement], spread: Spread) -> dict[str, Any]:
+def _against_rules(statements: Mapping[str, Statement], spread: Spread) -> ReadingComparison:
     """The language model's readings against the rules', where it gave one."""
     read = {key: row for key, row in statements.items() if not row.refusal}
     return comparison.compare(extraction.by_rules(read, RuleExtractor(), spread), read)
@@ -113,7 +122,7 @@ def _codes(
     labeller: Labeller,
     vocabulary: Vocabulary,
     spread: Spread,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, list[CodeCounts]]:
     """Data set -> its codes, the most frequent first, with the agreement of the reports."""
     result = {}
     for source, folder in zip(recipe.sources, shard_folders, strict=True):
@@ -127,7 +136,7 @@ def _codes(
         rows = agreement(present, [codes for _, codes in records], coded, system)
         uncertain = _uncertain(records, labeller, coded.by_code(system))
         result[source.dataset] = [
-            {**row._asdict(), "uncertain": uncertain[row.code]}
+            CodeCounts(**row._asdict(), uncertain=uncertain[row.code])
             for row in sorted(rows, key=lambda row: -row.coded)
             if row.coded
         ]
@@ -171,7 +180,7 @@ def _samples(
     shard_folders: Sequence[str],
     labeller: Labeller,
     statements: Mapping[str, Statement],
-) -> list[dict[str, Any]]:
+) -> list[Sample]:
     """Reports drawn at random with their statements, the places of the findings, and the record's labels."""
     parts = statement_table.parts(shard_folders, 1)
     starts = np.cumsum([0, *(part.rows for part in parts)])
@@ -183,27 +192,28 @@ def _samples(
         here = drawn[(drawn >= start) & (drawn < start + part.rows)] - start
         if len(here):
             table = pa.concat_tables(statement_table.read_columns(part, ["record_id", "report", "codes"]))
-            samples += [_sample(row, labeller, statements) for row in table.take(here).to_pylist()]
+            samples += [
+                _sample(row["record_id"], row["report"], row["codes"], labeller, statements)
+                for row in table.take(here).to_pylist()
+            ]
     return samples
 
 
 def _sample(
-    row: Mapping[str, Any], labeller: Labeller, statements: Mapping[str, Statement]
-) -> dict[str, Any]:
-    keys = statement_table.keys_of(row["report"])
+    record_id: str, report: str, codes: list[str], labeller: Labeller, statements: Mapping[str, Statement]
+) -> Sample:
+    keys = statement_table.keys_of(report)
     bits = labeller.labels(keys)
-    return {
-        "record_id": row["record_id"],
-        "codes": row["codes"],
-        "labels": {name: labeller.names(own) for name, own in bits._asdict().items()},
-        "statements": [
-            {
-                "text": statements[key].text,
-                "corrected": statements[key].corrected,
-                "mentions": [
-                    [m.start, m.end, m.entity, m.assertion, m.cue] for m in statements[key].mentions
-                ],
-            }
+    return Sample(
+        record_id=record_id,
+        codes=codes,
+        labels={name: labeller.names(own) for name, own in bits._asdict().items()},
+        statements=[
+            SampleStatement(
+                text=statements[key].text,
+                corrected=statements[key].corrected,
+                mentions=[(m.start, m.end, m.entity, m.assertion, m.cue) for m in statements[key].mentions],
+            )
             for key in keys
         ],
-    }
+    )

@@ -98,7 +98,7 @@ def _goes_on(line: str, following: str, *, is_cased: bool, has_sentences: bool) 
     if end.kind == _BROKEN or begin.is_conjunction:
         return True
     if end.kind == _OPEN:
-        return not (end.is_answer and _end(following).is_answer)
+        return begin.is_small or not (end.is_answer and _end(following).is_answer)
     return begin.is_small and is_cased and (end.kind == _HALF_OPEN or has_sentences)
 
 

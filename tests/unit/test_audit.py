@@ -14,6 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from supreme import config, storage
 from supreme.reporting import audit_page
 from supreme.reports import comparison, stage
+from supreme.reports.audit_figures import Audit
 from supreme.reports.extract import Mention
 from supreme.reports.statement_table import Statement
 
@@ -144,7 +145,11 @@ def test_marked_text_and_names_are_escaped_as_well(labelled: tuple[config.Recipe
     sample = {"record_id": HOSTILE, "codes": [HOSTILE], "statements": [statement]}
     labels = {"present": [HOSTILE], "uncertain": [], "absent": []}
     link = {"name": HOSTILE, "entity": HOSTILE, "how": "new", "similarity": 1.0, "records": 3}
-    page = Page(audit_page.render({**found, "samples": [{**sample, "labels": labels}], "links": [link]}))
+    counts = {**found["counts"], "entities": {}}
+    content = Audit.model_validate(
+        {**found, "counts": counts, "samples": [{**sample, "labels": labels}], "links": [link]}
+    )
+    page = Page(audit_page.render(content))
     assert {tag for tag, _ in page.tags} & {"script", "svg", "object", "img"} == set()
     assert page.said.count(HOSTILE) == 6
 

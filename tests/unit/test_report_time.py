@@ -16,7 +16,7 @@ SHAPES = (
     "no lvh, rbbb or lbbb, ", "no atrial fibrillation or ", "T waves in V4, V5 flat and inverted in I ",
     "AF: no, ",
     "old inferior or lateral infarct possible, ", "LVH/LAE/", "[ ] AF ", "V1, V2, aVF, ", "foo bar ", "Xy1",
-    "lvh,\n", "Indication: AF. ", "Previous ECG\n", "? ", ". ", "vom 12. ", "<style>", "<!--", "{\\par ", "&amp",
+    "lvh,\n", "Indication: AF. ", "Previous ECG\n", "? ", ". ", "vom 12. ", "<style>", "<!--", "&amp",
 )  # fmt: skip
 
 
