@@ -42,13 +42,16 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
 def _train(recipe: Recipe, asked: Request, run: StageRun) -> PretrainManifest:
     from supreme import storage
     from supreme.inference import bundle
+    from supreme.inference.provenance import Provenance
     from supreme.training.run import driver, result
 
     with ray_session():
         trained = driver.train(recipe, asked, run.folder, report=run.report)
     if trained.model.answers_queries:
-        bundle.write_bundle(storage.join(run.folder, "bundle"), recipe=recipe, **trained.bundle_parts())
-        files = [f"bundle/{name}" for name in bundle.FILES]
+        place = storage.join(run.folder, "bundle")
+        seen = Provenance.of_training(recipe)
+        bundle.write_bundle(place, recipe=recipe, trained_on=seen, **trained.bundle_parts())
+        files = [f"bundle/{name}" for name in bundle.files_of(place)]
     else:
         files = result.write_encoder(trained, run.folder)
     return result.publish(recipe, asked, trained, run_id=run.run_id, files=files)

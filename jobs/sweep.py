@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Run the trials, register the best; the result names its version and every trial's value."""
     from supreme import manifest, tracking
-    from supreme.inference.bundle import FILES
+    from supreme.inference.bundle import files_of
     from supreme.sweep import trials, tuner
     from supreme.sweep.summary import SWEEP, SweepResult
     from supreme.training.run import stage
@@ -34,7 +34,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     with tracking.closing(parent):
         runs = {t.name: begin(t.folder, t.name, t.values(), parent=parent) for t in planned}
         if made is None:
-            with ray_session():
+            with ray_session(), tracking.closing_early(parent, *runs.values()):
                 tuner.run(recipe, {name: nested.report for name, nested in runs.items()})
         for trial in (ended := trials.ended(recipe)):
             runs[trial.name].finish("FINISHED" if trial.completed else "KILLED")
@@ -44,7 +44,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             result = SweepResult(
                 model_uri=model_uri, best=ended[0].name, run_id=parent.run_id, trials=outcomes
             )
-            files = manifest.describe_all(folder, [f"bundle/{name}" for name in FILES])
+            files = manifest.describe_all(folder, [f"bundle/{n}" for n in files_of(f"{folder}/bundle")])
             made = manifest.publish(folder, SWEEP, asked, result, files)
     return made.result.model_dump(mode="json")
 
@@ -53,12 +53,14 @@ def _register(recipe: Recipe, best: Trial, run_id: str, uri: str) -> str:
     """Make the best trial a candidate; the URI of its version."""
     from supreme import storage
     from supreme.inference import bundle
+    from supreme.inference.provenance import Provenance
     from supreme.registry import versions
     from supreme.training.run import result, stage
 
     trained = result.load_trained(best.recipe, stage.request(best.recipe), best.folder)
     place = storage.join(stage.absolute(recipe.folder("sweep")), "bundle")
-    bundle.write_bundle(place, recipe=best.recipe, **trained.bundle_parts())
+    seen = Provenance.of_training(best.recipe)
+    bundle.write_bundle(place, recipe=best.recipe, trained_on=seen, **trained.bundle_parts())
     tags = versions.Selection.of_training(trained.result).tags()
     version = versions.register(place, run_id, tracking_uri=uri, model=recipe.tracking.model, tags=tags)
     return f"models:/{version.name}/{version.version}"
