@@ -32,7 +32,7 @@ from supreme.shards.read import signals_uv
 from supreme.training.data.corpus import Corpus
 from supreme.training.data.order import Order, replay
 from supreme.training.data.ray_stream import stream
-from supreme.training.learner.learner import TrainingStopped
+from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import checkpoint_writer, driver, history, stage, worker
 from supreme.training.run.result import Trained
 

@@ -11,7 +11,7 @@ import training_data
 
 from supreme import config, manifest
 from supreme.training.data.corpus import Corpus
-from supreme.training.data.labels import Labels
+from supreme.training.data.labels import LabelMatrix
 from supreme.training.data.order import Order
 from supreme.training.data.sources import shard_folders
 from supreme.training.run.checks import check_labels
@@ -49,7 +49,7 @@ def test_a_changed_label_file_is_refused(recipe: config.Recipe, name: str) -> No
 def test_a_record_without_labels_is_named(recipe: config.Recipe) -> None:
     file = Path(recipe.folder("labels"), "labels.parquet")
     pq.write_table(pq.read_table(file).slice(40), file)
-    labels = Labels.open(recipe.folder("labels"), training_data.ENTITIES)
+    labels = LabelMatrix.read(recipe.folder("labels"), training_data.ENTITIES)
     with pytest.raises(config.ConfigError, match=r"1 records have no labels.*train0000.*jobs/label\.py"):
         labels.of(["planted/train0000", "planted/train0100"])
 

@@ -219,7 +219,7 @@ def test_code_that_is_not_allowed_is_not_imported(
     allowed: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(encoders.ALLOWED, allowed)
-    with pytest.raises(ConfigError, match="somebodys:Means into the environment variable SUPREME_ENC"):
+    with pytest.raises(ConfigError, match="add somebodys:Means to the environment variable SUPREME_ENC"):
         encoders.make(Model(encoder=f"{package}:Means", width=6), SAMPLES)
     assert package not in sys.modules
     assert not (tmp_path / "trace").exists()

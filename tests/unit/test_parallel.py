@@ -74,9 +74,9 @@ def worker(rank: int, folder: str) -> None:
     for way, training in WAYS.items():
         one = made(rank, **training)
         found = [one.step(told(2 * step + rank), step, step * 16, 100) for step in range(STEPS)]
-        one.share_statistics()
+        one.sync_batchnorm_buffers()
         # Each as often as it likes, as in validation: here only the second worker.
-        validated = [one.averaged.validate(one.held_out(told(9)))] if rank else []
+        validated = [one.ema.validate(one.validation_inputs(told(9)))] if rank else []
         snapshot = Snapshot.of(one)
         if rank == 0:
             state = State.fresh(CONFIG, 0).advanced(WORKERS, 8, STEPS, 400)
@@ -114,7 +114,7 @@ def loaded(folder: Path, way: str) -> Any:
 
 
 def weights(one: Any) -> dict[str, torch.Tensor]:
-    found = {**one.task.state_dict(), **{f"mean {k}": v for k, v in one.averaged.state_dict().items()}}
+    found = {**one.task.state_dict(), **{f"mean {k}": v for k, v in one.ema.state_dict().items()}}
     # A bias of the keys changes nothing: its gradient is the rounding of zero, which Adam makes large.
     return {name: value for name, value in found.items() if not name.endswith("key_value.bias")}
 
@@ -151,7 +151,7 @@ def test_two_workers_learn_what_one_learns_from_both_batches(folder: Path) -> No
     for step in range(STEPS):
         step_of_both(one, step)
     found = loaded(folder, "copies")
-    found.averaged = one.averaged
+    found.ema = one.ema
     torch.testing.assert_close(weights(found), weights(one), rtol=1e-4, atol=1e-6)
 
 

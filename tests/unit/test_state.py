@@ -43,7 +43,7 @@ def test_resumed_from_a_checkpoint_the_weights_are_bit_identical(queries: Querie
         np.random.rand(step)
         second.step(batch(step), step, step * 8, 48)
     assert weights_digest(second.task) == weights_digest(whole.task)
-    assert weights_digest(second.averaged) == weights_digest(whole.averaged)
+    assert weights_digest(second.ema) == weights_digest(whole.ema)
 
 
 def test_a_snapshot_stays_as_it_was_while_training_goes_on(queries: Queries) -> None:  # noqa: F811

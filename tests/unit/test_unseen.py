@@ -20,13 +20,14 @@ from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.objectives.task import UNCERTAIN
 from supreme.reports.label_table import read_unseen, read_vocabulary
 from supreme.reports.vocabulary import Entity, load_base
+from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
-from supreme.training.data.labels import Labels
+from supreme.training.data.labels import LabelMatrix, positive_rate
 from supreme.training.data.order import Order
 from supreme.training.data.queries import Queries
 from supreme.training.data.sources import shard_folders
-from supreme.training.learner.learner import Learner, positive_rate
-from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, score_of, to_batch, validate
+from supreme.training.learner.learner import Learner
+from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, score_of, validate
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run import driver, stage, worker
 from supreme.training.run.checkpoint import Snapshot, State, weights_digest
@@ -61,7 +62,7 @@ class Run:
     def __init__(self, made: config.Recipe, unseen: Sequence[Entity] = (), seed: int = 0) -> None:
         folder = made.folder("labels")
         self.vocabulary = read_vocabulary(folder)
-        self.labels = Labels.open(folder, self.vocabulary.ids, [entity.id for entity in unseen])
+        self.labels = LabelMatrix.read(folder, self.vocabulary.ids, [entity.id for entity in unseen])
         self.train, self.held_out = (
             Corpus.open(shard_folders(made), split) for split in ("train", "validation")
         )
@@ -95,8 +96,8 @@ def omniscient(run: Run) -> None:
         heard = [spectrum[:, at::4, 4 * (2 + 3 * at)].sum(1) for at in range(len(names))]
         return torch.stack(heard, 1)[:, (queries @ names.T).argmax(1)]
 
-    run.learner.averaged.model.encode = lambda ecg_mv: ecg_mv
-    run.learner.averaged.logits = answers
+    run.learner.ema.model.encode = lambda ecg_mv: ecg_mv
+    run.learner.ema.logits = answers
 
 
 def test_an_unseen_entity_is_asked_by_its_name_and_scored_against_its_own_labels(made: config.Recipe) -> None:
@@ -136,7 +137,7 @@ def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
     for run in (plain, resumed):
         run.steps(2, 4)
     expected, found = [*expected, plain.validate()], [*found, resumed.validate()]
-    for name in ("task", "averaged"):
+    for name in ("task", "ema"):
         assert weights_digest(getattr(resumed.learner, name)) == weights_digest(getattr(plain.learner, name))
     assert [score_of(one) for one in found] == [score_of(one) for one in expected]
     assert all(0 <= one.pop(UNSEEN_METRIC) <= 1 for one in found)
@@ -170,7 +171,7 @@ def test_a_worker_asks_for_what_was_embedded(
     # What a worker sets for its own process is none of this one's.
     monkeypatch.setattr(worker.log, "configure", lambda: None)
     monkeypatch.setattr(worker.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(worker.memory, "keep_freed", lambda: None)
+    monkeypatch.setattr(worker.memory, "disable_malloc_trim", lambda: None)
     monkeypatch.setattr(worker.ray.train, "get_context", lambda: alone)
     monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: "cpu")
     monkeypatch.setattr(worker, "broadcast_from_rank_zero", lambda found: found)

@@ -100,7 +100,7 @@ class Snapshot:
     @classmethod
     def of(cls, learner: Learner) -> Snapshot:
         """Called by all workers; rank 0's is what counts."""
-        return cls(*_on_cpu(parallel.gather(learner.task, learner.averaged, learner.optimizer)))
+        return cls(*_on_cpu(parallel.gather(learner.task, learner.ema, learner.optimizer)))
 
 
 def write(folder: str, snapshot: Snapshot, state: State) -> None:
@@ -159,7 +159,7 @@ def load_learner(folder: str, state: State, learner: Learner) -> None:
     """
     model, averaged = (load(read_file(folder, name, state)) for name in (MODEL, AVERAGED))
     optimizer = torch.load(io.BytesIO(read_file(folder, OPTIMIZER, state)), weights_only=True)
-    parallel.scatter((model, averaged, optimizer), learner.task, learner.averaged, learner.optimizer)
+    parallel.scatter((model, averaged, optimizer), learner.task, learner.ema, learner.optimizer)
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -18,7 +18,7 @@ from supreme.text import open_encoder
 from supreme.training.data.queries import Queries
 from supreme.training.data.reports import Reports
 from supreme.training.data.sources import shard_folders
-from supreme.training.learner.learner import TrainingStopped
+from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run import history
 from supreme.training.run.ray_trainer import Trainer, fitted, scaling

@@ -11,7 +11,7 @@ import ray.train.torch
 
 from supreme import config, log
 from supreme.settings.training import Training
-from supreme.training.learner.learner import TrainingStopped
+from supreme.training.learner.finite import TrainingStopped
 
 logger = log.get("pretrain")
 

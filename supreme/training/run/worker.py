@@ -22,17 +22,17 @@ from supreme.config import ConfigError, Recipe
 from supreme.objectives.make import make_task
 from supreme.read_ahead import buffered
 from supreme.reports.label_table import read_unseen, read_vocabulary
-from supreme.training.data.batch import Batch
+from supreme.training.data.batch import Batch, to_batch
 from supreme.training.data.corpus import Corpus
-from supreme.training.data.labels import Labels
+from supreme.training.data.labels import LabelMatrix, positive_rate
 from supreme.training.data.order import Order, replay
-from supreme.training.data.prefetch import prefetched
+from supreme.training.data.prefetch import prefetch
 from supreme.training.data.queries import Queries
 from supreme.training.data.ray_stream import stream
 from supreme.training.data.reports import Reports
 from supreme.training.learner import memory, parallel
-from supreme.training.learner.learner import Learner, positive_rate
-from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, to_batch, validate
+from supreme.training.learner.learner import Learner
+from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, validate
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run.checkpoint_writer import Saver, latest
 from supreme.training.run.meter import Meter, Progress
@@ -68,14 +68,14 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.training.threads_per_worker)
-    memory.keep_freed()
+    memory.disable_malloc_trim()
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     vocabulary = read_vocabulary(config["labels"])
     queries = Queries.read(config["queries"])
     unseen = () if queries.unseen is None else read_unseen(config["labels"]).ids
-    labels = Labels.open(config["labels"], vocabulary.ids, unseen)
+    labels = LabelMatrix.read(config["labels"], vocabulary.ids, unseen)
     corpus = Corpus.open(config["shards"], "train")
     held_out = Corpus.open(config["shards"], "validation")
     learner = _make_learner(recipe, corpus, labels, queries, rank, world)
@@ -96,7 +96,7 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
 
 
 def _make_learner(
-    recipe: Recipe, corpus: Corpus, labels: Labels, queries: Queries, rank: int, world: int
+    recipe: Recipe, corpus: Corpus, labels: LabelMatrix, queries: Queries, rank: int, world: int
 ) -> Learner:
     if len(queries.offsets) - 1 != labels.codes.shape[1]:
         raise ConfigError(
@@ -114,11 +114,11 @@ def _make_learner(
         device=ray.train.torch.get_device(),
     )
     if world > 1 and recipe.training.sharding == "none":
-        _settle_buckets(learner, corpus.samples, labels.codes.shape[1], queries.embeddings.shape[1])
+        _warm_up_ddp(learner, corpus.samples, labels.codes.shape[1], queries.embeddings.shape[1])
     return learner
 
 
-def _settle_buckets(learner: Learner, samples: int, entities: int, text_dim: int) -> None:
+def _warm_up_ddp(learner: Learner, samples: int, entities: int, text_dim: int) -> None:
     """Two passes on zeros, weights unchanged.
 
     DDP lays its gradient buckets out anew after the first step, and with more than two workers the layout
@@ -128,7 +128,7 @@ def _settle_buckets(learner: Learner, samples: int, entities: int, text_dim: int
     count = learner.micro_batch if learner.training.compile else 2
     nothing = Batch.empty(count, samples, entities, text_dim)
     learner.wrapped.train()
-    with parallel.untouched(learner.task):
+    with parallel.preserve_state(learner.task):
         for _ in range(2):
             learner.wrapped(learner.inputs(nothing, step=0))[0].backward()
 
@@ -148,7 +148,7 @@ class Run:
     learner: Learner
     corpus: Corpus
     held_out: Corpus
-    labels: Labels
+    labels: LabelMatrix
     order: Order
     rank: int
     world: int
@@ -199,7 +199,7 @@ class Run:
             if is_due:
                 state, meter = self._report(state, meter, found, is_last=begun == last), Meter()
             else:
-                self.learner.share_statistics()
+                self.learner.sync_batchnorm_buffers()
                 state = state.model_copy(update={"curve": meter.curve})
             state = state.model_copy(update={"seconds": time.monotonic() - since})
             self._save(saver, state, is_noticed)
@@ -210,7 +210,7 @@ class Run:
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """This worker's batches of the steps from ``first`` to before ``last``, read ahead."""
         read = stream(self.corpus, self.order, first, last, self.rank, _reading_threads(self.world))
-        return prefetched(map(self._batch, buffered(read, BATCHES_AHEAD)), self.learner.device)
+        return prefetch(map(self._batch, buffered(read, BATCHES_AHEAD)), self.learner.device)
 
     def _batch(self, table: pa.Table) -> Batch:
         assert len(table) == self.order.batch_size
@@ -227,7 +227,7 @@ class Run:
     ) -> checkpoints.State:
         """Validate and report; a barrier for all workers."""
         speed = meter.speed(self.order.global_batch)
-        self.learner.share_statistics()
+        self.learner.sync_batchnorm_buffers()
         metrics: dict[str, Any] = {
             "samples_seen": state.samples_seen,
             "unix_time_s": round(time.time(), 3),
