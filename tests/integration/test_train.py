@@ -23,6 +23,7 @@ import training_data
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from ray.data._internal.arrow_block import ArrowBlockAccessor
 from safetensors.torch import load_file
 
 from supreme import config, manifest
@@ -88,6 +89,24 @@ def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(
         signals = signals_uv(table, corpus.samples)
         for record_id, signal_uv in zip(table.column("record_id").to_pylist(), signals, strict=True):
             np.testing.assert_array_equal(signal_uv, truth[record_id])
+
+
+def test_batches_come_in_order_also_where_formatting_one_takes_longer(
+    session: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a thread of Ray Data's stands still, and others overtake it."""
+    to_arrow, numbers = ArrowBlockAccessor.to_arrow, itertools.count()
+
+    def slow_at_times(accessor: ArrowBlockAccessor) -> Any:
+        time.sleep(0.2 if next(numbers) % 3 == 0 else 0.0)
+        return to_arrow(accessor)
+
+    monkeypatch.setattr(ArrowBlockAccessor, "to_arrow", slow_at_times)
+    corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
+    order = Order(corpus.sizes, 0, 2, 10)
+    expected = [record_ids([corpus.read_steps(order, 1, step, step + 1)]) for step in range(4, 15)]
+    assert [record_ids([table]) for table in read(corpus, order, 4, 15, 1)] == expected
+    assert next(numbers) >= len(expected), "nothing was held up"
 
 
 def test_from_two_workers_to_three_in_the_middle_of_an_epoch(session: Cluster, root: Path) -> None:
