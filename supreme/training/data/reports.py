@@ -33,7 +33,7 @@ class Reports:
 
     @classmethod
     def embed(
-        cls, folders: Sequence[str], encoder: TextEncoder, whitening: Whitening, cache_folder: str
+        cls, shards: Sequence[Shards], encoder: TextEncoder, whitening: Whitening, cache_folder: str
     ) -> Reports:
         """Embed the reports of finished shards, without label leaks and each unique text once.
 
@@ -43,8 +43,8 @@ class Reports:
         plain = cache(lambda report: ". ".join(part.rstrip(". ") for part in statements.split(report or "")))
         rows: dict[str, int] = {}
         texts: dict[str, int] = {}
-        for folder in folders:
-            table = Shards.open(folder).table(["record_id", "report"], ("train", "validation"))
+        for source in shards:
+            table = source.table(["record_id", "report"], ("train", "validation"))
             for record_id, report in zip(*(column.to_pylist() for column in table.columns), strict=True):
                 rows[record_id] = texts.setdefault(plain(report), len(texts))
         empty = sum(row == texts.get("") for row in rows.values())
