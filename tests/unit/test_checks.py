@@ -11,10 +11,10 @@ import training_data
 
 from supreme import config, manifest
 from supreme.training.data.corpus import Corpus
+from supreme.training.data.inputs import TrainingInputs
 from supreme.training.data.labels import LabelMatrix
 from supreme.training.data.order import Order
 from supreme.training.data.sources import shard_folders
-from supreme.training.run.checks import check_labels
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +27,7 @@ def recipe(tmp_path: Path) -> config.Recipe:
 
 
 def test_what_belongs_together_passes(recipe: config.Recipe) -> None:
-    check_labels(recipe)
+    TrainingInputs.open(recipe).verify()
 
 
 def test_labels_of_other_shards_are_refused(recipe: config.Recipe) -> None:
@@ -35,7 +35,7 @@ def test_labels_of_other_shards_are_refused(recipe: config.Recipe) -> None:
     made = manifest.require(shards, "shard")
     manifest.publish(shards, manifest.Request(stage="shard", config={"more": 1}), made.counts, made.files)
     with pytest.raises(config.ConfigError, match=r"not made from what .*shards/simulated.*jobs/label\.py"):
-        check_labels(recipe)
+        TrainingInputs.open(recipe).verify()
 
 
 @pytest.mark.parametrize("name", ["labels.parquet", "vocabulary.json"])
@@ -43,7 +43,7 @@ def test_a_changed_label_file_is_refused(recipe: config.Recipe, name: str) -> No
     file = Path(recipe.folder("labels"), name)
     file.write_bytes(file.read_bytes().replace(b"sinus_rhythm", b"sinus_rhytmm"))
     with pytest.raises(config.ConfigError, match=rf"{name} is not what .*jobs/label\.py again with --new"):
-        check_labels(recipe)
+        TrainingInputs.open(recipe).verify()
 
 
 def test_a_record_without_labels_is_named(recipe: config.Recipe) -> None:

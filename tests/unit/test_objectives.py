@@ -25,6 +25,7 @@ from supreme.objectives.task import PRESENT, UNCERTAIN, Inputs, Task
 from supreme.reports.extract import Mention
 from supreme.reports.label_table import combine, read_vocabulary
 from supreme.reports.vocabulary import load_base
+from supreme.shards.read import Shards
 from supreme.text import Whitening
 from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
@@ -278,7 +279,7 @@ def trained(made: config.Recipe, steps: int) -> tuple[list[float], dict[str, flo
     queries = Queries.embed(vocabulary, Words(), 0.1, None)
     needs = OBJECTIVES[training.objective].reads_reports
     cache = f"{made.root}/cache"
-    reports = Reports.embed(shard_folders(made), Words(), queries.whitening, cache) if needs else None
+    reports = Reports.embed(corpus.shards, Words(), queries.whitening, cache) if needs else None
     torch.manual_seed(0)
     learner = Learner(
         make_task(made, queries.known(), corpus.samples, positive_rate(labels.codes)),
@@ -318,7 +319,8 @@ def test_simclr_tells_the_views_of_a_record_from_others(root: Path) -> None:
 def test_reports_are_found_by_record_and_read_again(root: Path, tmp_path: Path) -> None:
     made = training_data.recipe(root)
     plain = Whitening(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32))
-    reports = Reports.embed(shard_folders(made), Words(), plain, str(tmp_path / "cache"))
+    shards = Corpus.open(shard_folders(made), "train").shards
+    reports = Reports.embed(shards, Words(), plain, str(tmp_path / "cache"))
     assert len(reports.embeddings) <= 16, "four findings, so sixteen different reports"
     assert len(reports.rows) == sum(training_data.SPLITS.values())
     reports.write(str(tmp_path / "reports.safetensors"))
@@ -340,11 +342,11 @@ def test_reports_are_embedded_once_without_the_labels_that_leaked_into_them(tmp_
         ],
     )
     plain = Whitening(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32))
-    reports = Reports.embed([shards], Words(), plain, str(tmp_path / "cache"))
+    reports = Reports.embed([Shards.open(shards)], Words(), plain, str(tmp_path / "cache"))
     assert reports.rows == {"t/0": 0, "t/1": 0, "t/3": 1}
     silent = report_shards.write(tmp_path / "silent", [("train", ""), ("validation", "")])
     with pytest.raises(config.ConfigError, match=r"no record has a report.*training\.objective"):
-        Reports.embed([silent], Words(), plain, str(tmp_path / "cache"))
+        Reports.embed([Shards.open(silent)], Words(), plain, str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(

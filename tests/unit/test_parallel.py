@@ -16,8 +16,10 @@ import torch.multiprocessing as mp
 from test_step import DIM, SAMPLES, batch
 
 from supreme.config import Recipe
+from supreme.manifest import Request
 from supreme.objectives.make import make_task
 from supreme.training.data.batch import Batch
+from supreme.training.data.order import Stretch
 from supreme.training.data.queries import Queries
 from supreme.training.learner.learner import Learner
 from supreme.training.learner.schedule import learning_rate
@@ -44,7 +46,7 @@ for objective in ("linear", "merl", "ked", "simclr"):
     if objective == "simclr":
         asked["augment"] = {"gaussian_noise": {"sd_mv": 0.1}}
     WAYS |= {f"{objective}, copies": asked, f"{objective}, shards": {**asked, "sharding": "fsdp"}}
-CONFIG = {"config": {}, "inputs": {}}
+REQUEST = Request(stage="pretrain", config={})
 
 
 def made(rank: int, seed: int = 0, **training: Any) -> Learner:
@@ -79,7 +81,7 @@ def worker(rank: int, folder: str) -> None:
         validated = [one.ema.validate(one.validation_inputs(told(9)))] if rank else []
         snapshot = Snapshot.of(one)
         if rank == 0:
-            state = State.fresh(CONFIG, 0).advanced(WORKERS, 8, STEPS, 400)
+            state = State(request=REQUEST).advanced(Stretch(WORKERS, 8, STEPS), 400)
             write(f"{folder}/{way}", snapshot, state)
         dist.barrier()
         steps = [{name: step[name] for name in ("loss", "gradient_norm")} for step in found]

@@ -16,6 +16,7 @@ from test_objectives import NOISE, Words
 from torch import Tensor
 
 from supreme import config
+from supreme.manifest import Request
 from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.objectives.task import UNCERTAIN
 from supreme.reports.label_table import read_unseen, read_vocabulary
@@ -23,20 +24,20 @@ from supreme.reports.vocabulary import Entity, load_base
 from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
 from supreme.training.data.labels import LabelMatrix, positive_rate
-from supreme.training.data.order import Order
+from supreme.training.data.order import Order, Stretch
 from supreme.training.data.queries import Queries
 from supreme.training.data.sources import shard_folders
 from supreme.training.learner.learner import Learner
 from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, score_of, validate
 from supreme.training.run import checkpoint as checkpoints
-from supreme.training.run import driver, stage, worker
+from supreme.training.run import driver, worker_setup
 from supreme.training.run.checkpoint import Snapshot, State, weights_digest
-from supreme.training.run.result import QUERIES
+from supreme.training.run.stage import QUERIES, PretrainStage
 
 pytestmark = pytest.mark.unit
 
 HELD_OUT = "tall_t_wave"
-ASKED = {"inputs": {"labels": "abc"}}
+ASKED = Request(stage="pretrain", config={}, inputs={"labels": "abc"})
 
 
 def recipe(root: Path, **training: object) -> config.Recipe:
@@ -54,6 +55,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
 @pytest.fixture(autouse=True)
 def words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "open_encoder", lambda text: Words())
+
+
+def opened(made: config.Recipe, folder: Path) -> PretrainStage:
+    """The stage of a recipe, in a folder of the test."""
+    return replace(PretrainStage.open(made), folder=str(folder))
 
 
 class Run:
@@ -127,11 +133,11 @@ def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
     for run in (plain, begun):
         run.steps(0, 2)
     expected = [plain.validate()]
-    state = State.fresh(ASKED, 0).advanced(1, 16, 2, 300)
+    state = State(request=ASKED).advanced(Stretch(1, 16, 2), 300)
     checkpoints.write(str(tmp_path), Snapshot.of(begun.learner), state)
     resumed = Run(made, unseen, seed=5)
     checkpoints.load_learner(
-        str(tmp_path), checkpoints.read_state(f"{tmp_path}/state.json", ASKED), resumed.learner
+        str(tmp_path), checkpoints.read_state(str(tmp_path), ASKED), resumed.learner
     )
     found = [resumed.validate()]
     for run in (plain, resumed):
@@ -148,7 +154,7 @@ def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
 def test_only_what_could_answer_for_an_unseen_entity_is_asked(
     made: config.Recipe, objective: str, tmp_path: Path
 ) -> None:
-    driver.embed_queries(recipe(Path(made.root), objective=objective), str(tmp_path))
+    driver.embed_queries(opened(recipe(Path(made.root), objective=objective), tmp_path))
     written = load_file(tmp_path / QUERIES)
     vocabulary = read_vocabulary(made.folder("labels"))
     plain = Queries.embed(vocabulary, Words(), made.text.whitening_shrinkage, None)
@@ -169,15 +175,15 @@ def test_a_worker_asks_for_what_was_embedded(
 ) -> None:
     alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     # What a worker sets for its own process is none of this one's.
-    monkeypatch.setattr(worker.log, "configure", lambda: None)
-    monkeypatch.setattr(worker.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(worker.memory, "disable_malloc_trim", lambda: None)
-    monkeypatch.setattr(worker.ray.train, "get_context", lambda: alone)
-    monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: "cpu")
-    monkeypatch.setattr(worker, "broadcast_from_rank_zero", lambda found: found)
-    chosen = recipe(Path(made.root), objective=objective)
-    driver.embed_queries(chosen, str(tmp_path))
-    run, _ = worker.open_run(driver.loop_config(chosen, stage.request(chosen), str(tmp_path)))
-    found = validate(run.learner, run.held_out, run.labels)
+    monkeypatch.setattr(worker_setup.log, "configure", lambda: None)
+    monkeypatch.setattr(worker_setup.torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(worker_setup.memory, "disable_malloc_trim", lambda: None)
+    monkeypatch.setattr(worker_setup.ray.train, "get_context", lambda: alone)
+    monkeypatch.setattr(worker_setup.ray.train.torch, "get_device", lambda: "cpu")
+    monkeypatch.setattr(worker_setup, "broadcast_from_rank_zero", lambda found: found)
+    stage = opened(recipe(Path(made.root), objective=objective), tmp_path)
+    driver.embed_queries(stage)
+    run, _ = worker_setup.open_run(stage)
+    found = validate(run.learner, run.validation, run.labels)
     assert run.labels.codes.shape[1] == len(training_data.ENTITIES) - 1
     assert (UNSEEN_METRIC in found) == (objective == "supreme")
