@@ -11,26 +11,21 @@ from supreme.runtime.cli import Options, main
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme import manifest, promotion, storage, tracking
     from supreme.registry import versions
+    from supreme.training.run.summary import PRETRAIN
 
     stage = recipe.folder("pretrain")
     bundle = storage.join(stage, "bundle")
-    made = manifest.require(stage, "pretrain")
+    made = manifest.require(stage, PRETRAIN)
     if recipe.training.objective == "simclr":
         raise ConfigError("training.objective=simclr trains an encoder alone: there is no bundle to promote")
-    selected = made.counts["selection"]
-    selection = versions.Selection(
-        metric=selected["metric"],
-        value=float("nan") if selected["value"] is None else selected["value"],
-        rule=selected["rule"],
-        validation_digest=made.counts["validation_digest"],
-    )
+    selection = versions.Selection.of_training(made.result)
     model = recipe.tracking.model
     if options.dry_run:
         return {"bundle": bundle, "model": model, "sha256": versions.verify(bundle), **selection.tags()}
     store = tracking.open_store(recipe.tracking, recipe.root)
     version = versions.register(
         bundle,
-        made.counts["run_id"],
+        made.result.run_id,
         tracking_uri=store,
         model=model,
         tags={**selection.tags(), "recipe": recipe.name, "code_version": made.code_version},

@@ -20,7 +20,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             "plates": recipe.evaluation.plates,
         }
     uri, made = page.write(recipe, new=options.new)
-    return {"report": uri, **made.counts}
+    return {"report": uri, **made.result.model_dump()}
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import benchmarks, results, zeroshot
@@ -31,9 +32,27 @@ from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
 from supreme.shards.read import Shards
+from supreme.shards.result import SHARDS
 from supreme.storage.parquet import write_table
 
 RESULTS = "results.json"
+
+
+class EvaluationSummary(BaseModel):
+    """What a finished evaluation says of itself: records evaluated of each data set."""
+
+    model_config = ConfigDict(frozen=True)
+
+    records: dict[str, int]
+
+
+EVALUATION = manifest.Stage(
+    name="evaluation",
+    job="evaluate",
+    result=EvaluationSummary,
+    files=(RESULTS, "scores/*.parquet", "labels/*.parquet"),
+)
+
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
 
@@ -45,7 +64,7 @@ def plan(recipe: config.Recipe) -> dict[str, Any]:
         folder = recipe.folder(f"shards/{source.dataset}")
         if benchmarks.is_annotated(source.kind):
             records[source.dataset] = None
-            if manifest.read(folder):
+            if manifest.read(folder, SHARDS):
                 splits = _splits(recipe, source)
                 records[source.dataset] = sum(g.rows for g in Shards.open(folder).row_groups(splits))
     known = sum(count or 0 for count in records.values())
@@ -53,7 +72,9 @@ def plan(recipe: config.Recipe) -> dict[str, Any]:
     return {"stage": "evaluation", "model_uri": wanted_uri(recipe), "records": records, "seconds": seconds}
 
 
-def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> manifest.Manifest:
+def run(
+    recipe: config.Recipe, model_uri: str = "", *, new: bool = False
+) -> manifest.Manifest[EvaluationSummary]:
     """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
 
     With more data sets than before, or extended ones, it is evaluated anew, on all of them.
@@ -65,7 +86,7 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
     chosen = datasets(recipe)
     folder = folder_of(recipe, model)
     request = _request(recipe, model, chosen)
-    finished = manifest.begin_or_follow(folder, request, new=new)
+    finished = manifest.begin(folder, EVALUATION, request, on_change="follow", new=new)
     if finished:
         logger.info("%s is finished", folder)
         return finished
@@ -85,7 +106,8 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
     found = header | {"datasets": _summaries(recipe, seen, rounds, tables)}
     storage.write_json(storage.join(folder, RESULTS), found)
     _track(model, found, storage.join(folder, RESULTS))
-    return manifest.publish(folder, request, {part.data.name: len(part.bench.record_ids) for part in parts})
+    summary = EvaluationSummary(records={part.data.name: len(part.bench.record_ids) for part in parts})
+    return manifest.publish(folder, EVALUATION, request, summary)
 
 
 def _request(recipe: config.Recipe, model: Target, chosen: list[DataSet]) -> manifest.Request:

@@ -5,6 +5,7 @@ Aliases: `candidate` is the newest registered bundle, `champion` the one in use,
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from mlflow.protos.databricks_pb2 import (
 from supreme import config, log, storage
 from supreme.inference.bundle import FILES, BundleError, verify
 from supreme.inference.query_model import EcgQueryModel
+from supreme.training.run.summary import PretrainResult
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 SHA256 = "sha256"
@@ -53,6 +55,13 @@ class Selection:
             "selection_rule": self.rule,
             "validation_digest": self.validation_digest,
         }
+
+    @classmethod
+    def of_training(cls, result: PretrainResult) -> Selection:
+        """What a finished pre-training stage says; NaN where it has no value."""
+        selection = result.selection
+        value = math.nan if selection.value is None else selection.value
+        return cls(selection.metric, value, selection.rule, result.validation_digest)
 
     @classmethod
     def of(cls, version: ModelVersion) -> Selection | None:

@@ -11,15 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, manifest, storage
-from supreme.manifest import Manifest, Request
-from supreme.records import SPLITS, all_sources
+from supreme.manifest import Manifest, Request, Stage
+from supreme.records import all_sources
 from supreme.records.label_sets import label_sets, unmapped
 from supreme.reporting import examples, figures, html, plates
 from supreme.reports.vocabulary import CODE_SYSTEMS, load_base
 from supreme.shards import leakage
 from supreme.shards.read import Shards
+from supreme.shards.result import SharedRecordings
 
 CARD = "data_card.html"
 PLATES = 2
@@ -28,7 +30,18 @@ _COLUMNS = ("record_id", "split", "fingerprint", "report", "codes", "age", "sex"
 _MEASURES = ("n_valid", "source_rate_hz")
 
 
-def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
+class DataCardResult(BaseModel):
+    """What the data card says of all data sets together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    leakage_across_datasets: list[SharedRecordings]
+
+
+DATA_CARD = Stage(name="data_card", job="shard", result=DataCardResult, files=(CARD,))
+
+
+def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest[DataCardResult]]:
     """Write `data_card/data_card.html` over all finished shards of a recipe; its URI and manifest.
 
     The manifest's counts hold the leakage between data sets; a card of other shards is replaced.
@@ -44,7 +57,7 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
         config={"seed": recipe.seed, "plates": PLATES},
         inputs={f"shards/{name}": one.manifest.digest() for name, one in shards.items()},
     )
-    finished = manifest.begin_or_replace(folder, request, new=new)
+    finished = manifest.begin(folder, DATA_CARD, request, on_change="replace", new=new)
     uri = storage.join(folder, CARD)
     if finished is None:
         tables = {name: one.table((*_COLUMNS, *_MEASURES)) for name, one in shards.items()}
@@ -54,7 +67,9 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest]:
         ]
         page = html.template("data_card.html").render(recipe=recipe.name, datasets=described, between=between)
         storage.write_bytes(uri, page.encode())
-        finished = manifest.publish(folder, request, {"leakage_across_datasets": between})
+        finished = manifest.publish(
+            folder, DATA_CARD, request, DataCardResult(leakage_across_datasets=between)
+        )
     return uri, finished
 
 
@@ -65,13 +80,13 @@ def describe(name: str, kind: str, shards: Shards, records: pa.Table, seed: int)
         kind: kind of the source, which decides its label sets.
         records: metadata of all records.
     """
-    counts = shards.manifest.counts
+    counts = shards.manifest.result
     n_bytes = sum(entry.bytes for file, entry in shards.manifest.files.items() if file in shards.files)
     return {
         "name": name,
         "counts": counts,
-        "splits": {split: counts[f"records_{split}"] for split in SPLITS},
-        "leakage": counts["leakage"],
+        "splits": counts.by_split,
+        "leakage": counts.leakage,
         "rejected": _rejected(shards),
         "rates": _share(records["source_rate_hz"].to_pylist(), len(records)),
         "quality": _share(_kinds(records["quality"]), len(records)),

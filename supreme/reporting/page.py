@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import datasets, stage, targets
@@ -34,7 +35,20 @@ _TITLES = {
 _MOST_ROC_CURVES = 36
 
 
-def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> tuple[str, manifest.Manifest]:
+class ReportResult(BaseModel):
+    """What a finished report says of itself."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bytes: int
+
+
+REPORT = manifest.Stage(name="report", job="report", result=ReportResult, files=(PAGE,))
+
+
+def write(
+    recipe: config.Recipe, model_uri: str = "", *, new: bool = False
+) -> tuple[str, manifest.Manifest[ReportResult]]:
     """Write `report/report.html` for the evaluation of a model; URI of the page and its manifest.
 
     A page of another evaluation is replaced: it can be made again at any time.
@@ -44,7 +58,7 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
     """
     model = targets.target(recipe, model_uri)
     evaluated = targets.folder_of(recipe, model)
-    made = manifest.require(evaluated, "evaluate")
+    made = manifest.require(evaluated, stage.EVALUATION)
     course = storage.join(recipe.folder("pretrain"), "metrics.jsonl")
     lines = storage.read_bytes(course) if storage.exists(course) else b""
     folder = recipe.folder("report")
@@ -53,7 +67,7 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
         config={"plates": recipe.evaluation.plates},
         inputs={"evaluation": made.digest(), "metrics": storage.sha256(lines)},
     )
-    finished = manifest.begin_or_replace(folder, request, new=new)
+    finished = manifest.begin(folder, REPORT, request, on_change="replace", new=new)
     uri = storage.join(folder, PAGE)
     if finished is None:
         found = storage.read_json(storage.join(evaluated, stage.RESULTS))
@@ -72,7 +86,7 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
             run.log_file(uri, "report")
             if points:
                 run.log_text(figures.training(points), "figures/training.svg")
-        finished = manifest.publish(folder, request, {"bytes": len(text.encode())})
+        finished = manifest.publish(folder, REPORT, request, ReportResult(bytes=len(text.encode())))
     return uri, finished
 
 

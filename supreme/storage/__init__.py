@@ -261,5 +261,14 @@ def delete_folder(uri: str) -> None:
     _at(uri, delete)
 
 
+def delete_empty_folders(uri: str) -> None:
+    """Delete a local folder and those below it as far as they hold no file; object stores have no folders."""
+    if _object(uri):
+        return
+    for folder, _, _ in os.walk(_local(uri), topdown=False):
+        with suppress(OSError):  # not empty
+            os.rmdir(folder)
+
+
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -16,6 +16,7 @@ from supreme.training.data.sources import absolute
 from supreme.training.run import result
 from supreme.training.run.stage import Plan, PretrainStage, Waiting, plan
 
+
 def plans(recipe: Recipe) -> dict[str, Plan | Waiting]:
     """What each trial would do, by name."""
     return {

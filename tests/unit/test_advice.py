@@ -46,9 +46,7 @@ def profile(without: str = "", changes: dict[str, object] | None = None, **milli
 
 def test_what_is_done_already_is_not_advised() -> None:
     for device, compiles in (("cpu", False), ("NVIDIA H100", True)):
-        [only] = advice(
-            profile(changes={"gflop_per_s": 20.0, "precision": "bf16", "device": device})
-        )
+        [only] = advice(profile(changes={"gflop_per_s": 20.0, "precision": "bf16", "device": device}))
         assert ("compile" in only) == compiles
         assert "bf16" not in only
 

@@ -19,9 +19,7 @@ from supreme.training.run.history import Report
 
 pytestmark = pytest.mark.unit
 
-REQUEST = Request(
-    stage="pretrain", config={"training": {"learning_rate": 0.01}}, inputs={"labels": "abc"}
-)
+REQUEST = Request(stage="pretrain", config={"training": {"learning_rate": 0.01}}, inputs={"labels": "abc"})
 
 
 def written(folder: Path, queries: Queries) -> None:  # noqa: F811

@@ -136,9 +136,7 @@ def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
     state = State(request=ASKED).advanced(Stretch(1, 16, 2), 300)
     checkpoints.write(str(tmp_path), Snapshot.of(begun.learner), state)
     resumed = Run(made, unseen, seed=5)
-    checkpoints.load_learner(
-        str(tmp_path), checkpoints.read_state(str(tmp_path), ASKED), resumed.learner
-    )
+    checkpoints.load_learner(str(tmp_path), checkpoints.read_state(str(tmp_path), ASKED), resumed.learner)
     found = [resumed.validate()]
     for run in (plain, resumed):
         run.steps(2, 4)

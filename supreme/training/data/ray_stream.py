@@ -58,8 +58,8 @@ def in_order(batches: Iterable[pa.Table], batch_size: int, first: int, last: int
         if step >= last or not np.array_equal(places, expected):
             delivered = f"{places[0]} to {places[-1]}" if len(places) else "none"
             raise OutOfOrder(
-                f"Ray Data delivered the rows {delivered} for step {step} of {first} to {last - 1}, which has "
-                f"{expected[0]} to {expected[-1]}: nothing was learned from them"
+                f"Ray Data delivered the rows {delivered} for step {step} of {first} to {last - 1}, "
+                f"which has {expected[0]} to {expected[-1]}: nothing was learned from them"
             )
         yield batch.drop_columns(PLACE)
         step += 1

@@ -81,8 +81,8 @@ def read(folder: str) -> list[Report]:
             reports.append(Report.from_line(json.loads(line)))
         except (ValueError, AttributeError, TypeError) as error:
             raise ConfigError(
-                f"{uri}, line {number}, is damaged ({_reason(error)}): delete the file and run the same command "
-                "again, which writes it anew from the last checkpoint, or start afresh with --new"
+                f"{uri}, line {number}, is damaged ({_reason(error)}): delete the file and run the same "
+                "command again, which writes it anew from the last checkpoint, or start afresh with --new"
             ) from None
     return reports
 

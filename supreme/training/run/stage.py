@@ -17,7 +17,7 @@ from supreme.training.data.order import Order
 from supreme.training.data.sources import absolute, shard_folders
 from supreme.training.run.summary import PRETRAIN, PretrainManifest
 
-#: Settings that may change at a restart; with other workers the position in the data is kept (`order.replay`).
+#: Settings that may change at a restart; other workers keep the position in the data (`order.replay`).
 MAY_CHANGE = {
     *("workers", "min_workers", "gpu", "threads_per_worker", "max_failures"),
     *("micro_batch", "sharding", "compile"),

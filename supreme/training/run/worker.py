@@ -62,7 +62,7 @@ class WorkerRun:
         return self.training.epochs * self.order.records
 
     def train(self, state: State) -> None:
-        """Train from ``state`` to the end, with a checkpoint at every report and where a hook asks for one."""
+        """Train from ``state`` to the end; a checkpoint at every report and where a hook asks for one."""
         order = self.order
         first = reached = (state.samples_seen - order.first_sample) // order.global_batch
         last = order.steps_until(self.total_samples)
@@ -79,9 +79,9 @@ class WorkerRun:
         for step in range(first, first if state.ended else last):
             event = self._step(batches, step, earlier_steps + step)
             # Every hook is called: some communicate with other workers.
-            asks = any([hook.on_step(event) for hook in hooks])
+            requests = [hook.on_step(event) for hook in hooks]
             is_report = step + 1 == last or self._is_report_due(event)
-            if not (is_report or asks):
+            if not (is_report or any(requests)):
                 continue
             stretch = Stretch(self.world, order.batch_size, step + 1 - reached)
             state, reached = state.advanced(stretch, order.records), step + 1
