@@ -18,7 +18,7 @@ _EXPANSION = 4
 STRIDE = 32
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """Two convolutions, or one between two of kernel 1 (bottleneck), with a residual connection."""
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
@@ -66,7 +66,7 @@ class ResNet1d(nn.Module):
         blocks, inputs = [], width
         for factor, count in zip(_STAGES, depth, strict=True):
             for number in range(count):
-                block = _Block(inputs, factor * width, 2 if number == 0 else 1, bottleneck)
+                block = _ResidualBlock(inputs, factor * width, 2 if number == 0 else 1, bottleneck)
                 blocks.append(block)
                 inputs = block.outputs
         self.blocks = nn.Sequential(*blocks)

@@ -14,7 +14,7 @@ from supreme.models.attention import Attention, Mlp, rotary
 _MLP_RATIO = 4
 
 
-class _Block(nn.Module):
+class _TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -55,7 +55,7 @@ class ViT1d(nn.Module):
         self.patches = nn.Conv1d(1 if self.leadwise else N_LEADS, width, patch, patch)
         self.position = nn.Parameter(torch.randn(1, count, width) * 0.02) if positions == "learned" else None
         self.lead = nn.Parameter(torch.randn(1, N_LEADS, 1, width) * 0.02) if self.leadwise else None
-        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(_TransformerBlock(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         rotation = None
         if positions == "rotary":

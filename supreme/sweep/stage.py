@@ -14,10 +14,10 @@ from supreme.sweep.summary import SWEEP, SweepManifest, SweepResult
 from supreme.sweep.trials import Trial, ranked, trials
 from supreme.training.data.sources import absolute
 from supreme.training.run import result
-from supreme.training.run.stage import Plan, PretrainStage, Waiting, plan
+from supreme.training.run.stage import PretrainStage, TrainingPlan, Waiting, plan
 
 
-def plans(recipe: Recipe) -> dict[str, Plan | Waiting]:
+def plans(recipe: Recipe) -> dict[str, TrainingPlan | Waiting]:
     """What each trial would do, by name."""
     return {
         trial.name: plan(trial.recipe).model_copy(update={"folder": trial.folder}) for trial in trials(recipe)

@@ -123,8 +123,29 @@ def test_a_damaged_checkpoint_is_refused(queries: Queries, tmp_path: Path, name:
     content = bytearray((tmp_path / name).read_bytes())
     content[-1] ^= 1
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ConfigError, match=f"{name} is damaged.*delete the folder"):
+    with pytest.raises(ConfigError, match=f"{name} is damaged.*delete its folder"):
         checkpoints.load_learner(str(tmp_path), state, learner(queries))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\0" * 500, "full of NUL bytes"),
+        (b'{"schema_version": 3, "request": {"stage": "pre', "no valid JSON"),
+        (b"[]", "no JSON object"),
+        (
+            b'{"format": 2, "config": {}, "config_digest": "", "seed": 0}',
+            "format 1, this version .* format 3",
+        ),
+        (b'{"schema_version": 3}', "request: Field required"),
+        (b'{"schema_version": 4}', "format 4"),
+    ],
+)
+def test_a_damaged_or_older_state_names_file_and_remedy(content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"state\.json.*{reason}.*delete its folder.*--new"):
+        checkpoints.read_state(str(tmp_path), REQUEST)
 
 
 def test_a_checkpoint_holds_no_code(queries: Queries, tmp_path: Path) -> None:  # noqa: F811

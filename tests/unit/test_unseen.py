@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import lone_worker
 import numpy as np
 import pytest
 import torch
@@ -171,14 +171,7 @@ def test_only_what_could_answer_for_an_unseen_entity_is_asked(
 def test_a_worker_asks_for_what_was_embedded(
     made: config.Recipe, objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    # What a worker sets for its own process is none of this one's.
-    monkeypatch.setattr(worker_setup.log, "configure", lambda: None)
-    monkeypatch.setattr(worker_setup.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(worker_setup.memory, "disable_malloc_trim", lambda: None)
-    monkeypatch.setattr(worker_setup.ray.train, "get_context", lambda: alone)
-    monkeypatch.setattr(worker_setup.ray.train.torch, "get_device", lambda: "cpu")
-    monkeypatch.setattr(worker_setup, "broadcast_from_rank_zero", lambda found: found)
+    lone_worker.prepare(monkeypatch)
     stage = opened(recipe(Path(made.root), objective=objective), tmp_path)
     driver.embed_queries(stage)
     run, _ = worker_setup.open_run(stage)

@@ -14,6 +14,10 @@ from supreme.config import ConfigError
 
 METRICS = "metrics.jsonl"
 _MOMENT = ("samples_seen", "unix_time_s")
+_REMEDY = (
+    "delete the file and run the same command again, which writes it anew from the last checkpoint, or start "
+    "afresh with --new"
+)
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,16 @@ def read(folder: str) -> list[Report]:
         ConfigError: a line is damaged; the message names file, line and remedy.
     """
     uri = storage.join(folder, METRICS)
-    content = storage.read_bytes(uri) if storage.exists(uri) else b""
+    if not storage.exists(uri):
+        return []
     reports = []
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(storage.read_bytes(uri).splitlines(), 1):
         try:
             reports.append(Report.from_line(json.loads(line)))
         except (ValueError, AttributeError, TypeError) as error:
-            raise ConfigError(
-                f"{uri}, line {number}, is damaged ({_reason(error)}): delete the file and run the same "
-                "command again, which writes it anew from the last checkpoint, or start afresh with --new"
-            ) from None
+            raise ConfigError(f"{uri}, line {number}, is damaged ({_reason(error)}): {_REMEDY}") from None
+    if not reports:
+        raise ConfigError(f"{uri} is empty: {_REMEDY}")
     return reports
 
 

@@ -17,7 +17,7 @@ logger = log.get("train")
 
 
 @dataclass
-class Progress:
+class ProgressLine:
     """A line every ten seconds."""
 
     total_steps: int
@@ -57,7 +57,7 @@ class Meter:
     """Of all workers."""
     mean: Callable[[float], float]
     """The mean of a number over all workers."""
-    progress: Progress | None = None
+    progress: ProgressLine | None = None
     """On the worker that logs."""
     curve: list[Point] = field(default_factory=list)
     steps: int = 0

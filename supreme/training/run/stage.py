@@ -27,7 +27,7 @@ QUERIES, REPORTS, WEIGHTS = "queries.safetensors", "reports.safetensors", "weigh
 _BYTES_PER_SAMPLE = 2
 
 
-class Plan(BaseModel):
+class TrainingPlan(BaseModel):
     """What a run would do."""
 
     model_config = ConfigDict(frozen=True)
@@ -102,7 +102,7 @@ class PretrainStage:
             open_encoder(self.recipe.text)
         return manifest.begin(folder, stage, request, new=new)
 
-    def check(self) -> Plan:
+    def check(self) -> TrainingPlan:
         """The plan of a run that has records to train and to validate on.
 
         Raises:
@@ -120,13 +120,13 @@ class PretrainStage:
             )
         return plan
 
-    def plan(self) -> Plan:
+    def plan(self) -> TrainingPlan:
         """What the run would do, without doing it."""
         corpus, training = self.inputs.train, self.recipe.training
         order = Order(corpus.sizes, self.recipe.seed, training.workers, training.batch_size)
         total = training.epochs * order.records
         steps = order.steps_until(total)
-        return Plan(
+        return TrainingPlan(
             folder=self.folder,
             records=order.records,
             validation_records=int(self.inputs.validation.sizes.sum()),
@@ -137,7 +137,7 @@ class PretrainStage:
         )
 
 
-def plan(recipe: Recipe) -> Plan | Waiting:
+def plan(recipe: Recipe) -> TrainingPlan | Waiting:
     """What a run would do; without counts while shards or labels are unfinished."""
     folders = [*shard_folders(recipe), recipe.folder("labels")]
     waits_for = [f for f in folders if not storage.exists(storage.join(f, manifest.MANIFEST))]

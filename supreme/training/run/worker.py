@@ -28,7 +28,7 @@ from supreme.training.run.checkpoint import State
 from supreme.training.run.checkpoint_writer import Checkpointing
 from supreme.training.run.history import Report
 from supreme.training.run.hooks import Hook, StepEvent
-from supreme.training.run.meter import Meter, Progress, without_loss
+from supreme.training.run.meter import Meter, ProgressLine, without_loss
 from supreme.training.run.preemption import PreemptionWatcher
 
 #: Batches read ahead of the step, so that the next execution starts before the last one is used up.
@@ -135,7 +135,7 @@ class WorkerRun:
     def _meter(self, state: State, total_steps: int) -> Meter:
         order = self.order
         steps_per_report = self.training.checkpoint_every * order.records / order.global_batch
-        progress = Progress(total_steps, order.records, order.global_batch) if self.rank == 0 else None
+        progress = ProgressLine(total_steps, order.records, order.global_batch) if self.rank == 0 else None
         return Meter(
             max(1, round(steps_per_report / CURVE_POINTS)),
             order.global_batch,
