@@ -34,7 +34,7 @@ def test_what_belongs_together_passes(recipe: config.Recipe) -> None:
 def test_labels_of_other_shards_are_refused(recipe: config.Recipe) -> None:
     [shards] = shard_folders(recipe)
     made = manifest.require(shards, SHARDS)
-    other = manifest.Request(stage="shard", config={"more": 1})
+    other = manifest.Request(stage="shard", config=made.config | {"more": 1})
     manifest.publish(shards, SHARDS, other, made.result, made.files)
     with pytest.raises(config.ConfigError, match=r"not made from what .*shards/simulated.*jobs/label\.py"):
         TrainingInputs.open(recipe).verify()

@@ -21,7 +21,7 @@ from supreme.training.run.stage import PretrainStage
 
 pytestmark = pytest.mark.unit
 
-BATCH, STEPS, REPORT_STEPS = 16, 37, {10, 19, 28, 37}
+BATCH, STEPS, REPORT_STEPS = 16, 37, {10, 19, 29, 37}
 
 
 @pytest.fixture(scope="module")
