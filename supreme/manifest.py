@@ -102,7 +102,7 @@ def begin_or_follow(folder: str, request: Request, *, new: bool = False) -> Mani
     So is what another configuration has not finished: perhaps it could not. For a stage that is cheap to
     repeat and that nobody waits for in its old form.
     """
-    earlier = _request(folder)
+    earlier = begun_with(folder)
     if earlier is not None and earlier != request and read(folder) is None:
         return begin(folder, request, new=True)
     follows = (
@@ -122,7 +122,7 @@ def begun(folder: str, request: Request) -> bool:
     Raises:
         ConfigError: it was begun with another one; the message holds the difference.
     """
-    earlier = _request(folder)
+    earlier = begun_with(folder)
     if earlier is None:
         return False
     changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
@@ -139,7 +139,7 @@ def begun(folder: str, request: Request) -> bool:
     return True
 
 
-def _request(folder: str) -> Request | None:
+def begun_with(folder: str) -> Request | None:
     """What a folder was begun with."""
     uri = storage.join(folder, REQUEST)
     return Request.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
