@@ -59,7 +59,7 @@ def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = 
 
 
 def ecgs(count: int, samples: int = 400, seed: int = 0) -> np.ndarray:
-    """Random smooth signals ``(count, 12, samples)`` in millivolts: whole microvolts, as a model sees them."""
+    """Random smooth signals ``(count, 12, samples)`` in whole microvolts, given in mV."""
     noise = np.random.default_rng(seed).normal(size=(count, 12, samples + 20))
     kernel = np.ones(21) / 21
     smooth = np.apply_along_axis(lambda row: np.convolve(row, kernel, "valid"), 2, noise)
