@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from supreme import storage
 from supreme.manifest import FileEntry
 from supreme.shards import codec, fingerprint
 from supreme.shards.rows import ShardRow
 from supreme.shards.schema import SCHEMA
+from supreme.storage.parquet import parquet_writer
 
 
 def write_shard(
@@ -69,7 +69,7 @@ def write_table(
     n_rows = 0
     with storage.writing(storage.join(folder, name)) as stream:
         hashed = _Hashed(stream)
-        with pq.ParquetWriter(hashed, first.schema, **options) as writer:
+        with parquet_writer(hashed, first.schema, **options) as writer:
             for table in chain([first], tables):
                 writer.write_table(table, row_group_size=len(table))
                 n_rows += len(table)
