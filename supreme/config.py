@@ -20,6 +20,7 @@ from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Evaluation, Predict
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import Model, Text
+from supreme.settings.promote import Promote
 from supreme.settings.section import Section
 from supreme.settings.sweep import Sweep
 from supreme.settings.tracking import Tracking
@@ -51,6 +52,7 @@ class Recipe(Section):
     training: Training = Training()
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
+    promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
     bench: Bench = Bench()

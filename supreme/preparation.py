@@ -56,6 +56,10 @@ def check_record(
         ordered = np.ascontiguousarray(signal.first_seconds(ordered, record.rate_hz, duration_s))
     exact = whole_microvolts(ordered)
     flags = quality.check(exact, record.rate_hz)
+    if quality.SCALED_LEADS not in flags and quality.has_wrong_gains(
+        record.signal, record.leads, record.gains
+    ):
+        flags.append(quality.SCALED_LEADS)
     return CheckedEcg(exact, record.rate_hz, [*flags, "derived_limb_leads"] if derived else flags)
 
 

@@ -5,6 +5,7 @@ Aliases: `candidate` is the newest registered bundle, `champion` the one in use,
 
 from __future__ import annotations
 
+import math
 import re
 import tempfile
 from collections.abc import Mapping
@@ -25,8 +26,9 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from supreme import config, log, storage
-from supreme.inference.bundle import FILES, BundleError, verify
+from supreme.inference.bundle import BundleError, files_of, verify
 from supreme.inference.query_model import EcgQueryModel
+from supreme.training.run.summary import PretrainResult
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
 SHA256 = "sha256"
@@ -53,6 +55,13 @@ class Selection:
             "selection_rule": self.rule,
             "validation_digest": self.validation_digest,
         }
+
+    @classmethod
+    def of_training(cls, result: PretrainResult) -> Selection:
+        """What a finished pre-training stage says; NaN where it has no value."""
+        selection = result.selection
+        value = math.nan if selection.value is None else selection.value
+        return cls(selection.metric, value, selection.rule, result.validation_digest)
 
     @classmethod
     def of(cls, version: ModelVersion) -> Selection | None:
@@ -147,7 +156,7 @@ def register(
         # The digest in the path keeps an earlier bundle of the same run intact.
         place = f"bundle-{digest[:12]}"
         with tempfile.TemporaryDirectory() as temporary:
-            for name in FILES:
+            for name in files_of(folder):
                 (Path(temporary) / name).write_bytes(storage.read_bytes(storage.join(folder, name)))
             client.log_artifacts(run_id, temporary, place)
         source = f"{client.get_run(run_id).info.artifact_uri}/{place}"

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from supreme.ecg import LEADS, canonical_lead
 from supreme.settings.section import Section
 
 #: Each is a module of `supreme.records`; a folder of unknown layout is shown to them in this order.
@@ -30,6 +31,11 @@ class Source(Section):
     """`merl`: refuse records whose report has fewer than four words, as MERL counts (`mimic_iv_ecg` only)."""
     table: str = ""
     """CSV or Parquet file of the records; the only one in the folder when empty (`wfdb_folder` only)."""
+    gain_per_mv: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Converter steps in a millivolt of every channel, instead of gains and units in the WFDB headers: for a
+    data set whose headers are wrong."""
+    leads: dict[str, str] = Field(default_factory=dict)
+    """Channel name -> lead, for names that are not understood, as `leads = {CH1 = "I", CH2 = "-aVR"}`."""
 
     @model_validator(mode="after")
     def _only_where_it_is_read(self) -> Source:
@@ -37,6 +43,11 @@ class Source(Section):
         for field, kind in readers.items():
             if getattr(self, field) != type(self).model_fields[field].default and self.kind != kind:
                 raise ValueError(f"{field} is read by kind {kind!r} only, not by {self.kind!r}")
+        if self.kind == "simulated" and (self.gain_per_mv or self.leads):
+            raise ValueError("gain_per_mv and leads are read from WFDB headers: 'simulated' has none")
+        for channel, lead in self.leads.items():
+            if canonical_lead(lead) is None:
+                raise ValueError(f"leads: {channel!r} = {lead!r} is none of {', '.join(LEADS)}")
         return self
 
     @property

@@ -20,6 +20,7 @@ from supreme.records import SPLITS
 from supreme.shards import codec, plain_page
 from supreme.shards.codec import Codec
 from supreme.shards.file import ShardFile
+from supreme.shards.result import SHARDS, ShardManifest
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA
 from supreme.storage.parquet import check_rows, read_row_group, read_row_groups
 
@@ -42,7 +43,7 @@ class ShardDataset:
     """A finished shard folder. It holds no open file and may be sent to other processes."""
 
     folder: str
-    manifest: manifest.Manifest
+    manifest: ShardManifest
     rate_hz: int
     samples: int
     row_group_size: int
@@ -58,7 +59,7 @@ class ShardDataset:
             ConfigError: the folder is unfinished, a shard is missing or of another size, or the codec is
                 unknown.
         """
-        described = manifest.require(folder, "shard")
+        described = manifest.require(folder, SHARDS)
         section = described.config["shards"]
         if (compression := section["compression"]) not in codec.CODECS:
             raise ConfigError(

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from supreme.tracking.note import RUN_FILE, is_behind
 from supreme.tracking.run import Run
-from supreme.tracking.stage import StageRun, closing, start_or_resume
+from supreme.tracking.stage import StageRun, closing, closing_early, start_or_resume
 from supreme.tracking.store import open_store
 
-__all__ = ["RUN_FILE", "Run", "StageRun", "closing", "is_behind", "open_store", "start_or_resume"]
+__all__ = [
+    "RUN_FILE",
+    "Run",
+    "StageRun",
+    "closing",
+    "closing_early",
+    "is_behind",
+    "open_store",
+    "start_or_resume",
+]

@@ -203,15 +203,20 @@ def start_or_resume(
 @contextmanager
 def closing(run: StageRun) -> Iterator[StageRun]:
     """Finish the run at the end of the block: FAILED after an exception, KILLED after an interrupt."""
-    try:
+    with closing_early(run):
         yield run
-    except Exception:
-        run.finish("FAILED", HASTE_WAIT_S)
-        raise
-    except BaseException:
-        run.finish("KILLED", HASTE_WAIT_S)
-        raise
     run.finish()
+
+
+@contextmanager
+def closing_early(*runs: StageRun) -> Iterator[None]:
+    """Finish the runs if the block does not come to its end: FAILED after an exception, else KILLED."""
+    try:
+        yield
+    except BaseException as error:
+        for run in runs:
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED", HASTE_WAIT_S)
+        raise
 
 
 def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> str:

@@ -19,6 +19,7 @@ from supreme.shards import codec, plain_page, read, writer
 from supreme.shards.codec import CODECS, Codec
 from supreme.shards.file import _footer
 from supreme.shards.read import RowGroup, ShardDataset, signals_uv
+from supreme.shards.result import SHARDS, ShardResult
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name
 
 pytestmark = pytest.mark.unit
@@ -56,7 +57,7 @@ def write(folder: Path, compression: Codec = "none", shards: dict[str, int] = RO
         number += rows
     files["rejected/train-00000.parquet"] = FileEntry(sha256="", bytes=1, rows=2)
     request = Request(stage="shards", config={"shards": section | {"compression": compression}})
-    manifest.publish(str(folder), request, {}, files)
+    manifest.publish(str(folder), SHARDS, request, ShardResult(records=number), files)
     return ShardDataset.open(str(folder))
 
 
