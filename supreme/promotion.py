@@ -60,7 +60,9 @@ def run(recipe: config.Recipe, *, new_data: bool = False) -> tuple[ModelVersion,
     if not uri.startswith("models:"):
         raise config.ConfigError(f"{uri} is not registered: run jobs/register.py first")
     store = tracking.open_store(recipe.tracking, recipe.root)
-    candidate = versions.resolve(uri, store)
+    candidate = versions.find(uri, store)
+    if candidate is None:
+        raise config.ConfigError(f"{uri}: there is no such version: run jobs/register.py first")
     champion = versions.find(f"models:/{candidate.name}@{versions.CHAMPION}", store)
     if champion is not None and versions.same(champion, candidate):
         return champion, Decision(True, champion.tags.get("promotion_reason", "it is the champion already"))

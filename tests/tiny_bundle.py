@@ -11,6 +11,7 @@ import torch
 from supreme import config, text
 from supreme.ecg import to_microvolts, to_millivolts
 from supreme.inference import bundle
+from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.settings.data import Shards
@@ -46,7 +47,12 @@ def network(seed: int = 0) -> SupremeModel:
     return model
 
 
-def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = "supreme") -> str:
+def write(
+    folder: object,
+    seed: int = 0,
+    objective: Literal["supreme", "ked"] = "supreme",
+    trained_on: Provenance | None = None,
+) -> str:
     """Write the bundle of the network of a seed; its digest."""
     training = RECIPE.training.model_copy(update={"objective": objective})
     recipe = RECIPE.model_copy(update={"training": training})
@@ -54,7 +60,16 @@ def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = 
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
     card = {"selection": {"metric": "validation_macro_auroc", "value": 0.5}}
     return bundle.write_bundle(
-        str(folder), network(seed), recipe, vocabulary, texts, embeddings, whitening, encoder(), card
+        str(folder),
+        network(seed),
+        recipe,
+        vocabulary,
+        texts,
+        embeddings,
+        whitening,
+        encoder(),
+        card,
+        trained_on,
     )
 
 

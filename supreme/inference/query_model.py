@@ -107,9 +107,9 @@ class EcgQueryModel:
         )
 
     def seen(self, query: str) -> str:
-        """The vocabulary entity (id) that a query names, in words of its own or as :func:`known_entity` reads it.
+        """The vocabulary entity (id) that a query names, by one of its names or as the rules read it.
 
-        "" for an unseen query, whose own words are encoded.
+        "" for an unseen query: its own words are encoded.
         """
         index = self._index(query)
         return "" if index is None else self.vocabulary.ids[index]

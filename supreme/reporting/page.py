@@ -101,7 +101,7 @@ def write(
     folder = recipe.folder("report")
     request = manifest.Request(
         stage=REPORT.name,
-        config={"plates": recipe.evaluation.plates},
+        config={"plates": recipe.evaluation.plates, "model_uri": model.uri},
         inputs={"evaluation": evaluation.manifest.digest(), "metrics": storage.sha256(lines)},
     )
     finished = manifest.begin(folder, REPORT, request, on_change="replace", new=new)
@@ -110,7 +110,7 @@ def write(
         points = [json.loads(line) for line in lines.splitlines()]
         scored = _scored_records(evaluation)
         text = render(
-            evaluation.result,
+            evaluation.result.named(model.uri),
             curves=_roc_curves(evaluation.result, scored),
             training=points,
             plates=_plates(recipe, evaluation.result, scored),

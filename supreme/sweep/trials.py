@@ -56,7 +56,7 @@ def trials(recipe: config.Recipe) -> list[Trial]:
         changed["model"]["encoder"], changed["training"]["loss"] = encoder, loss
         changed["training"]["epochs"] = asked.epochs
         changed["training"]["checkpoint_every"] = asked.epochs / RUNGS
-        parts = [objective] if asked.objectives else []
+        parts: list[str] = [objective] if asked.objectives else []
         parts += [encoder.replace(":", "-")] + ([] if objective == "merl" else [loss])
         name = "-".join(parts)
         folder = stage.absolute(storage.join(recipe.folder("sweep"), name))

@@ -21,6 +21,7 @@ from supreme.training.data.sources import shard_folders
 from supreme.training.learner.learner import TrainingStopped
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run import history
+from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, reason, told
 from supreme.training.run.ray_trainer import Trainer, fitted, scaling
 from supreme.training.run.result import (
     QUERIES,
@@ -67,12 +68,18 @@ def train(
     began = check(recipe)
     embed_queries(recipe, folder)
     logger.info("training: %s", ", ".join(f"{k} {v:,}" for k, v in began.items() if k != "folder"))
-    state = _latest(asked, folder)
-    if state is None or not state.ended:
+    failures = 0
+    while (state := _latest(asked, folder)) is None or not state.ended:
         recorder = _Recorder(report, folder, state.reports if state else [])
-        _fit(recipe, asked, folder, name, [recorder, *(callbacks or [])])
-        state = _latest(asked, folder)
-        assert state is not None
+        try:
+            _fit(recipe, asked, folder, name, [recorder, *(callbacks or [])])
+        except CONTROLLER_GONE as error:
+            failures += 1
+            if failures > recipe.training.max_failures:
+                raise
+            logger.warning(
+                "the controller of training: %s; going on from the latest checkpoint", reason(error)
+            )
     history.write(folder, state.reports)
     storage.write_bytes(storage.join(folder, WEIGHTS), _released(recipe, asked, folder, state))
     storage.write_bytes(storage.join(folder, checkpoints.STATE), state.model_dump_json(indent=1).encode())
@@ -115,6 +122,9 @@ class _Recorder(ray.train.UserCallback):
             cause = getattr(error, "_base_exc", error)
             if isinstance(cause, TrainingStopped | config.ConfigError):
                 raise cause
+        log.configure()
+        quieten_controller()
+        logger.warning("%s", told(worker_exceptions))
 
 
 def _fit(

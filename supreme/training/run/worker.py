@@ -35,6 +35,7 @@ from supreme.training.learner.learner import Learner, positive_rate
 from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, to_batch, validate
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run.checkpoint_writer import Saver, latest
+from supreme.training.run.failures import quieten_worker
 from supreme.training.run.meter import Meter, Progress
 from supreme.training.run.preemption import Watch
 
@@ -66,6 +67,7 @@ def open_run(config: dict[str, Any]) -> tuple[Run, checkpoints.State]:
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    quieten_worker()
     recipe = Recipe.model_validate(config["recipe"])
     torch.set_num_threads(recipe.training.threads_per_worker)
     memory.keep_freed()
