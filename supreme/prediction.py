@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from supreme import config, ecg, log, quality, storage
-from supreme.inference import query_model
+from supreme.inference.query_embeddings import normalize_query
 from supreme.records import Entry
 from supreme.records.wfdb_files import read_record
 from supreme.registry import versions
@@ -114,11 +114,11 @@ def find_records(uri: str) -> list[dict[str, str]]:
 
 
 def check_queries(queries: tuple[str, ...]) -> None:
-    if not [query for query in queries if query_model.fold(query)]:
+    if not [query for query in queries if normalize_query(query)]:
         raise config.ConfigError(
             "predict.queries is empty: give 'predict.queries=[\"atrial fibrillation?\"]'"
         )
-    if len(set(queries)) != len(queries) or not all(query_model.fold(query) for query in queries):
+    if len(set(queries)) != len(queries) or not all(normalize_query(query) for query in queries):
         raise config.ConfigError("predict.queries: a query is empty or there twice")
 
 
@@ -182,7 +182,7 @@ class _Scorer:
     def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
         self.model = versions.load(model_uri, tracking_uri)
         self.model_uri, self.queries = model_uri, queries
-        self.seen = [bool(self.model.seen(query)) for query in queries]
+        self.seen = [bool(self.model.known_entity(query)) for query in queries]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()

@@ -55,7 +55,7 @@ class PlantedModel:
         self.vocabulary: Vocabulary = load_base().subset(known)
         self.asked: list[str] = []
 
-    def seen(self, query: str) -> str:
+    def known_entity(self, query: str) -> str:
         entity = self.vocabulary.find(query)
         return entity.id if entity else ""
 

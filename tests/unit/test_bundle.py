@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from supreme import config, ecg, signal, storage, text
-from supreme.inference import bundle, query_model
+from supreme.inference import bundle
 from supreme.inference.bundle import BundleError
+from supreme.inference.convention import InputConvention, TextEncoderSpec
+from supreme.inference.query_embeddings import QueryEmbeddings, normalize_query
 from supreme.inference.query_model import MAX_WINDOWS, EcgQueryModel
 from supreme.models.supreme import Head, SupremeModel
 
@@ -76,8 +78,8 @@ def test_id_name_synonym_case_and_question_mark_are_one_query(model: EcgQueryMod
     variants += [synonym for synonyms in entity.synonyms.values() for synonym in synonyms]
     scores = model.score(tiny_bundle.ecgs(2), 100, variants)
     assert np.ptp(scores, axis=1).max() == 0
-    assert {model.seen(variant) for variant in variants} == {entity.id}
-    assert model._encoder is None, "known queries must not need the text encoder"
+    assert {model.known_entity(variant) for variant in variants} == {entity.id}
+    assert model.queries._encoder is None, "known queries must not need the text encoder"
 
 
 def test_other_texts_are_encoded_and_whitened(model: EcgQueryModel) -> None:
@@ -87,7 +89,7 @@ def test_other_texts_are_encoded_and_whitened(model: EcgQueryModel) -> None:
     np.testing.assert_allclose(
         logit(scores), asked(["old inferior infarct", "torsades de pointes"], ecg_mv), atol=2e-4
     )
-    assert model.seen(query) == ""
+    assert model.known_entity(query) == ""
 
 
 def test_a_score_depends_on_nothing_but_its_ecg_and_query(model: EcgQueryModel) -> None:
@@ -119,16 +121,16 @@ def test_long_records_average_windows_over_their_whole_length(model: EcgQueryMod
 def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_path: Path) -> None:
     vocabulary, texts, embeddings = tiny_bundle.queries()
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
-    described = json.loads((folder / "config.json").read_text())["preprocessing"]
-    swapped = EcgQueryModel(
-        tiny_bundle.network(),
+    described = json.loads((folder / "config.json").read_text())
+    queries = QueryEmbeddings(
         vocabulary,
         list(texts.values()),
         embeddings,
         whitening,
-        described | {"leads": list(ecg.MIMIC_LEADS)},
-        "supreme",
+        TextEncoderSpec.model_validate(described["text"]),
     )
+    convention = InputConvention.model_validate(described["input"] | {"leads": ecg.MIMIC_LEADS})
+    swapped = EcgQueryModel(tiny_bundle.network(), queries, convention, "supreme")
     ecg_mv = tiny_bundle.ecgs(2)
     in_its_order = ecg_mv[:, [ecg.LEADS.index(lead) for lead in ecg.MIMIC_LEADS]]
     expected = EcgQueryModel.from_bundle(str(folder)).score(in_its_order, 100, ["lbbb"])
@@ -159,7 +161,7 @@ def test_what_cannot_be_scored_is_refused_with_the_remedy(
 
 
 def test_another_text_encoder_than_that_of_training_is_refused(model: EcgQueryModel) -> None:
-    model._text = {**model._text, "digest": "0" * 64}
+    model.queries.spec = model.queries.spec.model_copy(update={"digest": "0" * 64})
     assert model.score(tiny_bundle.ecgs(1), 100, ["lbbb"]).shape == (1, 1)
     with pytest.raises(BundleError, match=r"'minilm' here has digest .* that of training was 0000"):
         model.score(tiny_bundle.ecgs(1), 100, ["something else"])
@@ -213,9 +215,9 @@ def test_a_bundle_lives_on_object_storage_too(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.text())
 def test_folding_is_stable_and_ignores_case_marks_and_spaces(query: str) -> None:
-    once = query_model.fold(query)
-    assert query_model.fold(once) == once
-    assert query_model.fold(f"  {query} ?") == once
+    once = normalize_query(query)
+    assert normalize_query(once) == once
+    assert normalize_query(f"  {query} ?") == once
 
 
 def test_an_encoder_alone_is_no_bundle(tmp_path: Path) -> None:
