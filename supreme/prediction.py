@@ -180,7 +180,7 @@ class _Scorer:
     """A worker that holds the model."""
 
     def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
-        self.model = versions.load(model_uri, tracking_uri)
+        self.model = versions.load(model_uri, tracking_uri, quality_checked=True)
         self.model_uri, self.queries = model_uri, queries
         self.seen = [bool(self.model.known_entity(query)) for query in queries]
 

@@ -72,7 +72,7 @@ def run(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> man
     parts = _parts(chosen)
     if not parts:
         raise config.ConfigError("nothing to evaluate on: no record with labels; give real=FOLDER")
-    loaded = versions.load(model.uri, model.store)
+    loaded = versions.load(model.uri, model.store, quality_checked=True)
     tables = [_score(loaded, folder, part, _conditions(parts)) for part in parts]
     rounds = _rounds(parts)
     for bench, _ in rounds:
@@ -171,7 +171,7 @@ def _track(model: Target, found: dict[str, Any], uri: str) -> None:
     """Log the macro means and the file to the run that made the model."""
     if not (model.run_id and model.store):
         return
-    run = tracking.Run.attach(model.store, model.run_id)
+    run = tracking.TrackingRun.attach(model.store, model.run_id)
     for dataset, part in found["datasets"].items():
         for group, macro in part["macro"].items():
             name = f"evaluation/{dataset}/macro_auroc_{group}"

@@ -68,7 +68,7 @@ def write(recipe: config.Recipe, model_uri: str = "", *, new: bool = False) -> t
         )
         storage.write_bytes(uri, text.encode())
         if model.run_id and model.store:
-            run = tracking.Run.attach(model.store, model.run_id)
+            run = tracking.TrackingRun.attach(model.store, model.run_id)
             run.log_file(uri, "report")
             if points:
                 run.log_text(figures.training(points), "figures/training.svg")

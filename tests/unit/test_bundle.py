@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import boto3
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from supreme import config, ecg, signal, storage, text
-from supreme.inference import bundle
+from supreme.inference import bundle, signal_check
 from supreme.inference.bundle import BundleError
 from supreme.inference.convention import InputConvention, TextEncoderSpec
 from supreme.inference.query_embeddings import QueryEmbeddings, normalize_query
@@ -150,6 +152,46 @@ def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_p
         ({"ecg_mv": tiny_bundle.ecgs(1) * 1000}, "microvolts must be divided by 1000"),
         ({"rate_hz": 0}, "sampling rate"),
         ({"rate_hz": float("nan")}, "sampling rate"),
+        ({"rate_hz": float("inf")}, "sampling rate"),
+        ({"rate_hz": -100}, "sampling rate"),
+        ({"rate_hz": True}, "sampling rate"),
+        ({"rate_hz": "100"}, "sampling rate"),
+        ({"rate_hz": None}, "sampling rate"),
+        ({"rate_hz": [100, 100]}, "sampling rate .* as one number"),
+        ({"rate_hz": 1j}, "sampling rate"),
+        ({"rate_hz": 10**400}, "sampling rate"),
+        ({"rate_hz": 0.1}, r"record 0: unknown_rate.*in Hz \(not kHz"),
+        ({"rate_hz": 100_000}, "record 0: unknown_rate"),
+        ({"rate_hz": 1e9}, "record 0: unknown_rate"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[..., :1]}, "record 0: too_short.*whole record"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[..., :199]}, "record 0: too_short"),
+        ({"ecg_mv": np.zeros((1, 12, 400), np.float32)}, "record 0: flat_leads.*remove it"),
+        ({"ecg_mv": np.full((1, 12, 400), 0.7, np.float32)}, "record 0: flat_leads"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) / 1000}, "record 0: absurd_amplitude.*volts times 1000"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) * 40}, "record 0: absurd_amplitude|must be in millivolts"),
+        ({"ecg_mv": (tiny_bundle.ecgs(1) * 1000).astype(np.int16)}, "int16 are microvolts.*divide"),
+        ({"ecg_mv": np.ones((1, 12, 400), np.uint8)}, "uint8 are microvolts"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) > 0}, "type bool are no signals"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) + 0j}, "type complex64 are no signals"),
+        ({"ecg_mv": tiny_bundle.ecgs(1).astype(object)}, "type object are no signals"),
+        ({"ecg_mv": tiny_bundle.ecgs(1).astype(str)}, "are no signals"),
+        ({"ecg_mv": [[[0.0] * 400] * 11 + [[0.0]]]}, "are no array of numbers"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) * 1e300}, "record 0 holds NaN or infinite"),
+        ({"ecg_mv": tiny_bundle.ecgs(1).astype(np.float64) * 1e300}, "record 0 holds NaN or infinite"),
+        ({"ecg_mv": np.ma.masked_greater(tiny_bundle.ecgs(1), 1.0)}, "record 0 holds NaN"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[0]}, r"of one record ecg\[None\]"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[0].T}, r"of one record ecg\.T\[None\]"),
+        ({"ecg_mv": tiny_bundle.ecgs(2).transpose(0, 2, 1)}, r"swapped: ecg\.transpose\(0, 2, 1\)"),
+        ({"ecg_mv": tiny_bundle.ecgs(2).transpose(1, 0, 2)}, r"swapped: ecg\.transpose\(1, 0, 2\)"),
+        ({"ecg_mv": np.zeros((0, 12, 400), np.float32)}, "give .records, 12, samples."),
+        ({"queries": None}, "give a list"),
+        ({"queries": b"lbbb"}, "give a list"),
+        ({"queries": 3}, "give a list"),
+        ({"queries": {"lbbb": 1}}, "give a list"),
+        ({"queries": ["lbbb", 3]}, "query 2 of 2 is a int"),
+        ({"queries": ["lbbb", None]}, "query 2 of 2 is a NoneType"),
+        ({"queries": [["lbbb"]]}, "query 1 of 1 is a list"),
+        ({"queries": ["\ud800"]}, "query 1 of 1 is no text"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_with_the_remedy(
@@ -158,6 +200,70 @@ def test_what_cannot_be_scored_is_refused_with_the_remedy(
     arguments: dict[str, object] = {"ecg_mv": tiny_bundle.ecgs(1), "rate_hz": 100, "queries": ["lbbb"]}
     with pytest.raises(ValueError, match=remedy):
         model.score(**(arguments | change))  # type: ignore[arg-type]
+
+
+def _one_lead_nan(record_mv: np.ndarray) -> None:
+    record_mv[3, 17] = np.nan
+
+
+def _flat_line(record_mv: np.ndarray) -> None:
+    record_mv[:] = 0
+
+
+def _most_leads_off(record_mv: np.ndarray) -> None:
+    record_mv[:7] = 0
+
+
+def _volts(record_mv: np.ndarray) -> None:
+    record_mv /= 1000
+
+
+def _microvolts(record_mv: np.ndarray) -> None:
+    record_mv *= 1000
+
+
+def _one_infinite(record_mv: np.ndarray) -> None:
+    record_mv[11, -1] = -np.inf
+
+
+@given(
+    st.sampled_from([_one_lead_nan, _flat_line, _most_leads_off, _volts, _microvolts, _one_infinite]),
+    st.integers(0, 4),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_one_bad_record_is_named_wherever_it_is(
+    spoil: Callable[[np.ndarray], None], index: int, kind: type[np.floating]
+) -> None:
+    ecg_mv = tiny_bundle.ecgs(5).astype(kind)
+    signal_check.check_quality(signal_check.as_millivolts(ecg_mv, 100), 100)
+    spoil(ecg_mv[index])
+    with pytest.raises(ValueError, match=f"record {index}[ :].*(remove|millivolts)"):
+        signal_check.check_quality(signal_check.as_millivolts(ecg_mv, 100), 100)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True), st.integers(1, 1000))
+def test_no_rate_or_length_gives_an_error_of_another_kind(rate_hz: float, samples: int) -> None:
+    ecg_mv = tiny_bundle.ecgs(1, samples)
+    fits = 50 <= rate_hz <= 20_000 and samples / rate_hz >= 2
+    with nullcontext() if fits else pytest.raises(ValueError, match=r"rate_hz|record 0: \w+.*; "):
+        signal_check.check_quality(signal_check.as_millivolts(ecg_mv, rate_hz), rate_hz)
+
+
+def test_records_of_shards_are_not_judged_twice(folder: Path) -> None:
+    """What passed as a whole record may be flat or short after it was resampled, cut and padded."""
+    padded = np.zeros((1, 12, 400), np.float32)
+    padded[..., :10] = tiny_bundle.ecgs(1, 10)
+    model = EcgQueryModel.from_bundle(str(folder), quality_checked=True)
+    assert np.isfinite(model.score(padded, 100, ["lbbb"])).all()
+    with pytest.raises(ValueError, match="record 0: flat_leads"):
+        EcgQueryModel.from_bundle(str(folder)).score(padded, 100, ["lbbb"])
+
+
+def test_diverged_weights_give_no_score(model: EcgQueryModel) -> None:
+    with torch.no_grad():
+        next(model.model.fusion.parameters()).mul_(1e30)
+    with pytest.raises(ValueError, match="record 0: the model gives no number"):
+        model.score(tiny_bundle.ecgs(1), 100, ["lbbb"])
 
 
 def test_another_text_encoder_than_that_of_training_is_refused(model: EcgQueryModel) -> None:

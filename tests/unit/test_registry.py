@@ -46,7 +46,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def run(store: str, tmp_path: Path) -> tracking.Run:
+def run(store: str, tmp_path: Path) -> tracking.TrackingRun:
     return tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", {})
 
 
@@ -89,7 +89,7 @@ def same_answers(uri: str, folder: str, tracking_uri: str) -> None:
     np.testing.assert_array_equal(versions.load(uri, tracking_uri).score(ecg_mv, 100, QUERIES), expected)
 
 
-def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: list[str]) -> None:
+def test_a_bundle_is_registered_once(store: str, run: tracking.TrackingRun, bundles: list[str]) -> None:
     first = versions.register(
         bundles[0], run.run_id, tracking_uri=store, model="once", tags={"recipe": "demo"}
     )
@@ -108,7 +108,7 @@ def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: lis
     )
 
 
-def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bundles: list[str]) -> None:
+def test_the_champion_before_becomes_previous(store: str, run: tracking.TrackingRun, bundles: list[str]) -> None:
     registered = [versions.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
     for version in [registered[0], registered[1], registered[1]]:
         versions.promote(version, tracking_uri=store, reason="better")
@@ -118,7 +118,7 @@ def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bun
 
 
 def test_plain_pyfunc_answers_like_registry_load(
-    store: str, run: tracking.Run, bundles: list[str], monkeypatch: pytest.MonkeyPatch
+    store: str, run: tracking.TrackingRun, bundles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions.promote(
         versions.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
@@ -177,7 +177,7 @@ def selection(value: float, data: str = "d1", metric: str = "validation_macro_au
 )
 def test_the_champion_yields_to_a_better_number_on_the_same_data_only(
     store: str,
-    run: tracking.Run,
+    run: tracking.TrackingRun,
     bundles: list[str],
     challenger: Selection,
     new_data: bool,
@@ -194,7 +194,7 @@ def test_the_champion_yields_to_a_better_number_on_the_same_data_only(
 
 
 def test_a_champion_without_a_number_yields_to_one_with(
-    store: str, run: tracking.Run, bundles: list[str]
+    store: str, run: tracking.TrackingRun, bundles: list[str]
 ) -> None:
     nothing = selection(float("nan")).tags()
     champion = versions.register(bundles[0], run.run_id, tracking_uri=store, model="unmeasured", tags=nothing)

@@ -86,8 +86,9 @@ def _recorded(content: bytes, where: str) -> Mapping[str, str]:
         raise BundleError(f"{where} names {_listed(extra)} of its own, which is not loaded: {REMEDY}")
     metadata = described.get("metadata")
     recorded = metadata.get("sha256") if isinstance(metadata, dict) else None
-    if not isinstance(recorded, dict):
-        raise BundleError(f"{where} holds no checksums: {REMEDY}")
+    unrecorded = [name for name in FILES if name != MLMODEL and name not in (recorded or {})]
+    if not isinstance(recorded, dict) or unrecorded:
+        raise BundleError(f"{where} holds no checksum of {_listed(unrecorded)}: {REMEDY}")
     return recorded
 
 
@@ -127,7 +128,7 @@ def _read_file(folder: str, name: str) -> bytes:
             raise BundleError(f"{where} is no regular file: {REMEDY}")
         if status.st_size > limit:
             raise BundleError(f"{where}: {status.st_size:,} bytes; at most {limit:,} are read: {REMEDY}")
-        return stream.read(limit)
+        return stream.read(status.st_size)
 
 
 def _listed(names: list[str]) -> str:

@@ -92,7 +92,7 @@ def _query_texts(files: BundleFiles, entities: int) -> list[list[str]]:
     texts = metadata.get("texts") if isinstance(metadata, dict) else None
     groups = read_json(texts.encode(errors="surrogatepass"), where) if isinstance(texts, str) else None
     if not isinstance(groups, list) or len(groups) != entities:
-        raise BundleError(f"{where} does not hold the phrasings of the {entities} entities: {REMEDY}")
+        raise BundleError(f"{where} does not hold the phrasings of the {entities} entities of {VOCABULARY}: {REMEDY}")
     for group in groups:
         if not (isinstance(group, list) and group and all(isinstance(text, str) for text in group)):
             raise BundleError(f"{where}: an entity has no phrasing, or one that is no text: {REMEDY}")
