@@ -21,16 +21,16 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     with ray_session():
         made = stage.build(recipe, shards, folder, new=options.new, spread=spread.on_ray)
         audit = audit_page.write(recipe, shards, spread.on_ray)
-    counts = {key: value for key, value in made.counts.items() if key != "entities"}
-    return {"labels": folder, "audit": audit, **counts}
+    return {"labels": folder, "audit": audit, **made.result.model_dump(exclude={"entities"})}
 
 
 def _plan(recipe: Recipe, shards: list[str]) -> dict[str, Any]:
     from supreme.reports import stage
     from supreme.reports.llm import estimate, extractor
+    from supreme.shards.result import SHARDS
 
-    inputs = {uri: manifest.read(uri) for uri in shards}
-    known = {uri: made.counts["records"] for uri, made in inputs.items() if made}
+    inputs = {uri: manifest.read(uri, SHARDS) for uri in shards}
+    known = {uri: made.result.records for uri, made in inputs.items() if made}
     missing = [uri for uri, made in inputs.items() if made is None]
     planned: dict[str, Any] = {"records": known, "unfinished": missing}
     if recipe.labels.extractor == "llm" and not missing:

@@ -9,8 +9,9 @@ from supreme.runtime.cli import Options, main
 from supreme.runtime.session import ray_session
 
 if TYPE_CHECKING:
-    from supreme.manifest import Manifest, Request
+    from supreme.manifest import Request
     from supreme.tracking import StageRun
+    from supreme.training.run.summary import PretrainManifest
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
@@ -35,19 +36,22 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
         with tracking.closing(run):
             made = made or _train(recipe, asked, run)
     made_of = "encoder" if recipe.training.objective == "simclr" else "bundle"
-    return {"folder": folder, made_of: storage.join(folder, made_of), **made.counts}
+    return {"folder": folder, made_of: storage.join(folder, made_of), **made.result.model_dump(mode="json")}
 
 
-def _train(recipe: Recipe, asked: Request, run: StageRun) -> Manifest:
+def _train(recipe: Recipe, asked: Request, run: StageRun) -> PretrainManifest:
     from supreme import storage
     from supreme.inference import bundle
+    from supreme.inference.provenance import Provenance
     from supreme.training.run import driver, result
 
     with ray_session():
         trained = driver.train(recipe, asked, run.folder, report=run.report)
     if trained.model.answers_queries:
-        bundle.write_bundle(storage.join(run.folder, "bundle"), recipe=recipe, **trained.bundle_parts())
-        files = [f"bundle/{name}" for name in bundle.FILES]
+        place = storage.join(run.folder, "bundle")
+        seen = Provenance.of_training(recipe)
+        bundle.write_bundle(place, recipe=recipe, trained_on=seen, **trained.bundle_parts())
+        files = [f"bundle/{name}" for name in bundle.files_of(place)]
     else:
         files = result.write_encoder(trained, run.folder)
     return result.publish(recipe, asked, trained, run_id=run.run_id, files=files)

@@ -27,14 +27,14 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     # Nothing to do costs no start of Ray.
     with nullcontext() if all(one.finished for one in plans) else ray_session():
         for one in plans:
-            counts = (one.finished or _carry_out(one)).counts
-            records, rejected = counts["records"], counts["rejected"]
+            counts = (one.finished or _carry_out(one)).result
+            records, rejected = counts.records, counts.rejected
             made[one.dataset] = {"folder": one.job.folder, "records": records, "rejected": rejected}
             log.get("shard").info(f"{one.dataset}: {records:,} records, {rejected:,} refused")
     card, described = data_card.write(recipe, new=options.new)
-    for row in described.counts["leakage_across_datasets"]:
+    for row in described.result.leakage_across_datasets:
         log.get("shard").warning(
-            f"{row['recordings']:,} recordings stand in both {' and '.join(row['datasets'])}: see {card}"
+            f"{row.recordings:,} recordings stand in both {' and '.join(row.datasets)}: see {card}"
         )
     return {"shards": made, "data_card": card}
 

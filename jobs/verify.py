@@ -12,10 +12,11 @@ from supreme.runtime.cli import Options, main
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme.shards import plan, verify
+    from supreme.shards.result import SHARDS
 
     folders = [plan.folder_of(recipe, source) for source in all_sources(recipe)]
     if options.dry_run:
-        return {"verify": {folder: verify.summary(manifest.require(folder, "shard")) for folder in folders}}
+        return {"verify": {folder: verify.summary(manifest.require(folder, SHARDS)) for folder in folders}}
     return {"verified": verify.verify(folders)}
 
 

@@ -1,21 +1,55 @@
-"""Stage folders: what a stage was asked for (``stage.json``, first), what it made (``manifest.json``, last).
+"""Stage folders: what a stage is asked for (``stage.json``, first), what it wrote (``manifest.json``, last).
 
 A folder without a manifest is unfinished. A stage whose manifest matches its configuration and inputs is
-skipped; the same folder asked for with another configuration is refused with the difference.
+skipped; the same folder asked for with another configuration is refused with the difference. Only files that
+the stage itself writes are ever deleted.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from supreme import __version__, log, storage
 from supreme.config import ConfigError, difference, digest
+from supreme.storage.documents import read_document
 
 MANIFEST = "manifest.json"
 REQUEST = "stage.json"
+_MAX_EXAMPLES = 5
+_PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
+
+Result = TypeVar("Result", bound=BaseModel)
+OnChange = Literal["refuse", "replace", "follow"]
+
+logger = log.get("manifest")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Result]):
+    """A stage: the job that runs it, the type of its result, and the files that it writes."""
+
+    name: str
+    job: str
+    """Name of the job in ``jobs/``, without extension."""
+    result: type[Result]
+    files: tuple[str, ...]
+    """Patterns of all files that the stage writes, relative to its folder: ``scores/*.parquet``; a last part
+    ``**`` stands for everything below."""
+
+    def writes(self, name: str) -> bool:
+        """Whether a file (name relative to the folder) is one that this stage writes, finished or not."""
+        return any(_matches(_PARTIAL.sub("", name), pattern) for pattern in self.files)
+
+    @property
+    def remedy(self) -> str:
+        return f"run jobs/{self.job}.py with --new"
 
 
 class Request(BaseModel):
@@ -31,6 +65,8 @@ class Request(BaseModel):
 
 
 class FileEntry(BaseModel):
+    """A file that a manifest describes."""
+
     model_config = ConfigDict(frozen=True)
 
     sha256: str
@@ -38,13 +74,13 @@ class FileEntry(BaseModel):
     rows: int | None = None
 
 
-class Manifest(Request):
-    """What a stage made."""
+class Manifest(Request, Generic[Result]):
+    """What a stage wrote."""
 
-    schema_version: int = 1
+    schema_version: Literal[2] = 2
     code_version: str = __version__
     created: str = ""
-    counts: dict[str, Any] = {}
+    result: Result
     files: dict[str, FileEntry] = {}
 
     def digest(self) -> str:
@@ -53,76 +89,66 @@ class Manifest(Request):
         return digest(self.stage, self.config, self.inputs, files)
 
 
-def read(folder: str) -> Manifest | None:
-    """The manifest of a finished stage, or None."""
+def read(folder: str, stage: Stage[Result]) -> Manifest[Result] | None:
+    """The manifest of a finished stage, or None.
+
+    Raises:
+        ConfigError: the manifest is damaged or of an older version; the message names file and remedy.
+    """
     uri = storage.join(folder, MANIFEST)
-    return Manifest.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
+    if not storage.exists(uri):
+        return None
+    return read_document(uri, Manifest[stage.result], remedy=stage.remedy)  # type: ignore[name-defined]
 
 
-def require(folder: str, job: str) -> Manifest:
+def require(folder: str, stage: Stage[Result]) -> Manifest[Result]:
     """The manifest of a finished stage.
 
     Raises:
-        ConfigError: when the folder is unfinished, naming the job to run first.
+        ConfigError: as :func:`read`, or the folder is unfinished; the message names the job to run first.
     """
-    manifest = read(folder)
+    manifest = read(folder, stage)
     if manifest is None:
-        raise ConfigError(f"{folder} is not finished: run jobs/{job}.py first")
+        raise ConfigError(f"{folder} is not finished: run jobs/{stage.job}.py first")
     return manifest
 
 
-def begin(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
+def begin(
+    folder: str, stage: Stage[Result], request: Request, *, on_change: OnChange = "refuse", new: bool = False
+) -> Manifest[Result] | None:
     """Open a stage folder; the manifest when there is nothing left to do.
 
-    An unfinished folder with the same request is continued. With ``new`` the folder is emptied first.
+    An unfinished folder with the same request is continued.
+
+    Args:
+        on_change: what becomes of a folder with another request. ``refuse``: an error. ``replace``: its files
+            are deleted. ``follow``: they are deleted where the stage was not finished, or where its inputs
+            were extended or have changed; for stages that are cheap to repeat.
+        new: delete the stage's files first.
 
     Raises:
-        ConfigError: the folder belongs to another configuration; the message holds the difference.
+        ConfigError: the folder belongs to another configuration (the message holds the difference), or holds
+            files with names of this stage that supreme did not write.
     """
+    if not new:
+        new = on_change == "replace" and not _is_finished(folder, stage, request)
+        new = new or (on_change == "follow" and _follows(folder, stage, request))
     if new:
-        # First the manifest: a folder that is half deleted must not look finished.
-        storage.delete_file(storage.join(folder, MANIFEST))
-        storage.delete_folder(folder)
-    if begun(folder, request):
-        return read(folder)
+        clear(folder, stage)
+    if is_started(folder, stage, request):
+        return read(folder, stage)
+    _refuse_foreign(folder, stage)
     storage.write_json(storage.join(folder, REQUEST), request.model_dump(mode="json"))
     return None
 
 
-def begin_or_replace(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
-    """As :func:`begin`, but what was made of other inputs or configuration is replaced."""
-    earlier = read(folder)
-    same = earlier is not None and (earlier.config, earlier.inputs) == (request.config, request.inputs)
-    return begin(folder, request, new=new or not same)
-
-
-def begin_or_follow(folder: str, request: Request, *, new: bool = False) -> Manifest | None:
-    """As :func:`begin`, but what was made of fewer inputs, or before they were extended, is replaced.
-
-    So is what another configuration has not finished: perhaps it could not. For a stage that is cheap to
-    repeat and that nobody waits for in its old form.
-    """
-    earlier = _request(folder)
-    if earlier is not None and earlier != request and read(folder) is None:
-        return begin(folder, request, new=True)
-    follows = (
-        earlier is not None
-        and _same_but_inputs(earlier, request)
-        and earlier.inputs != request.inputs
-        and earlier.inputs.keys() <= request.inputs.keys()
-    )
-    if follows:
-        log.get(__name__).info(f"{folder}: its inputs have changed: made again")
-    return begin(folder, request, new=new or follows)
-
-
-def begun(folder: str, request: Request) -> bool:
+def is_started(folder: str, stage: Stage[Result], request: Request) -> bool:
     """Whether a stage folder was begun with this request.
 
     Raises:
         ConfigError: it was begun with another one; the message holds the difference.
     """
-    earlier = _request(folder)
+    earlier = _request(folder, stage)
     if earlier is None:
         return False
     changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
@@ -139,34 +165,109 @@ def begun(folder: str, request: Request) -> bool:
     return True
 
 
-def _request(folder: str) -> Request | None:
+def publish(
+    folder: str,
+    stage: Stage[Result],
+    request: Request,
+    result: Result,
+    files: dict[str, FileEntry] | None = None,
+) -> Manifest[Result]:
+    """Write the manifest; ``files`` defaults to all files of the stage in the folder, hashed."""
+    if files is None:
+        names = [name for name in _own_files(folder, stage) if not _PARTIAL.search(name)]
+        files = {name: describe(storage.join(folder, name)) for name in names}
+    manifest = Manifest[stage.result](  # type: ignore[name-defined]
+        **request.model_dump(),
+        result=result,
+        files=files,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    storage.write_json(storage.join(folder, MANIFEST), manifest.model_dump(mode="json"))
+    return manifest
+
+
+def clear(folder: str, stage: Stage[Result]) -> None:
+    """Delete what a stage has written to a folder, and nothing else; a folder of other origin is left alone.
+
+    The manifest goes first, so that a folder half deleted does not look finished, and the request last, so
+    that it is still known as ours.
+    """
+    request = storage.join(folder, REQUEST)
+    if not storage.exists(request):
+        return
+    storage.delete_file(storage.join(folder, MANIFEST))
+    for name in _own_files(folder, stage):
+        storage.delete_file(storage.join(folder, name))
+    storage.delete_file(request)
+    storage.delete_empty_folders(folder)
+    if others := storage.list_files(folder):
+        logger.info(f"{folder}: left alone, not written by this stage: {_examples(others)}")
+
+
+def describe(uri: str, rows: int | None = None) -> FileEntry:
+    """Digest and size of a file."""
+    content = storage.read_bytes(uri)
+    return FileEntry(sha256=storage.sha256(content), bytes=len(content), rows=rows)
+
+
+def describe_all(folder: str, names: Iterable[str]) -> dict[str, FileEntry]:
+    """:func:`describe` of files by their names relative to a folder."""
+    return {name: describe(storage.join(folder, name)) for name in sorted(set(names))}
+
+
+def _own_files(folder: str, stage: Stage[Result]) -> list[str]:
+    return [name for name in storage.list_files(folder) if stage.writes(name)]
+
+
+def _refuse_foreign(folder: str, stage: Stage[Result]) -> None:
+    """A folder without a request must not hold files that this stage would overwrite."""
+    foreign = _own_files(folder, stage)
+    foreign += [MANIFEST] if storage.exists(storage.join(folder, MANIFEST)) else []
+    if foreign:
+        raise ConfigError(
+            f"{folder} holds {_examples(foreign)} but no {REQUEST}, so another program wrote them: move them "
+            "away, or give another name=... or root=..."
+        )
+
+
+def _is_finished(folder: str, stage: Stage[Result], request: Request) -> bool:
+    earlier = _request(folder, stage)
+    return earlier == request and storage.exists(storage.join(folder, MANIFEST))
+
+
+def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
+    """Whether what is there gives way to ``request`` under ``follow``."""
+    earlier = _request(folder, stage)
+    if earlier is None or earlier == request:
+        return False
+    if not storage.exists(storage.join(folder, MANIFEST)):
+        return True
+    extended = _same_but_inputs(earlier, request) and earlier.inputs.keys() <= request.inputs.keys()
+    if extended:
+        logger.info(f"{folder}: its inputs have changed: made again")
+    return extended
+
+
+def _request(folder: str, stage: Stage[Result]) -> Request | None:
     """What a folder was begun with."""
     uri = storage.join(folder, REQUEST)
-    return Request.model_validate_json(storage.read_bytes(uri)) if storage.exists(uri) else None
+    return read_document(uri, Request, remedy=stage.remedy) if storage.exists(uri) else None
 
 
 def _same_but_inputs(one: Request, other: Request) -> bool:
     return (one.stage, one.config) == (other.stage, other.config)
 
 
-def publish(
-    folder: str, request: Request, counts: dict[str, Any], files: dict[str, FileEntry] | None = None
-) -> Manifest:
-    """Write the manifest; ``files`` defaults to everything below the folder, hashed."""
-    if files is None:
-        skip = (MANIFEST, REQUEST)
-        names = [n for n in storage.list_files(folder) if n not in skip and not n.endswith(".partial")]
-        files = {name: describe(storage.join(folder, name)) for name in names}
-    made = Manifest(
-        **request.model_dump(),
-        counts=counts,
-        files=files,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    storage.write_json(storage.join(folder, MANIFEST), made.model_dump(mode="json"))
-    return made
+def _matches(name: str, pattern: str) -> bool:
+    """Segment by segment, so that ``*.parquet`` is not ``other/x.parquet``."""
+    segments, wildcards = name.split("/"), pattern.split("/")
+    if wildcards[-1] == "**":
+        wildcards = wildcards[:-1]
+        if len(segments) <= len(wildcards):
+            return False
+        segments = segments[: len(wildcards)]
+    return len(segments) == len(wildcards) and all(map(fnmatchcase, segments, wildcards))
 
 
-def describe(uri: str, rows: int | None = None) -> FileEntry:
-    content = storage.read_bytes(uri)
-    return FileEntry(sha256=storage.sha256(content), bytes=len(content), rows=rows)
+def _examples(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_EXAMPLES]) + (", ..." if len(names) > _MAX_EXAMPLES else "")

@@ -14,6 +14,8 @@ from supreme import manifest
 from supreme.reports.vocabulary import Vocabulary, load_base
 from supreme.settings.data import Shards
 from supreme.shards import codec, schema
+from supreme.shards.result import SHARDS as SHARDS_STAGE
+from supreme.shards.result import ShardResult
 
 RATE_HZ, DURATION_S = 50, 4
 #: Lead i is lifted by 1 mV where condition i is present.
@@ -43,7 +45,13 @@ def write_shards(
         )
         files[file] = manifest.describe(f"{folder}/{file}", rows=len(rows))
     sections = {"shards": SHARDS.model_dump(mode="json")}
-    manifest.publish(folder, manifest.Request(stage="shards", config=sections), {}, files)
+    manifest.publish(
+        folder,
+        SHARDS_STAGE,
+        manifest.Request(stage="shards", config=sections),
+        ShardResult(records=sum(map(len, ids.values()))),
+        files,
+    )
 
 
 class PlantedModel:

@@ -12,6 +12,7 @@ from benchmarks.labels import empty
 
 from supreme import manifest
 from supreme.settings.data import Shards
+from supreme.shards.result import SHARDS, ShardResult
 from supreme.shards.schema import SCHEMA
 
 
@@ -31,7 +32,7 @@ def write(
             pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), path)
             made[path.name] = manifest.describe(str(path), len(own))
     request = manifest.Request(stage="shards", config={"shards": Shards().model_dump()})
-    manifest.publish(str(folder), request, {"records": len(reports)}, made)
+    manifest.publish(str(folder), SHARDS, request, ShardResult(records=len(reports)), made)
     return str(folder)
 
 

@@ -15,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from supreme import config, manifest
+from supreme.reports.result import LABELS, LabelResult
 from supreme.reports.vocabulary import load_base
 from supreme.settings.data import Shards
 from supreme.shards import codec, schema
+from supreme.shards.result import SHARDS, ShardResult
 from supreme.training.run.driver import shard_folders
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
@@ -73,7 +75,8 @@ def write(made: config.Recipe) -> None:
         pq.write_table(table, f"{folder}/{name}", row_group_size=made.shards.row_group_size)
         files[name] = manifest.describe(f"{folder}/{name}", rows=count)
     sections = {"shards": made.shards.model_dump(mode="json")}
-    shards = manifest.publish(folder, manifest.Request(stage="shard", config=sections), {}, files)
+    request = manifest.Request(stage="shard", config=sections)
+    shards = manifest.publish(folder, SHARDS, request, ShardResult(records=len(labels)), files)
     _write_labels(made, labels, {made.stage_of(folder): shards.digest()})
 
 
@@ -104,7 +107,8 @@ def _write_labels(made: config.Recipe, labels: list[dict[str, Any]], inputs: dic
     for name, vocabulary in (("vocabulary", asked), ("entities", every)):
         Path(f"{folder}/{name}.json").write_text(json.dumps(vocabulary.to_json()))
     request = manifest.Request(stage="label", config={}, inputs=inputs)
-    manifest.publish(folder, request, {"held_out": sorted(held_out)})
+    result = LabelResult(records=len(labels), held_out=sorted(held_out))
+    manifest.publish(folder, LABELS, request, result)
 
 
 def command(job: str, made: config.Recipe, folder: Path) -> list[str]:

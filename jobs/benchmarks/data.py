@@ -17,6 +17,7 @@ from supreme.records.simulated import SimulatedSource
 from supreme.settings.data import Shards
 from supreme.shards import codec, writer
 from supreme.shards.codec import Codec
+from supreme.shards.result import SHARDS, ShardResult
 from supreme.shards.schema import SCHEMA, part_name
 
 #: Different ECGs; more records are these over again under new ids, further apart than zstd looks back.
@@ -93,7 +94,7 @@ def write_shards(folder: str, ecgs: Ecgs, count: int, compression: Codec) -> Non
         )
     sections = {"shards": settings.model_dump(mode="json")}
     request = manifest.Request(stage="shards", config=sections)
-    manifest.publish(folder, request, {"records": count}, files)
+    manifest.publish(folder, SHARDS, request, ShardResult(records=count), files)
 
 
 def _row_groups(encoded: list[bytes], first: int, last: int, size: int) -> Iterator[pa.Table]:

@@ -21,6 +21,7 @@ from supreme.reports import stage
 from supreme.reports.extract import Mention, RuleExtractor
 from supreme.reports.spread import Spread, on_ray
 from supreme.settings.data import Shards
+from supreme.shards.result import SHARDS, ShardResult
 from supreme.shards.schema import SCHEMA, part_name
 
 RECORDS_PER_SHARD = 2048
@@ -74,11 +75,11 @@ def run(folder: str, records: int, seed: int, spread: Spread) -> dict[str, Any]:
     )
     seconds = time.monotonic() - start
     return {
-        "records": made.counts["records"],
+        "records": made.result.records,
         "unique_reports": unique,
-        "unique_statements": made.counts["statements"],
+        "unique_statements": made.result.statements,
         "extractor_calls": os.path.getsize(calls),
-        "coverage": round(made.counts["coverage"], 4),
+        "coverage": round(made.result.coverage, 4),
         "seconds": round(seconds, 1),
         "records_per_second": round(records / seconds),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -99,7 +100,7 @@ def write_shards(folder: str, records: int, seed: int) -> int:
             pq.write_table(_table(reports, start), stream, compression="zstd")
         made[name] = manifest.describe(storage.join(folder, name), len(reports))
     request = manifest.Request(stage="shards", config={"shards": Shards().model_dump(mode="json")})
-    manifest.publish(folder, request, {"records": records}, made)
+    manifest.publish(folder, SHARDS, request, ShardResult(records=records), made)
     return len(seen)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from supreme import text
 from supreme.inference.bundle.layout import BundleError
 from supreme.inference.convention import TextEncoderSpec
+from supreme.reports.queries import known_entity
 from supreme.reports.vocabulary import Vocabulary
 
 _CACHED_TEXTS = 4096
@@ -55,8 +56,14 @@ class QueryEmbeddings:
                     self._index.setdefault(normalize_query(phrase), index)
 
     def entity_index(self, query: str) -> int | None:
-        """Position in the vocabulary of the entity that a query names; None for an unseen query."""
-        return self._index.get(normalize_query(query))
+        """Position in the vocabulary of the entity that a query names; None for an unseen query.
+
+        Names of the bundle's own vocabulary come first, then the rules that read everyday words.
+        """
+        index = self._index.get(normalize_query(query))
+        if index is None and (entity := known_entity(query, self.vocabulary)):
+            return self.vocabulary.ids.index(entity)
+        return index
 
     def embed(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Whitened embeddings float32 ``(M, dim)`` of all phrasings, and the query ``(M,)`` of each.

@@ -12,6 +12,7 @@ from supreme import signal
 from supreme.inference import signal_check
 from supreme.inference.bundle import files, loader
 from supreme.inference.convention import InputConvention
+from supreme.inference.provenance import Provenance
 from supreme.inference.query_embeddings import QueryEmbeddings
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary
@@ -26,6 +27,7 @@ class EcgQueryModel:
     Args:
         convention: what the model expects of its inputs.
         objective: what it was trained by, as in `training.objective`.
+        trained_on: the recordings that it has seen; None where its bundle does not say.
         quality_checked: every record that will be scored has passed `quality.check` already, as those of
             shards have; type, shape, unit and rate are looked at all the same.
     """
@@ -36,11 +38,13 @@ class EcgQueryModel:
         queries: QueryEmbeddings,
         convention: InputConvention,
         objective: str,
+        trained_on: Provenance | None = None,
         *,
         quality_checked: bool = False,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.queries, self.convention, self.objective = queries, convention, objective
+        self.trained_on = trained_on
         self.quality_checked = quality_checked
 
     @classmethod
@@ -58,7 +62,14 @@ class EcgQueryModel:
         queries = QueryEmbeddings(
             loaded.vocabulary, loaded.query_texts, loaded.query_embeddings, loaded.whitening, config.text
         )
-        return cls(loaded.model, queries, config.input, config.objective, quality_checked=quality_checked)
+        return cls(
+            loaded.model,
+            queries,
+            config.input,
+            config.objective,
+            loaded.trained_on,
+            quality_checked=quality_checked,
+        )
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -66,12 +77,23 @@ class EcgQueryModel:
         return self.queries.vocabulary
 
     def known_entity(self, query: str) -> str:
-        """Id of the vocabulary entity that a query names by id, name or synonym; "" for an unseen query."""
+        """Id of the vocabulary entity that a query names, by its names or in everyday words.
+
+        "" for an unseen query, whose own words are encoded.
+        """
         index = self.queries.entity_index(query)
         return "" if index is None else self.vocabulary.ids[index]
 
+    def understand(self, queries: Sequence[str]) -> list[str]:
+        """For each query the entity that `score` scores, as `known_entity` gives it."""
+        return [self.known_entity(query) for query in queries]
+
     def score(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
-        """Probabilities float32 ``(B, Q)`` in [0, 1].
+        """Probabilities float32 ``(B, Q)`` in [0, 1]; see :meth:`logits`."""
+        return (1 / (1 + np.exp(-self.logits(ecg_mv, rate_hz, queries)))).astype(np.float32)
+
+    def logits(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
+        """Logits float64 ``(B, Q)``: positive where what a query names is more likely present than not.
 
         A query of the vocabulary is asked in all its phrasings and the logits are averaged; any other text is
         encoded by the text encoder of training. Records longer than the model's window are scored on up to
@@ -98,7 +120,7 @@ class EcgQueryModel:
         if not np.isfinite(per_query).all():
             bad = int(np.flatnonzero(~np.isfinite(per_query).all(1))[0])
             raise ValueError(f"record {bad}: the model gives no number; its weights are damaged or diverged")
-        return (1 / (1 + np.exp(-per_query))).astype(np.float32)
+        return per_query
 
     def _windows(self, record_mv: np.ndarray, rate_hz: float) -> np.ndarray:
         """Windows ``(W, 12, samples)`` at the model's rate and in its lead order."""

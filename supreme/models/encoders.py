@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,10 +13,7 @@ from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.models.resnet1d import ResNet1d
 from supreme.models.vit1d import ViT1d
-from supreme.settings.model import Model
-
-#: Environment variable: import paths, separated by commas, that may be an encoder in this process.
-ALLOWED = "SUPREME_ENCODERS"
+from supreme.settings.model import ALLOWED_ENCODERS, Model, is_allowed
 
 
 class Encoder(Protocol):
@@ -104,10 +100,10 @@ def _vit(config: Model, samples: int) -> nn.Module:
 
 def _imported(path: str) -> Callable[[Model, int], nn.Module]:
     # It may come out of a downloaded bundle or recipe: only whoever starts the process may name code.
-    if path not in [allowed.strip() for allowed in os.environ.get(ALLOWED, "").split(",")]:
+    if not is_allowed(path):
         raise ConfigError(
             f"model.encoder={path!r} is code outside this package, which is not imported unasked: "
-            f"if you trust it, put {path} into the environment variable {ALLOWED}, on every node"
+            f"if you trust it, put {path} into the environment variable {ALLOWED_ENCODERS}, on every node"
         )
     module, _, name = path.partition(":")
     try:

@@ -9,6 +9,7 @@ from typing import Any
 from supreme import config, manifest, storage
 from supreme.reporting.html import template
 from supreme.reports import audit
+from supreme.reports.result import LABELS
 from supreme.reports.spread import Spread, in_process
 
 PAGE, FIGURES = "audit.html", "audit.json"
@@ -25,7 +26,7 @@ def write(recipe: config.Recipe, shard_folders: Sequence[str], spread: Spread = 
     """
     folder = recipe.folder("labels")
     page, figures = storage.join(folder, PAGE), storage.join(folder, FIGURES)
-    asked = audit.request(recipe, manifest.require(folder, "label"))
+    asked = audit.request(recipe, manifest.require(folder, LABELS))
     if not (storage.exists(page) and storage.read_json(figures)["request"] == asked):
         found = audit.measure(recipe, shard_folders, folder, spread)
         storage.write_json(figures, found)

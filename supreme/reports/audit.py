@@ -15,6 +15,8 @@ from supreme.reports import comparison, extraction, label_table, stage, statemen
 from supreme.reports.agreement import agreement
 from supreme.reports.extract import RuleExtractor
 from supreme.reports.label_table import Bits, Labeller
+from supreme.reports.result import LABELS as LABELS_STAGE
+from supreme.reports.result import LabelManifest
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import Part, Statement
 from supreme.reports.vocabulary import CODE_SYSTEMS, Vocabulary
@@ -23,12 +25,12 @@ from supreme.reports.vocabulary import CODE_SYSTEMS, Vocabulary
 MAX_UNMATCHED = 200
 
 
-def request(recipe: Recipe, made: manifest.Manifest) -> dict[str, Any]:
+def request(recipe: Recipe, made: LabelManifest) -> dict[str, Any]:
     """What decides the audit of a label stage."""
     earlier = recipe.labels.compare_with
     return {
         "labels": made.digest(),
-        "compare_with": manifest.require(earlier, "label").digest() if earlier else "",
+        "compare_with": manifest.require(earlier, LABELS_STAGE).digest() if earlier else "",
         "samples": recipe.labels.audit_samples,
         "seed": recipe.seed,
     }
@@ -42,7 +44,7 @@ def measure(
     Raises:
         ConfigError: the stage, its shards or `labels.compare_with` is not finished.
     """
-    made = manifest.require(folder, "label")
+    made = manifest.require(folder, LABELS_STAGE)
     statements = statement_table.read(folder)
     vocabulary = label_table.read_entities(folder)
     labeller = Labeller.of(
@@ -56,7 +58,7 @@ def measure(
         "recipe": recipe.name,
         "created": made.created,
         "config": made.config,
-        "counts": {key: value for key, value in made.counts.items() if key != "entities"},
+        "counts": made.result.model_dump(exclude={"entities"}),
         "entities": _entities(made, vocabulary, folder),
         "unmatched": _unmatched(statements),
         "links": storage.read_json(storage.join(folder, stage.LINKS)),
@@ -67,12 +69,12 @@ def measure(
     }
 
 
-def _entities(made: manifest.Manifest, vocabulary: Vocabulary, folder: str) -> list[dict[str, Any]]:
+def _entities(made: LabelManifest, vocabulary: Vocabulary, folder: str) -> list[dict[str, Any]]:
     asked = set(label_table.read_vocabulary(folder).ids)
-    held_out = set(made.counts["held_out"])
+    held_out = set(made.result.held_out)
     rows = []
     for entity in vocabulary:
-        counted = made.counts["entities"].get(entity.id, {})
+        counted = made.result.entities.get(entity.id, {})
         use = "query" if entity.id in asked else "held out" if entity.id in held_out else "rare"
         rows.append(
             {

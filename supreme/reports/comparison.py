@@ -11,6 +11,7 @@ from supreme import manifest
 from supreme.config import ConfigError, difference
 from supreme.reports import statement_table
 from supreme.reports.label_table import read_entities
+from supreme.reports.result import LABELS as LABELS_STAGE
 from supreme.reports.statement_table import Statement
 from supreme.reports.vocabulary import Vocabulary
 
@@ -115,15 +116,15 @@ def versions(folder: str, earlier: str) -> dict[str, Any]:
     Raises:
         ConfigError: the earlier folder is no finished label stage.
     """
-    now, before = manifest.require(folder, "label"), manifest.require(earlier, "label")
+    now, before = manifest.require(folder, LABELS_STAGE), manifest.require(earlier, LABELS_STAGE)
     if before.stage != now.stage:
         raise ConfigError(f"labels.compare_with: {earlier} is no label folder but one of {before.stage}")
     return {
         "earlier": earlier,
         "configuration": difference(before.config, now.config),
         "vocabulary": _vocabularies(read_entities(earlier), read_entities(folder)),
-        "records": _record_counts(before.counts["entities"], now.counts["entities"]),
-        "coverage": [before.counts["coverage"], now.counts["coverage"]],
+        "records": _record_counts(before.result.entities, now.result.entities),
+        "coverage": [before.result.coverage, now.result.coverage],
         "statements": compare(statement_table.read(earlier), statement_table.read(folder)),
     }
 

@@ -19,6 +19,7 @@ from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.reports import statement_table
 from supreme.reports.extract import Mention
+from supreme.reports.result import LABELS as LABELS_STAGE
 from supreme.reports.statement_table import Part
 from supreme.reports.vocabulary import Vocabulary, load_base
 
@@ -178,7 +179,7 @@ def read_vocabulary(folder: str) -> Vocabulary:
 
 def read_unseen(folder: str) -> Vocabulary:
     """The entities that a finished label stage held out: the label table has them, the vocabulary has not."""
-    ids = manifest.require(folder, "label").counts.get("held_out", [])
+    ids = manifest.require(folder, LABELS_STAGE).result.held_out
     return read_entities(folder).subset(ids) if ids else Vocabulary([])
 
 

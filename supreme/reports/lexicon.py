@@ -27,6 +27,8 @@ _STEM_FROM = 6
 """Letters of a word's stem from which on its endings do not matter."""
 _SPELT_FROM = 7
 """Letters of a word from which on a slip of the pen is forgiven."""
+_LONGEST = 48
+"""Letters of a word; a longer one is in no phrase, and to look for its misspellings takes quadratic time."""
 
 
 class Match(NamedTuple, Generic[T]):
@@ -70,6 +72,8 @@ class Words(dict[str, str]):
         return "".join(map(self.__getitem__, [token.text for token in tokens]))
 
     def __missing__(self, word: str) -> str:
+        if len(word) > _LONGEST:
+            return _UNKNOWN
         forms = self._forms(word)
         known = {min(forms, key=lambda form: (len(form), form))} if forms else set()
         if not known:

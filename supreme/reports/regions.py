@@ -16,6 +16,8 @@ from supreme.reports.lexicon import Match, Phrases, Words
 from supreme.reports.tokens import Token, load_table, tokenize
 from supreme.reports.vocabulary import load_base
 
+#: Tokens on either side of a finding among which its walls are looked for: far more than any report needs.
+REACH = 64
 #: Before what a phrase denies or leaves open.
 _MARKS = lexicon.NOT + lexicon.MAYBE
 
@@ -142,7 +144,8 @@ def findings(walls: Phrases[str], words: Words) -> Phrases[str]:
 
 
 def _place(layout: Layout, finding: Match[str]) -> Place | None:
-    inside = [wall for wall in layout.walls if finding.first <= wall.first < finding.last]
+    places = range(finding.first, finding.last)
+    inside = [layout.walls_from[at] for at in places if at in layout.walls_from]
     if inside:
         return Place([name for wall in inside for name in wall.names])
     # A list of leads before a finding mostly belongs to the finding before.
@@ -164,8 +167,8 @@ def _before(layout: Layout, finding: Match[str], walls_to: dict[int, Wall]) -> P
     grammar = _grammar()
     named: list[str] = []
     met = doubtful = asked = False
-    at = finding.first
-    while at > 0:
+    at, limit = finding.first, max(finding.first - REACH, 0)
+    while at > limit:
         word = layout.tokens[at - 1].text
         if at in walls_to:
             named += walls_to[at].names
@@ -183,8 +186,8 @@ def _after(layout: Layout, finding: Match[str]) -> Place | None:
     grammar = _grammar()
     named: list[str] = []
     met = doubtful = asked = False
-    at = finding.last
-    while at < len(layout.tokens):
+    at, limit = finding.last, min(finding.last + REACH, len(layout.tokens))
+    while at < limit:
         word = layout.tokens[at].text
         if at in layout.walls_from:
             wall = layout.walls_from[at]

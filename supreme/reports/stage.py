@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from supreme import config, log, manifest, storage
 from supreme.config import ConfigError, Recipe
-from supreme.manifest import Manifest, Request
+from supreme.manifest import Request
 from supreme.reports import corrections, extraction, linking, statement_table, umls
 from supreme.reports.corrections import Corrections
 from supreme.reports.extract import Extractor, RuleExtractor
@@ -33,9 +33,12 @@ from supreme.reports.label_table import (
     nested,
 )
 from supreme.reports.llm import extractor as llm_extractor
+from supreme.reports.result import LABELS as LABELS_STAGE
+from supreme.reports.result import LabelManifest, LabelResult
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import STATEMENTS, Part, Statement
 from supreme.reports.vocabulary import Vocabulary, load_base
+from supreme.shards.result import SHARDS
 
 LINKS = "links.json"
 #: What one task reads: enough to be worth the statements that it is sent.
@@ -52,7 +55,7 @@ def build(
     new: bool = False,
     spread: Spread = in_process,
     extractor: Extractor | None = None,
-) -> Manifest:
+) -> LabelManifest:
     """Label every record of finished shard folders and publish the label stage.
 
     Where shards were extended, all labels are made again; replies of a language model are kept elsewhere.
@@ -69,7 +72,7 @@ def build(
     base = load_base()
     corrected = check(recipe)
     request = _request(recipe, shard_folders, rules, corrected, base)
-    finished = manifest.begin_or_follow(folder, request, new=new)
+    finished = manifest.begin(folder, LABELS_STAGE, request, on_change="follow", new=new)
     if finished is not None:
         return finished
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
@@ -89,16 +92,12 @@ def build(
     counts = _label(storage.join(folder, LABELS), parts, labeller, spread)
     kept = _frequent(counts, found.vocabulary, kept_out, recipe.labels.min_count)
     storage.write_json(storage.join(folder, VOCABULARY), kept.to_json())
-    summary = _summary(parts, statements, counts, found, corrected) | {
-        "vocabulary": len(kept),
-        "held_out": sorted(kept_out),
-        "entities": nested(counts.labels, found.vocabulary),
-    }
+    result = _result(parts, statements, counts, found, corrected, kept, kept_out)
     logger.info(
-        f"{summary['records']:,} records, {summary['statements']:,} unique statements, {len(kept)} entities; "
-        f"{summary['statements_without_entity']:,} statements gave nothing"
+        f"{result.records:,} records, {result.statements:,} unique statements, {len(kept)} entities; "
+        f"{result.statements_without_entity:,} statements gave nothing"
     )
-    return manifest.publish(folder, request, summary)
+    return manifest.publish(folder, LABELS_STAGE, request, result)
 
 
 def check(recipe: Recipe) -> Corrections:
@@ -117,7 +116,7 @@ def check(recipe: Recipe) -> Corrections:
     if recipe.labels.compare_with == recipe.folder("labels"):
         raise ConfigError("labels.compare_with is the folder that is to be made: give an earlier one")
     if recipe.labels.compare_with:
-        manifest.require(recipe.labels.compare_with, "label")
+        manifest.require(recipe.labels.compare_with, LABELS_STAGE)
     return corrected
 
 
@@ -145,7 +144,7 @@ def _request(
         encoder = recipe.text.model_dump(mode="json", include={"encoder", "revision", "pooling"})
         sections["llm"] = llm_extractor.version(recipe.llm)
         sections["linking"] = {"guard": linking.version(), "encoder": encoder}
-    inputs = {recipe.stage_of(uri): manifest.require(uri, "shard").digest() for uri in shard_folders}
+    inputs = {recipe.stage_of(uri): manifest.require(uri, SHARDS).digest() for uri in shard_folders}
     return Request(stage="labels", config=sections, inputs=inputs)
 
 
@@ -231,25 +230,30 @@ def _frequent(counts: Counts, vocabulary: Vocabulary, kept_out: set[str], min_co
     return vocabulary.subset(kept)
 
 
-def _summary(
+def _result(
     parts: Sequence[Part],
     statements: dict[str, Statement],
     counts: Counts,
     found: Found,
     corrected: Corrections,
-) -> dict[str, Any]:
+    queries: Vocabulary,
+    kept_out: set[str],
+) -> LabelResult:
     records = sum(part.rows for part in parts)
     refusals = Counter(row.refusal for row in statements.values() if row.refusal)
-    return {
-        "records": records,
-        "statements": len(statements),
-        "statements_without_entity": sum(not row.mentions for row in statements.values()),
-        "statements_corrected": sum(row.corrected for row in statements.values()),
-        "corrections_unused": sum(key not in statements for key in corrected.by_statement),
-        "statements_refused": dict(sorted(refusals.items())),
-        "names_linked": dict(sorted(Counter(link.how for link in found.links.values()).items())),
-        "coverage": counts.covered / max(records, 1),
-    }
+    return LabelResult(
+        records=records,
+        statements=len(statements),
+        statements_without_entity=sum(not row.mentions for row in statements.values()),
+        statements_corrected=sum(row.corrected for row in statements.values()),
+        corrections_unused=sum(key not in statements for key in corrected.by_statement),
+        statements_refused=dict(sorted(refusals.items())),
+        names_linked=dict(sorted(Counter(link.how for link in found.links.values()).items())),
+        coverage=counts.covered / max(records, 1),
+        vocabulary=len(queries),
+        held_out=sorted(kept_out),
+        entities=nested(counts.labels, found.vocabulary),
+    )
 
 
 def _parquet(table: Any) -> bytes:

@@ -11,9 +11,16 @@ from typing import Any, NamedTuple
 from supreme.reports import leads
 
 _CHUNK = re.compile(r"\S+")
-#: A number ("2:1"), a word, a mark.
-_TOKEN = re.compile(r"\d+[:.,]\d+|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–-]")
-_MARKS = {**{mark: mark for mark in ".,;:!?()-"}, "–": "-", "&": "and", "+": "and"}
+#: A date, a number ("2:1"), a word, a mark.
+_TOKEN = re.compile(r"\d{1,4}[./]\d{1,2}[./]\d{2,4}|\d+[:.,]\d+|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–−—=-]")
+_MARKS = {**{mark: mark for mark in ".,;:!?()-="}, "–": "-", "−": "-", "—": "-", "&": "and", "+": "and"}
+#: A box of a form, ticked or not, and a sign that is an answer.
+TICKED, EMPTY, BOTH, NONE = "[x]", "[ ]", "+/-", "Ø"
+_BOX = re.compile(r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)")
+_BOX_SIGNS = frozenset("[(☐☑☒□■▢▣✓✔✗✘⬜±/Ø∅")
+_TICKS = frozenset("☑☒■▣✓✔")
+#: Before a sign that stands for yes or no: "AF:-", "(-)".
+_ASKING = frozenset(":=(")
 FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "a", "é": "e", "#": "ue", "'": None, "’": None})
 _SUFFIX = re.compile(r"\((\w+)\)$")
 _NUMERALS = {"a", "i", "iv", "av", "v"}
@@ -54,12 +61,33 @@ def tokenize(statement: str) -> list[Token]:
     """
     tokens: list[Token] = []
     at = 0
-    for start, end, names in leads.find(statement):
-        _words(statement, at, start, tokens)
-        tokens.append(Token("+".join(names), start, end, frozenset(names)))
-        at = end
+    for token in _lead_lists_and_boxes(statement):
+        _words(statement, at, token.start, tokens)
+        tokens.append(token)
+        at = token.end
     _words(statement, at, len(statement), tokens)
     return tokens
+
+
+def _lead_lists_and_boxes(statement: str) -> list[Token]:
+    """The tokens that may hold white space."""
+    lists = [Token("+".join(names), a, b, frozenset(names)) for a, b, names in leads.find(statement)]
+    if _BOX_SIGNS.isdisjoint(statement):
+        return lists
+    taken = {place for token in lists for place in range(token.start, token.end)}
+    boxes = [
+        Token(_box(match), *match.span()) for match in _BOX.finditer(statement) if match.start() not in taken
+    ]
+    return sorted([*lists, *boxes], key=lambda token: token.start)
+
+
+def _box(match: re.Match[str]) -> str:
+    text = match[0]
+    if text in ("+/-", "±"):
+        return BOTH
+    if text in ("Ø", "∅"):
+        return NONE
+    return TICKED if match["a"] or match["b"] or text in _TICKS else EMPTY
 
 
 def _words(statement: str, start: int, end: int, tokens: list[Token]) -> None:
@@ -98,7 +126,7 @@ def _pieces(chunk: str) -> tuple[tuple[str, int, int], ...]:
             found.append((text, first, last))
             word = raw
         elif mark == "-":
-            if len(chunk) == 1:
+            if len(chunk) == 1 or (first and chunk[first - 1] in _ASKING and chunk[last : last + 1] in ("", *".,;)")):
                 found.append((mark, first, last))
         elif not (mark == "." and (word in abbreviations() or word in _NUMERALS)):
             found.append((mark, first, last))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NoReturn
 
 from supreme import config, log, storage
+from supreme.runtime import interrupt
 from supreme.runtime.environment import ENVIRONMENT
 
 
@@ -34,7 +35,7 @@ def main(
 
     ``switches`` are those of `Options` that only this job has, with what they do. ``run(recipe, options)``
     returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
-    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted (Ctrl-C).
+    Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 interrupted (Ctrl-C, SIGTERM).
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
@@ -52,6 +53,7 @@ def main(
     for name, value in (ENVIRONMENT | own).items():
         os.environ.setdefault(name, value)
     log.configure()
+    interrupt.catch_sigterm()
     logger = log.get("job")
     try:
         recipe = config.load(arguments.config, arguments.overrides)
@@ -62,7 +64,7 @@ def main(
             storage.write_bytes(arguments.result_file, (line + "\n").encode())
     except KeyboardInterrupt:
         logger.error("interrupted: the same command goes on from what is done")
-        sys.exit(130)
+        interrupt.end()
     except config.ConfigError as error:
         logger.error("%s", error)
         sys.exit(2)

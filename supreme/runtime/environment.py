@@ -12,6 +12,10 @@ ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # How soon what waits for Ray hears Ctrl-C and SIGTERM; by default a second.
+    "RAY_get_check_signal_interval_milliseconds": "100",
+    # Ctrl-C ends a sweep; Tune would stop its trials and go on as if they were done.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # By default half a minute, which a busy machine does not keep.
     "RAY_raylet_start_wait_time_s": "180",
     # What Ray Data has used is freed at once. By default a second later: at a full reading speed that is

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from supreme import config, log
+from supreme.runtime.interrupt import catch_sigterm, is_terminated
 
 
 @contextlib.contextmanager
@@ -41,7 +42,8 @@ def ray_session() -> Iterator[None]:
             cpus = max(8, os.cpu_count() or 1)
             local = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         start_patiently(partial(ray.init, logging_level=logging.WARNING, log_to_driver=True, **local))
-        stack.callback(ray.shutdown)
+        stack.callback(lambda: None if is_terminated() else ray.shutdown())
+        catch_sigterm()
         if local:
             _name_cluster(ray.get_runtime_context().gcs_address)
         # Its execution plans are not for people, and the error of a task is told once: by the job.

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import chain
 
 import ray
 from ray.exceptions import RayTaskError
 
 from supreme import config, log
-from supreme.manifest import Manifest
 from supreme.settings.data import Source
-from supreme.shards import part, plan
+from supreme.shards import part, plan, scales
 from supreme.shards.plan import Plan
+from supreme.shards.result import ShardManifest
 
 
-def build(recipe: config.Recipe, source: Source, *, new: bool = False) -> Manifest:
+def build(recipe: config.Recipe, source: Source, *, new: bool = False) -> ShardManifest:
     """Make the shards of one source under `<root>/<name>/shards/<dataset>`, or continue, extend or find them.
 
     Needs a running Ray session.
@@ -31,15 +32,17 @@ def build(recipe: config.Recipe, source: Source, *, new: bool = False) -> Manife
     return carry_out(plan.survey(recipe, source, new=new))
 
 
-def carry_out(planned: Plan) -> Manifest:
+def carry_out(planned: Plan) -> ShardManifest:
     """Make what a plan leaves to do, and publish it.
 
     Raises:
+        ConfigError: most records are not in millivolts; nothing is written.
         Unavailable: storage does not answer or is full; what is finished stays.
         TooManyRejected: after everything is written.
     """
     if planned.finished:
         return planned.finished
+    scales.check_before_building(planned.job, [*chain(*planned.todo.values())])
     plan.begin(planned)
     if planned.todo:
         _make_parts(planned)

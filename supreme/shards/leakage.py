@@ -8,29 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from supreme.shards.fingerprint import BITS, same_recording
+from supreme.shards.result import Leakage, RepeatedRecordings, SharedRecordings, SharedReports
 
 COLUMNS = ("record_id", "patient_id", "split", "fingerprint", "report")
 #: Groups that are named; all are counted.
 MOST_EXAMPLES = 5
 
 
-def within(records: pa.Table) -> dict[str, Any]:
+def within(records: pa.Table) -> Leakage:
     """The audit of one data set.
 
     Args:
         records: :data:`COLUMNS` of every record.
-
-    Returns:
-        ``patients_across_splits``; ``same_recording``: records whose signal another one has as well, of these
-        those with it in another split or of another patient, examples (lists of record ids); ``reports``:
-        records with one, distinct ones, records that share theirs, and share it across splits.
     """
     records = _with_recordings(records)
     patients = _groups(records, "patient_id", "split")
@@ -39,32 +34,28 @@ def within(records: pa.Table) -> dict[str, Any]:
     written = records.filter(pc.not_equal(records["report"], ""))
     reports = _groups(written, "report", "split")
     shared = reports.filter(pc.greater(reports["records"], 1))
-    return {
-        "patients_across_splits": len(patients.filter(pc.greater(patients["split"], 1))),
-        "same_recording": {
-            "records": _sum(repeated),
-            "records_across_splits": _sum(repeated.filter(pc.greater(repeated["split"], 1))),
-            "records_of_several_patients": _sum(repeated.filter(pc.greater(repeated["patient_id"], 1))),
-            "examples": _examples(records, repeated),
-        },
-        "reports": {
-            "records": len(written),
-            "distinct": len(reports),
-            "records_sharing": _sum(shared),
-            "records_sharing_across_splits": _sum(shared.filter(pc.greater(shared["split"], 1))),
-        },
-    }
+    return Leakage(
+        patients_across_splits=len(patients.filter(pc.greater(patients["split"], 1))),
+        same_recording=RepeatedRecordings(
+            records=_sum(repeated),
+            records_across_splits=_sum(repeated.filter(pc.greater(repeated["split"], 1))),
+            records_of_several_patients=_sum(repeated.filter(pc.greater(repeated["patient_id"], 1))),
+            examples=_examples(records, repeated),
+        ),
+        reports=SharedReports(
+            records=len(written),
+            distinct=len(reports),
+            records_sharing=_sum(shared),
+            records_sharing_across_splits=_sum(shared.filter(pc.greater(shared["split"], 1))),
+        ),
+    )
 
 
-def across(datasets: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
+def across(datasets: Mapping[str, pa.Table]) -> list[SharedRecordings]:
     """Recordings that two data sets both hold, one row a pair that shares any.
 
     Args:
         datasets: name -> `record_id`, `split` and `fingerprint` of every record.
-
-    Returns:
-        The two names, the number of recordings in common, of these those that one has in its training and the
-        other in its test split, and examples (pairs of record ids).
     """
     columns = ["record_id", "split", "fingerprint"]
     together = _with_recordings(pa.concat_tables([table.select(columns) for table in datasets.values()]))
@@ -85,12 +76,12 @@ def across(datasets: Mapping[str, pa.Table]) -> list[dict[str, Any]]:
             named[column].slice(0, MOST_EXAMPLES).to_pylist() for column in ("record_id", "record_id_other")
         )
         found.append(
-            {
-                "datasets": [name, other_name],
-                "recordings": pc.count_distinct(both["recording"]).as_py(),
-                "train_and_test": pc.count_distinct(both["recording"].filter(crossing)).as_py(),
-                "examples": [list(pair) for pair in zip(*ids, strict=True)],
-            }
+            SharedRecordings(
+                datasets=(name, other_name),
+                recordings=pc.count_distinct(both["recording"]).as_py(),
+                train_and_test=pc.count_distinct(both["recording"].filter(crossing)).as_py(),
+                examples=list(zip(*ids, strict=True)),
+            )
         )
     return found
 

@@ -88,7 +88,9 @@ def digests(entries: Iterable[Entry]) -> dict[str, str]:
 
 def _digest(entry: Entry) -> str:
     # A field that is new and empty must not change what was built without it.
-    filled = {name: value for name, value in vars(entry).items() if value not in (None, "", ())}
+    # Why a record is refused may name what is near, and changes with its neighbours.
+    known = {name: value for name, value in vars(entry).items() if name != "refused"}
+    filled = {name: value for name, value in known.items() if value not in (None, "", ())}
     return storage.sha256(json.dumps(filled, sort_keys=True).encode())[:16]
 
 

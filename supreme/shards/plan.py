@@ -28,6 +28,7 @@ from supreme.records import SPLITS, Entry, split_of
 from supreme.settings.data import Source
 from supreme.shards import leakage, part
 from supreme.shards.part import Job, Part
+from supreme.shards.result import SHARDS, ShardManifest, ShardResult
 from supreme.shards.schema import SCHEMA, part_name
 from supreme.storage.parquet import read_table
 
@@ -55,7 +56,7 @@ class Plan:
     request: Request
     new: bool
     """Everything that is there is deleted first."""
-    published: Manifest | None
+    published: ShardManifest | None
     done: dict[str, Part]
     """Finished parts by name."""
     todo: dict[str, list[Entry]]
@@ -117,9 +118,9 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
     folder = folder_of(recipe, source)
     job, request = Job(source, recipe.shards, recipe.seed, folder), _request(recipe, source)
     index = _index(job)
-    if new or not manifest.begun(folder, request):
+    if new or not manifest.is_started(folder, SHARDS, request):
         return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
-    published, sizes = manifest.read(folder), storage.sizes(folder)
+    published, sizes = manifest.read(folder, SHARDS), storage.sizes(folder)
     names = [name[6:-5] for name in sorted(sizes) if name.startswith("parts/") and name.endswith(".json")]
     known = dict(zip(names, _each(lambda name: part.read(folder, name), names), strict=True))
     stale = _stale(known, part.digests(index), published, folder)
@@ -138,12 +139,12 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
 
 def begin(plan: Plan) -> None:
     """Open the folder for the parts to come."""
-    manifest.begin(plan.job.folder, plan.request, new=plan.new)
+    manifest.begin(plan.job.folder, SHARDS, plan.request, new=plan.new)
     for name in plan.stale:
         storage.delete_file(part.part_uri(plan.job.folder, name))
 
 
-def publish(plan: Plan) -> Manifest:
+def publish(plan: Plan) -> ShardManifest:
     """Describe all parts in the manifest, once those to make are made.
 
     Raises:
@@ -159,7 +160,7 @@ def publish(plan: Plan) -> Manifest:
     files = {name: entry for one in made.values() for name, entry in one.files.items()}
     counts = _counts(folder, list(made.values()))
     _refuse_if_too_many(counts, plan.job.shards.max_rejected_fraction, folder)
-    published = manifest.publish(folder, plan.request, counts, files)
+    published = manifest.publish(folder, SHARDS, plan.request, counts, files)
     for name in storage.list_files(folder):
         if name not in files and _OURS.fullmatch(name):
             storage.delete_file(storage.join(folder, name))  # of a part that was never finished
@@ -186,7 +187,7 @@ def _request(recipe: config.Recipe, source: Source) -> Request:
 
 
 def _stale(
-    known: dict[str, Part], digests: dict[str, str], published: Manifest | None, folder: str
+    known: dict[str, Part], digests: dict[str, str], published: ShardManifest | None, folder: str
 ) -> list[str]:
     """The parts that the index contradicts. Raises ConfigError when one is published."""
     differing = {name: made.differing(digests) for name, made in known.items()}
@@ -220,21 +221,23 @@ def _new_parts(entries: list[Entry], job: Job, taken: Iterable[str]) -> dict[str
     return parts
 
 
-def _counts(folder: str, parts: list[Part]) -> dict[str, Any]:
+def _counts(folder: str, parts: list[Part]) -> ShardResult:
     by_split, refused = Counter[str](), Counter[str]()
     for made in parts:
         by_split[made.split] += made.records
         refused.update(made.rejected)
     shards = [storage.join(folder, name) for made in parts for name in made.files if "/" not in name]
     records = pa.concat_tables([_NO_RECORDS, *_each(_metadata, shards)])
-    return {
-        "records": sum(by_split.values()),
-        **{f"records_{split}": by_split[split] for split in SPLITS},
-        "patients": pc.count_distinct(records["patient_id"]).as_py(),
-        "rejected": sum(refused.values()),
-        "rejected_by_reason": dict(sorted(refused.items())),
-        "leakage": leakage.within(records),
-    }
+    return ShardResult(
+        records=sum(by_split.values()),
+        records_train=by_split["train"],
+        records_validation=by_split["validation"],
+        records_test=by_split["test"],
+        patients=pc.count_distinct(records["patient_id"]).as_py(),
+        rejected=sum(refused.values()),
+        rejected_by_reason=dict(sorted(refused.items())),
+        leakage=leakage.within(records),
+    )
 
 
 def _metadata(shard: str) -> pa.Table:
@@ -247,13 +250,13 @@ def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:
         return list(threads.map(function, names))
 
 
-def _refuse_if_too_many(counts: dict[str, Any], limit: float, folder: str) -> None:
-    seen = counts["records"] + counts["rejected"]
-    if counts["rejected"] <= limit * seen + 1e-9 and counts["records"]:
+def _refuse_if_too_many(counts: ShardResult, limit: float, folder: str) -> None:
+    seen = counts.records + counts.rejected
+    if counts.rejected <= limit * seen + 1e-9 and counts.records:
         return
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by_reason"].items())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.rejected_by_reason.items())
     raise TooManyRejected(
-        f"{counts['rejected']:,} of {seen:,} records were refused ({reasons}), more than "
+        f"{counts.rejected:,} of {seen:,} records were refused ({reasons}), more than "
         f"shards.max_rejected_fraction={limit:g} allows; each is listed in {folder}/rejected. Repair "
         "the source and run again with --new, or accept it with a larger shards.max_rejected_fraction"
     )

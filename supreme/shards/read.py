@@ -22,6 +22,7 @@ from supreme.config import ConfigError
 from supreme.records import SPLITS
 from supreme.shards import codec, packed_pages, plain_page
 from supreme.shards.codec import Codec
+from supreme.shards.result import SHARDS, ShardManifest
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA
 
 #: Signals that are decoded at a time where Arrow unpacks them: what a core has beside it.
@@ -43,7 +44,7 @@ class Shards:
     """A finished shard folder. It holds no open file, and may be sent to other processes."""
 
     folder: str
-    manifest: manifest.Manifest
+    manifest: ShardManifest
     rate_hz: int
     samples: int
     row_group_size: int
@@ -59,7 +60,7 @@ class Shards:
             ConfigError: the folder is unfinished, a shard is missing or of another size, or signals are held
                 in a way that is not read here.
         """
-        made = manifest.require(folder, "shard")
+        made = manifest.require(folder, SHARDS)
         section = made.config["shards"]
         if (held := section["compression"]) not in codec.CODECS:
             raise ConfigError(

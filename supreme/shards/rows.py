@@ -52,6 +52,7 @@ class _Ordered(NamedTuple):
     rate_hz: float
     derived: bool
     """Whether limb leads were made of I and II."""
+    has_wrong_gains: bool
 
 
 class _Row(NamedTuple):
@@ -110,12 +111,15 @@ def _ordered(record: Record, job: Job) -> _Ordered:
     ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=shards.derive_limb_leads)
     # Not a view, which would hold all of a long record.
     kept = np.ascontiguousarray(signal.first_seconds(ordered, record.rate_hz, shards.duration_s))
-    return _Ordered(record.entry, whole_microvolts(kept), record.rate_hz, derived)
+    has_wrong_gains = quality.has_wrong_gains(record.signal, record.leads, record.gains)
+    return _Ordered(record.entry, whole_microvolts(kept), record.rate_hz, derived, has_wrong_gains)
 
 
 def _row(ordered: _Ordered, flags: list[str], split: str, job: Job) -> _Row:
     shards, known = job.shards, ordered.entry
     prepared, n_valid = signal.prepare(ordered.signal, ordered.rate_hz, shards.rate_hz, shards.samples)
+    if ordered.has_wrong_gains and quality.SCALED_LEADS not in flags:
+        flags.append(quality.SCALED_LEADS)
     flags += ["derived_limb_leads"] if ordered.derived else []
     flags += ["short"] if n_valid < shards.samples else []
     signal_uv = to_microvolts(prepared)

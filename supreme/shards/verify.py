@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from supreme import log, manifest, storage
-from supreme.manifest import FileEntry, Manifest
+from supreme.manifest import FileEntry
+from supreme.shards.result import SHARDS, ShardManifest
 from supreme.shards.schema import REJECTED_SCHEMA, SCHEMA
 
 _MAKE_AGAIN = "delete it and run jobs/shard.py again, which makes the same bytes again"
@@ -42,19 +43,19 @@ def verify(folders: Iterable[str]) -> dict[str, dict[str, int]]:
         ConfigError: a folder is unfinished.
         Damaged: after everything is checked.
     """
-    made = {folder: manifest.require(folder, "shard") for folder in folders}
+    made = {folder: manifest.require(folder, SHARDS) for folder in folders}
     problems = [f"{folder}/{one}" for folder, described in made.items() for one in _check(folder, described)]
     if problems:
         raise Damaged(f"problems found: {len(problems):,}\n  " + "\n  ".join(problems))
     return {folder: summary(described) for folder, described in made.items()}
 
 
-def summary(made: Manifest) -> dict[str, int]:
+def summary(made: ShardManifest) -> dict[str, int]:
     n_bytes = sum(entry.bytes for entry in made.files.values())
-    return {"files": len(made.files), "bytes": n_bytes, "records": made.counts["records"]}
+    return {"files": len(made.files), "bytes": n_bytes, "records": made.result.records}
 
 
-def _check(folder: str, made: Manifest) -> list[str]:
+def _check(folder: str, made: ShardManifest) -> list[str]:
     progress = log.Progress(log.get(__name__), f"{folder}: bytes", summary(made)["bytes"])
     problems: list[str] = []
     rows: list[pa.Table] = []
@@ -69,7 +70,7 @@ def _check(folder: str, made: Manifest) -> list[str]:
     return problems + [f": {wrong}" for wrong in _check_rows(rows)]
 
 
-def _check_file(folder: str, made: Manifest, name: str) -> tuple[str, pa.Table | None]:
+def _check_file(folder: str, made: ShardManifest, name: str) -> tuple[str, pa.Table | None]:
     """What is wrong with one file, and `record_id`, `patient_id` and `split` of its rows."""
     entry, uri = made.files[name], storage.join(folder, name)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from supreme import config, storage
+from supreme.sweep.summary import TrialOutcome
 from supreme.training.learner.validation import METRIC
 from supreme.training.run import history, result, stage
 
@@ -30,9 +31,9 @@ class Trial:
     def values(self) -> dict[str, Any]:
         return self.recipe.model_dump(mode="json")
 
-    def outcome(self) -> dict[str, Any]:
+    def outcome(self) -> TrialOutcome:
         value = self.value if math.isfinite(self.value) else None
-        return {"completed": self.completed, "value": value, "samples_seen": self.samples_seen}
+        return TrialOutcome(completed=self.completed, value=value, samples_seen=self.samples_seen)
 
 
 def trials(recipe: config.Recipe) -> list[Trial]:
@@ -55,7 +56,7 @@ def trials(recipe: config.Recipe) -> list[Trial]:
         changed["model"]["encoder"], changed["training"]["loss"] = encoder, loss
         changed["training"]["epochs"] = asked.epochs
         changed["training"]["checkpoint_every"] = asked.epochs / RUNGS
-        parts = [objective] if asked.objectives else []
+        parts: list[str] = [objective] if asked.objectives else []
         parts += [encoder.replace(":", "-")] + ([] if objective == "merl" else [loss])
         name = "-".join(parts)
         folder = stage.absolute(storage.join(recipe.folder("sweep"), name))

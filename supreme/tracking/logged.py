@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from supreme import log
+from supreme.redaction import redact_values
 
 #: MLflow refuses longer names and values.
 MAX_KEY = 250
@@ -17,7 +18,7 @@ _TEXT = (".txt", ".md", ".html", ".svg", ".csv", ".toml", ".yaml", ".yml", ".log
 
 
 def safe_name(name: str) -> str:
-    """A name of a metric, parameter or tag that MLflow takes: it refuses brackets, commas and absolute paths."""
+    """A name of a metric, parameter or tag that MLflow takes: without brackets, commas and leading slashes."""
     safe = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")
     return safe[:MAX_KEY] or "_"
 
@@ -29,15 +30,8 @@ def safe_value(value: Any, key: str) -> str:
 
 
 def redacted(value: Any, key: str = "") -> Any:
-    """A value, or a nested document, in which `log.redact` has hidden what is secret by its key or its look."""
-    if isinstance(value, dict):
-        return {redacted(str(name)): redacted(item, str(name)) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(item, key) for item in value]
-    # The key is part of what redact() looks at.
-    text = f"{key}={value}"
-    hidden = log.redact(text)
-    return value if hidden == text else hidden[len(key) + 1 :]
+    """A value, or a nested document, without what is secret by its key or its look."""
+    return redact_values({key: value}).popitem()[1]
 
 
 def redacted_file(name: str, content: bytes) -> bytes:

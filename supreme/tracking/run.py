@@ -84,7 +84,9 @@ class TrackingRun:
         return self.last_steps().get(safe_name(metric), -1)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(safe_name(k), safe_value(v, k)) for k, v in tags.items()])
+        self.client.log_batch(
+            self.run_id, tags=[RunTag(safe_name(k), safe_value(v, k)) for k, v in tags.items()]
+        )
 
     def log_dict(self, value: dict[str, Any], name: str) -> None:
         """Store a dictionary as the JSON or YAML artifact ``name``; secrets are redacted."""
@@ -96,6 +98,13 @@ class TrackingRun:
             copy = Path(temporary) / uri.partition("?")[0].rpartition("/")[2]
             copy.write_bytes(redacted_file(copy.name, storage.read_bytes(uri)))
             self.client.log_artifact(self.run_id, str(copy), folder or None)
+
+    def read_file(self, name: str) -> bytes | None:
+        """An artifact of the run's root folder; None where it has none of this name."""
+        if name not in [item.path for item in self.client.list_artifacts(self.run_id)]:
+            return None
+        with tempfile.TemporaryDirectory() as temporary:
+            return Path(self.client.download_artifacts(self.run_id, name, temporary)).read_bytes()
 
     def log_text(self, text: str, name: str) -> None:
         """Store a text, for instance a figure as SVG, as the artifact ``name``; secrets are redacted."""

@@ -12,7 +12,8 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -33,7 +34,12 @@ _MAX_REASON = 200
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.5, 8.0
 
 #: What MLflow says when it may go well another time; anything else that it says in JSON is its answer.
-_TRANSIENT_CODES = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}
+_TRANSIENT_CODES = {
+    "INTERNAL_ERROR",
+    "TEMPORARILY_UNAVAILABLE",
+    "REQUEST_LIMIT_EXCEEDED",
+    "DEADLINE_EXCEEDED",
+}
 _STATUS = re.compile(r"failed with error code (\d{3})")
 
 logger = log.get("tracking")
@@ -67,9 +73,7 @@ class Attempt(threading.Thread):
         return f"no answer within {wait_s:.0f} s" if self.is_alive() else reason(self.error)
 
 
-def call(
-    uri: str | None, action: Callable[[], T], doing: str, *, limit_s: float | None = None
-) -> T:
+def call(uri: str | None, action: Callable[[], T], doing: str, *, limit_s: float | None = None) -> T:
     """The result of a request to the tracking store, repeated while it may still go well.
 
     Args:
@@ -99,6 +103,20 @@ def call(
         logger.info("%s %s: tried again in %.0f s", address(uri), what, delay_s)
         time.sleep(delay_s)
         delay_s = min(2 * delay_s, _MAX_DELAY_S)
+
+
+@contextmanager
+def worded(uri: str | None, doing: str) -> Iterator[None]:
+    """Turn what a server refuses for good into a `TrackingError`, at once; nothing is repeated."""
+    try:
+        yield
+    except Exception as error:
+        if _is_answer(error) or not isinstance(error, MlflowException | OSError):
+            raise
+        what, remedy = _words(error)
+        if remedy is _AWAY:
+            raise
+        raise _error(uri, doing, what, remedy) from None
 
 
 def connect(uri: str | None) -> MlflowClient:
@@ -145,7 +163,8 @@ class _PatientClient:
 
 _AWAY = "start it, then run the same command again: finished parts are kept"
 _LOGIN = (
-    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to a login that may do this"
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
+    "to a login that may do this"
 )
 _ANOTHER = "give the address of an MLflow server as tracking.uri or MLFLOW_TRACKING_URI"
 

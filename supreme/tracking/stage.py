@@ -8,7 +8,7 @@ later. Training never waits for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from supreme.manifest import REQUEST
 from supreme.tracking import note
 from supreme.tracking.logged import safe_value
 from supreme.tracking.run import TrackingRun, git_tags
-from supreme.tracking.server import Attempt, reason
+from supreme.tracking.server import Attempt, reason, worded
 from supreme.tracking.store import experiment_id
 from supreme.training.run import history
 
@@ -159,9 +159,7 @@ def start_or_resume(
     link = parent.link if parent else Link()
     nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
     tags = {"supreme.code_version": __version__, **git_tags(), **(tags or {}), **nested}
-    run = StageRun(
-        uri, note.write(folder, complete=False)["run_id"], client, folder, dict(params), tags, link
-    )
+    run = StageRun(uri, note.write(folder, complete=False).run_id, client, folder, dict(params), tags, link)
     if run.run_id:
         run._attempt = resume = Attempt(lambda: _resume(run))
         failure = resume.failure(START_WAIT_S if not link.away else 1.0)
@@ -170,23 +168,29 @@ def start_or_resume(
             logger.info("going on in run %s", run.run_id)
             return run
         logger.warning("run %s is not on this tracking store: a new one is begun", run.run_id)
-    run.run_id = _create(client, experiment_id(client, experiment), name, folder)
-    run.describe()
+    with worded(uri, "begin a run"):
+        run.run_id = _create(client, experiment_id(client, experiment), name, folder)
+        run.describe()
     return run
 
 
 @contextmanager
 def closing(run: StageRun) -> Iterator[StageRun]:
     """Finish the run at the end of the block: FAILED after an exception, KILLED after an interrupt."""
-    try:
+    with closing_early(run):
         yield run
-    except Exception:
-        run.finish("FAILED", ABORT_WAIT_S)
-        raise
-    except BaseException:
-        run.finish("KILLED", ABORT_WAIT_S)
-        raise
     run.finish()
+
+
+@contextmanager
+def closing_early(*runs: StageRun) -> Iterator[None]:
+    """Finish the runs if the block does not come to its end: FAILED after an exception, else KILLED."""
+    try:
+        yield
+    except BaseException as error:
+        for run in runs:
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED", ABORT_WAIT_S)
+        raise
 
 
 def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> str:
@@ -195,7 +199,7 @@ def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> st
     Its key is noted before, so that neither a process killed here nor a request that was repeated because its
     answer was lost leaves a second run.
     """
-    key = note.read(folder)["key"]
+    key = note.write(folder).key
     same_stage = f"tags.`{_KEY_TAG}` = '{key}'"
     if not client.search_runs([experiment], same_stage):
         client.create_run(experiment, run_name=safe_value(name, "name"), tags={_KEY_TAG: key})

@@ -88,7 +88,7 @@ def test_an_error_in_a_task_ends_the_stage_and_the_same_command_goes_on(tmp_path
             stage.build(recipe, [shards], out, spread=on_ray)
         broken.write_bytes(whole)
         made = stage.build(recipe, [shards], out, spread=on_ray)
-    assert made.counts["records"] == 40
+    assert made.result.records == 40
 
 
 @pytest.fixture(scope="module")
@@ -137,8 +137,8 @@ def test_a_language_model_names_what_becomes_labels(
     assert "left_ventricular_hypertrophy" in rows["t/1"]["present"], "the rules read what the model could not"
     assert rows["t/2"]["present"] == ["hairline_sign", "sinus_rhythm"]
     assert rows["t/3"]["uncertain"] == ["hairline_sign"]
-    assert made.counts["statements_refused"] == {"not_json": 1}
-    assert made.counts["names_linked"] == {"neighbour": 1, "new": 1, "synonym": 3}
+    assert made.result.statements_refused == {"not_json": 1}
+    assert made.result.names_linked == {"neighbour": 1, "new": 1, "synonym": 3}
     statements = statement_table.read(folder)
     assert {row.extractor for row in statements.values()} == {"llm", "rules"}
     assert set(calls(server)) == set(TRUTH) | {"Unreadable LVH"}
@@ -162,7 +162,7 @@ def test_a_language_model_names_what_becomes_labels(
     assert json.loads(planned.stdout)["llm"]["calls"] == 1
     grown = stage.build(recipe, [more], folder, spread=on_ray)
     assert calls(server) == {"Never seen": 1}
-    assert grown.counts["records"] == made.counts["records"] + 1
+    assert grown.result.records == made.result.records + 1
 
 
 def _recipe_file(recipe: config.Recipe) -> Path:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -15,10 +16,16 @@ from wfdb_writer import write_csn
 
 from supreme import config, manifest, storage
 from supreme.config import Recipe
+from supreme.evaluation.stage import EVALUATION
+from supreme.manifest import Stage
+from supreme.reporting.page import REPORT
+from supreme.reports.result import LABELS
 from supreme.runtime import session
 from supreme.settings.data import Source
 from supreme.shards import build, plan
 from supreme.shards.read import Shards
+from supreme.shards.result import SHARDS
+from supreme.training.run.summary import PRETRAIN
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -103,8 +110,8 @@ def test_shards_made_through_a_failing_network_are_the_same_bytes(
     faults = [fault for fault, _ in store.faults]
     assert faults.count("cut") > 3
     assert len(faults) > 0.15 * len(store.requests) > 20
-    assert made.counts == built_locally.counts
-    assert (made.counts["records"], made.counts["rejected"]) == (RECORDS, 0)
+    assert made.result == built_locally.result
+    assert (made.result.records, made.result.rejected) == (RECORDS, 0)
     assert hashes(made) == hashes(built_locally)
     shards = Shards.open(plan.folder_of(recipe(at(store, "faulty")), source))
     for name, entry in made.files.items():
@@ -120,7 +127,7 @@ def test_a_store_that_stays_away_ends_the_build_and_the_same_command_resumes_it(
     store.plan = lambda request: "503 SlowDown" if request.path.endswith("JS00020.dat") else ""
     with pytest.raises(storage.Unavailable, match=r"s3://lake/raw/.*JS00020\.dat at http.*same command"):
         build.build(wanted, source)
-    assert manifest.read(folder) is None
+    assert manifest.read(folder, SHARDS) is None
     finished = storage.list_files(storage.join(folder, "parts"))
     assert 0 < len(finished) < len(built_locally.files)
     store.plan = lambda request: ""
@@ -159,15 +166,16 @@ def test_the_whole_way_on_object_storage(store: Proxy, cluster: dict[str, str], 
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in done.stderr + done.stdout
     assert found["promoted"]
     assert {fault for fault, _ in store.faults} == {"503 SlowDown", "cut"}
-    stages = ["shards/simulated", "labels", "pretrain", "report"]
-    folders = [storage.join(root, "smoke", stage) for stage in stages] + [found["folder"]]
-    for folder in folders:
-        made = manifest.require(folder, "pipeline")
+    stages: dict[str, Stage[Any]] = {"shards/simulated": SHARDS, "labels": LABELS, "pretrain": PRETRAIN}
+    folders = {storage.join(root, "smoke", name): stage for name, stage in stages.items()}
+    folders |= {storage.join(root, "smoke", "report"): REPORT, found["folder"]: EVALUATION}
+    for folder, stage in folders.items():
+        made = manifest.require(folder, stage)
         assert made.files
         for name, entry in made.files.items():
             assert storage.sha256(storage.read_bytes(storage.join(folder, name))) == entry.sha256, name
     assert storage.read_bytes(found["report"]).startswith(b"<!")
-    assert len(Shards.open(folders[0]).table(["record_id"])) == 160
+    assert len(Shards.open(storage.join(root, "smoke", "shards/simulated")).table(["record_id"])) == 160
 
 
 def test_wrong_keys_are_one_line_that_names_what_was_asked(store: Proxy) -> None:

@@ -30,6 +30,7 @@ from supreme.runtime import session
 from supreme.settings.data import Source
 from supreme.shards import build, plan
 from supreme.shards.read import Shards, signals_uv
+from supreme.shards.result import SHARDS
 from supreme.shards.schema import SCHEMA
 
 pytestmark = pytest.mark.ray
@@ -80,11 +81,11 @@ def test_shards_hold_every_record_once_as_its_source_has_it(uninterrupted):
     table = shards.table()
     entries = {entry.record_id: entry for entry in source.index()}
     assert sorted(table["record_id"].to_pylist()) == sorted(entries)
-    assert made.counts["records"] == 300
-    assert made.counts["patients"] == len(set(table["patient_id"].to_pylist()))
-    assert made.counts["records_train"] == len(shards.table(["split"], "train")) > 200
+    assert made.result.records == 300
+    assert made.result.patients == len(set(table["patient_id"].to_pylist()))
+    assert made.result.records_train == len(shards.table(["split"], "train")) > 200
     split_of_patient = set(zip(table["patient_id"].to_pylist(), table["split"].to_pylist(), strict=True))
-    assert len(split_of_patient) == made.counts["patients"], "no patient is in two splits"
+    assert len(split_of_patient) == made.result.patients, "no patient is in two splits"
     for batch in shards.batches("validation", 5):
         signal_uv = signals_uv(batch, shards.samples)
         for row, drawn_uv in zip(batch.to_pylist(), signal_uv, strict=True):
@@ -141,7 +142,7 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_bytes(tmp_path, unint
         process.wait()
     assert process.returncode == -signal.SIGKILL
     assert 0 < len(list(folder.glob("parts/*.json"))) < len(uninterrupted[1].files)
-    assert manifest.read(str(folder)) is None, "a killed stage is not taken for a finished one"
+    assert manifest.read(str(folder), SHARDS) is None, "a killed stage is not taken for a finished one"
     resumed = build.build(recipe, SIMULATED)
     assert _hashes(resumed) == _hashes(uninterrupted[1])
     assert resumed.digest() == uninterrupted[1].digest()
@@ -202,7 +203,7 @@ def test_a_full_disk_ends_the_stage_and_with_room_the_same_command_goes_on(small
     folder = _folder(recipe, SIMULATED)
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("parts/*.json")}
     assert finished
-    assert manifest.read(str(folder)) is None
+    assert manifest.read(str(folder), SHARDS) is None
     assert not list(folder.rglob("rejected")), "a full disk is not the fault of a record"
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     assert _hashes(build.build(recipe, SIMULATED)) == _hashes(uninterrupted[1])
@@ -292,8 +293,8 @@ def test_every_broken_record_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_p
         zip(SOUND, (["short"], ["arm_leads_swapped"], []), strict=True)
     )
     assert kept[SOUND[0]]["n_valid"] == 500
-    assert (made.counts["records"], made.counts["rejected"]) == (3, len(BREAKS))
-    assert made.counts["rejected_by_reason"] == Counter(reason for reason, _ in BREAKS.values())
+    assert (made.result.records, made.result.rejected) == (3, len(BREAKS))
+    assert made.result.rejected_by_reason == Counter(reason for reason, _ in BREAKS.values())
     rows = pa.concat_tables([pq.read_table(file) for file in folder.glob("rejected/*.parquet")]).to_pylist()
     assert all(row["source_uri"] and row["detail"] for row in rows)
     assert not any("root:" in row["detail"] for row in rows), "nothing of the foreign file is shown"
@@ -304,11 +305,11 @@ def test_too_many_refused_fail_the_stage_after_writing_and_can_be_accepted(tmp_p
     with pytest.raises(plan.TooManyRejected, match=r"20 of 23.*empty_file 2.*max_rejected_fraction"):
         build.build(strict, damaged)
     folder = _folder(strict, damaged)
-    assert manifest.read(str(folder)) is None
+    assert manifest.read(str(folder), SHARDS) is None
     assert len(_rejected(folder)) == len(BREAKS)
     stamps = {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
     made = build.build(_recipe(tmp_path, max_rejected_fraction=0.9), damaged)
-    assert made.counts["records"] == len(SOUND)
+    assert made.result.records == len(SOUND)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.parquet")} == stamps
 
 
@@ -386,7 +387,7 @@ def test_real_records_keep_their_millivolts(tmp_path, realdata):
     source = Source(kind="ptbxl", uri=str(realdata / "ptb-xl"), records=20)
     recipe = _recipe(tmp_path)
     made = build.build(recipe, source)
-    assert (made.counts["records"], made.counts["rejected"]) == (20, 0)
+    assert (made.result.records, made.result.rejected) == (20, 0)
     raw = records.open_source(source, 0, 100)
     entries = {entry.record_id: entry for entry in raw.index()}
     for batch in Shards.open(plan.folder_of(recipe, source)).batches():

@@ -23,6 +23,7 @@ import training_data
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+from ray.data._internal.arrow_block import ArrowBlockAccessor
 from safetensors.torch import load_file
 
 from supreme import config, manifest
@@ -35,6 +36,7 @@ from supreme.training.data.ray_stream import stream
 from supreme.training.learner.learner import TrainingStopped
 from supreme.training.run import checkpoint_writer, driver, history, stage, worker
 from supreme.training.run.result import Trained
+from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The controller's process cannot import this file.
@@ -88,6 +90,24 @@ def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(
         signals = signals_uv(table, corpus.samples)
         for record_id, signal_uv in zip(table.column("record_id").to_pylist(), signals, strict=True):
             np.testing.assert_array_equal(signal_uv, truth[record_id])
+
+
+def test_batches_come_in_order_also_where_formatting_one_takes_longer(
+    session: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a thread of Ray Data's stands still, and others overtake it."""
+    to_arrow, numbers = ArrowBlockAccessor.to_arrow, itertools.count()
+
+    def slow_at_times(accessor: ArrowBlockAccessor) -> Any:
+        time.sleep(0.2 if next(numbers) % 3 == 0 else 0.0)
+        return to_arrow(accessor)
+
+    monkeypatch.setattr(ArrowBlockAccessor, "to_arrow", slow_at_times)
+    corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
+    order = Order(corpus.sizes, 0, 2, 10)
+    expected = [record_ids([corpus.read_steps(order, 1, step, step + 1)]) for step in range(4, 15)]
+    assert [record_ids([table]) for table in read(corpus, order, 4, 15, 1)] == expected
+    assert next(numbers) >= len(expected), "nothing was held up"
 
 
 def test_from_two_workers_to_three_in_the_middle_of_an_epoch(session: Cluster, root: Path) -> None:
@@ -179,7 +199,7 @@ def undisturbed(session: Cluster, root: Path) -> Trained:
 
 
 def test_it_learns_what_was_planted(undisturbed: Trained, root: Path) -> None:
-    counts = undisturbed.counts
+    counts = undisturbed.result
     assert (counts["steps"], counts["samples_seen"]) == (56, 56 * 32)
     assert counts["selection"]["value"] > 0.7
     losses = [report["loss"] for report in undisturbed.state.reports]
@@ -219,7 +239,7 @@ def test_a_node_taken_away_and_a_killed_worker_change_nothing(
     # The notice does not count as a failure.
     recipe = training_data.recipe(root, epochs=6, checkpoint_every=4, max_failures=1)
     trained, _ = train(recipe, folder, callbacks=[KillWorker(folder)])
-    assert trained.counts["weights_sha256"] == undisturbed.counts["weights_sha256"]
+    assert trained.result.weights_sha256 == undisturbed.result.weights_sha256
     reported = [report["samples_seen"] for report in trained.state.reports]
     assert reported == [38 * 32, 56 * 32]
     curve = [point["samples_seen"] for report in trained.state.reports for point in report["curve"]]
@@ -283,7 +303,7 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     check_every_record_once_an_epoch(folder, trained, batch_size=10)
     reports = trained.state.reports
     best = max(reports, key=lambda report: report[driver.METRIC])
-    assert trained.counts["selection"]["value"] == best[driver.METRIC]
+    assert trained.result.selection.value == best[driver.METRIC]
     kept = load_file(checkpoint_writer.folder_of(str(folder), best["samples_seen"]) + "/ema.safetensors")
     weights = trained.model.state_dict()
     assert all(torch.equal(weights[name], kept[f"model.{name}"]) for name in weights)
@@ -322,11 +342,11 @@ def test_without_a_better_validation_it_ends(session: Cluster, root: Path) -> No
     """Nothing is learned: only the statistics of normalisation move."""
     recipe = training_data.recipe(root, epochs=20, learning_rate=1e-12, patience=2)
     trained, _ = train(recipe, root / "patience")
-    assert trained.counts["stopped_early"]
+    assert trained.result.stopped_early
     found = [report[driver.METRIC] for report in trained.state.reports]
     assert len(found) == 1 + found.index(max(found)) + 2 < 20
     again, _ = train(recipe, root / "patience")
-    assert again.counts == trained.counts
+    assert again.result == trained.result
 
 
 def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, root: Path) -> None:
@@ -342,6 +362,20 @@ def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, r
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
 
 
+UNTRAINED = PretrainResult(
+    steps=0,
+    samples_seen=0,
+    epochs=0,
+    seconds=0,
+    records_per_s=0,
+    parameters=0,
+    weights_sha256="",
+    stopped_early=False,
+    selection=WeightSelection(metric="", value=None, rule=""),
+    validation_digest="",
+)
+
+
 def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"jobs/shard\.py"):
         stage.begin(training_data.recipe(tmp_path))
@@ -355,7 +389,7 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         stage.begin(training_data.recipe(tmp_path, batch_size=500))
     asked, _ = stage.begin(made)  # what failed has not claimed the folder
-    manifest.publish(stage.stage_folder(made), asked, {}, {})
+    manifest.publish(stage.stage_folder(made), PRETRAIN, asked, UNTRAINED, {})
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         stage.begin(training_data.recipe(tmp_path, batch_size=500), new=True)
     assert stage.begin(made)[1], "nothing is deleted by what is refused"
@@ -368,7 +402,7 @@ def test_two_workers_bring_ecgs_and_reports_together(session: Cluster, root: Pat
     """MERL from shards to weights: embedded reports reach the workers, who contrast all records of a step."""
     trained, _ = train(training_data.recipe(root, objective="merl", epochs=3), root / "merl")
     assert trained.model.head == "common_space"
-    assert trained.counts["selection"]["value"] > 0.7
+    assert trained.result.selection.value > 0.7
     last = trained.state.reports[-1]
     assert last["cross_modal"] > 0
     assert last["loss"] < trained.state.reports[0]["loss"]

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from training_data import Trained
 
 from supreme import config, manifest, storage
+from supreme.training.run.summary import PRETRAIN
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -40,7 +41,7 @@ def test_killed_and_run_again_the_weights_are_bit_identical(
         "it was killed too late to prove anything"
     )
     folder = made.folder("pretrain")
-    assert manifest.read(folder) is None
+    assert manifest.read(folder, PRETRAIN) is None
     run_before = storage.read_json(f"{folder}/run.json")["run_id"]
     killed = training_data.finish("pretrain", made, tmp_path, DEADLINE_S)
     assert killed["weights_sha256"] == whole["weights_sha256"]

@@ -19,7 +19,7 @@ from supreme.reports.statement_table import Statement
 
 pytestmark = pytest.mark.unit
 
-HOSTILE = "<script>alert(1)</script><img src=https://evil.example/x onerror='x()'> \"quoted\" & {{ 7*7 }} LVH"
+HOSTILE = "<svg/onload=alert(1)><object data=x></object><img src=https://evil.example/x onerror='x()'> \"quoted\" & {{ 7*7 }} LVH"
 REPORTS = [
     ("train", "Sinus rhythm\nPossible inferior infarct", ("SR", "IMI")),
     ("train", "Sinus rhythm\nPossible inferior infarct", ()),
@@ -115,7 +115,7 @@ def test_the_page_shows_hostile_text_and_loads_nothing(labelled: tuple[config.Re
     everything = recipe.model_copy(update={"labels": recipe.labels.model_copy(update={"audit_samples": 9})})
     html = storage.read_bytes(audit_page.write(everything, shards)).decode()
     page = Page(html)
-    assert {tag for tag, _ in page.tags} & {"script", "img", "iframe", "link", "object", "form", "a"} == set()
+    assert {tag for tag, _ in page.tags} & {"script", "svg", "img", "iframe", "link", "object", "form", "a"} == set()
     assert not any(name.startswith("on") or name in ("src", "href") for _, own in page.tags for name in own)
     assert "url(" not in html
     assert "@import" not in html
@@ -133,7 +133,7 @@ def test_marked_text_and_names_are_escaped_as_well(labelled: tuple[config.Recipe
     labels = {"present": [HOSTILE], "uncertain": [], "absent": []}
     link = {"name": HOSTILE, "entity": HOSTILE, "how": "new", "similarity": 1.0, "records": 3}
     page = Page(audit_page.render({**found, "samples": [{**sample, "labels": labels}], "links": [link]}))
-    assert {tag for tag, _ in page.tags} & {"script", "img"} == set()
+    assert {tag for tag, _ in page.tags} & {"script", "svg", "object", "img"} == set()
     assert page.said.count(HOSTILE) == 6
 
 

@@ -10,6 +10,7 @@ import pytest
 import training_data
 
 from supreme import config, manifest
+from supreme.shards.result import SHARDS
 from supreme.training.data.corpus import Corpus
 from supreme.training.data.labels import Labels
 from supreme.training.data.order import Order
@@ -32,8 +33,9 @@ def test_what_belongs_together_passes(recipe: config.Recipe) -> None:
 
 def test_labels_of_other_shards_are_refused(recipe: config.Recipe) -> None:
     [shards] = shard_folders(recipe)
-    made = manifest.require(shards, "shard")
-    manifest.publish(shards, manifest.Request(stage="shard", config={"more": 1}), made.counts, made.files)
+    made = manifest.require(shards, SHARDS)
+    other = manifest.Request(stage="shard", config={"more": 1})
+    manifest.publish(shards, SHARDS, other, made.result, made.files)
     with pytest.raises(config.ConfigError, match=r"not made from what .*shards/simulated.*jobs/label\.py"):
         check_labels(recipe)
 

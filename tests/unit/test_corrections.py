@@ -47,7 +47,7 @@ def test_labels_follow_the_corrections(tmp_path: Path) -> None:
     assert rows["t/0"]["present"] == rows["t/2"]["present"] == ["atrial_flutter"]
     assert rows["t/1"]["present"] == rows["t/1"]["uncertain"] == []
     assert rows["t/1"]["absent"] == ["left_ventricular_hypertrophy"]
-    assert (made.counts["statements_corrected"], made.counts["corrections_unused"]) == (3, 1)
+    assert (made.result.statements_corrected, made.result.corrections_unused) == (3, 1)
     kept = statement_table.read(str(tmp_path / "labels"))["possible lvh"]
     (mention,) = kept.mentions
     assert (mention.cue, kept.text[mention.start : mention.end], kept.corrected) == (

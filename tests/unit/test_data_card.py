@@ -70,10 +70,10 @@ def test_a_record_counts_once_however_many_of_its_leads_are_flagged() -> None:
 
 def test_it_counts_what_was_planted(recipe: config.Recipe) -> None:
     uri, made = data_card.write(recipe)
-    [between] = made.counts["leakage_across_datasets"]
-    assert between["datasets"] == ["one", "two"]
-    assert (between["recordings"], between["train_and_test"]) == (1, 1)
-    assert between["examples"] == [["one/c", "two/c2"]]
+    [between] = made.result.leakage_across_datasets
+    assert between.datasets == ("one", "two")
+    assert (between.recordings, between.train_and_test) == (1, 1)
+    assert between.examples == [("one/c", "two/c2")]
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", storage.read_bytes(uri).decode()))
     assert "one/c = two/c2" in text
     assert "one/a = one/b" in text
@@ -96,7 +96,7 @@ def test_it_is_made_once_and_again_for_other_shards(recipe: config.Recipe) -> No
     assert data_card.write(recipe)[1] == made
     assert Path(uri).stat().st_mtime_ns == before
     fewer = recipe.model_copy(update={"sources": recipe.sources[:1]})
-    assert data_card.write(fewer)[1].counts == {"leakage_across_datasets": []}
+    assert data_card.write(fewer)[1].result.leakage_across_datasets == []
 
 
 def test_unfinished_shards_are_named(tmp_path: Path) -> None:

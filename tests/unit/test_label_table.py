@@ -69,10 +69,10 @@ def test_labels_of_reports(tmp_path: Path) -> None:
         "intraventricular_conduction_disturbance",
     ]  # fmt: skip
     assert rows["t/6"]["present"] == rows["t/6"]["uncertain"] == rows["t/6"]["absent"] == []
-    assert made.counts["records"] == 7
-    assert made.counts["coverage"] == pytest.approx(6 / 7)
-    assert made.counts["entities"]["sinus_rhythm"] == {"train": {"present": 3}, "validation": {"present": 1}}
-    assert made.counts["statements_without_entity"] == 1
+    assert made.result.records == 7
+    assert made.result.coverage == pytest.approx(6 / 7)
+    assert made.result.entities["sinus_rhythm"] == {"train": {"present": 3}, "validation": {"present": 1}}
+    assert made.result.statements_without_entity == 1
     unmatched = [row.text for row in statement_table.read(out).values() if not row.mentions]
     assert unmatched == ["Written by the machine"]
 
@@ -83,7 +83,7 @@ def test_parents_follow_by_switch(tmp_path: Path) -> None:
     rows = rows_of(str(tmp_path / "labels"))
     assert rows["t/0"]["present"] == ["abnormal_ecg", "inferior_infarction", "sinus_rhythm"]
     assert rows["t/1"]["uncertain"] == ["inferior_infarction"]
-    assert "myocardial_infarction" not in made.counts["entities"]
+    assert "myocardial_infarction" not in made.result.entities
 
 
 def test_a_statement_is_extracted_once(tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ def test_held_out_entities_and_what_implies_them_are_no_queries(tmp_path: Path) 
     ids = set(label_table.read_vocabulary(str(tmp_path / "labels")).ids)
     assert not ids & {"atrial_fibrillation", "rapid_atrial_fibrillation", "inferior_infarction"}
     assert {"myocardial_infarction", "tachycardia"} <= ids
-    assert "slow_atrial_fibrillation" in made.counts["held_out"]
-    assert sorted(label_table.read_unseen(str(tmp_path / "labels")).ids) == made.counts["held_out"]
+    assert "slow_atrial_fibrillation" in made.result.held_out
+    assert sorted(label_table.read_unseen(str(tmp_path / "labels")).ids) == made.result.held_out
     plain = stage.build(make_recipe(), [shards], str(tmp_path / "plain"))
-    assert not plain.counts["held_out"]
+    assert not plain.result.held_out
     assert not len(label_table.read_unseen(str(tmp_path / "plain")))
     with_them, without = (label_table.read_labels(str(tmp_path / name)) for name in ("labels", "plain"))
     assert with_them.equals(without), "the label table has them"

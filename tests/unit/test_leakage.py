@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.shards import leakage
+from supreme.shards.result import SharedReports
 
 pytestmark = pytest.mark.unit
 
@@ -51,22 +52,22 @@ def test_within_counts_like_a_plain_loop(rows: list[tuple[str, str, str, str]]) 
     for patient, split, _, _ in rows:
         splits[patient].add(split)
     written = [row for row in rows if row[3]]
-    assert found["patients_across_splits"] == sum(len(seen) > 1 for seen in splits.values())
-    signals = found["same_recording"]
-    assert signals["records"] == _sharing(rows, 2)
-    assert signals["records_across_splits"] == _sharing(rows, 2, differing=1)
-    assert signals["records_of_several_patients"] == _sharing(rows, 2, differing=0)
-    assert found["reports"] == {
-        "records": len(written),
-        "distinct": len({row[3] for row in written}),
-        "records_sharing": _sharing(written, 3),
-        "records_sharing_across_splits": _sharing(written, 3, differing=1),
-    }
+    assert found.patients_across_splits == sum(len(seen) > 1 for seen in splits.values())
+    signals = found.same_recording
+    assert signals.records == _sharing(rows, 2)
+    assert signals.records_across_splits == _sharing(rows, 2, differing=1)
+    assert signals.records_of_several_patients == _sharing(rows, 2, differing=0)
+    assert found.reports == SharedReports(
+        records=len(written),
+        distinct=len({row[3] for row in written}),
+        records_sharing=_sharing(written, 3),
+        records_sharing_across_splits=_sharing(written, 3, differing=1),
+    )
 
 
 def test_examples_name_the_records() -> None:
     rows = [("p1", "train", "aa", ""), ("p2", "test", "aa", ""), ("p3", "train", "bb", "")]
-    assert leakage.within(_table(rows))["same_recording"]["examples"] == [["set/000", "set/001"]]
+    assert leakage.within(_table(rows)).same_recording.examples == [["set/000", "set/001"]]
 
 
 @settings(max_examples=40, deadline=None)
@@ -78,7 +79,7 @@ def test_across_counts_like_a_plain_loop(
 ) -> None:
     parts = (one, two, three)
     datasets = {name: _table(rows, name) for name, rows in zip("abc", parts, strict=True)}
-    found = {tuple(row["datasets"]): row for row in leakage.across(datasets)}
+    found = {row.datasets: row for row in leakage.across(datasets)}
     for (name, first), (other_name, second) in combinations(zip("abc", parts, strict=True), 2):
         common = {row[2] for row in first} & {row[2] for row in second}
         crossing = {a[2] for a in first for b in second if a[2] == b[2] and {a[1], b[1]} == {"train", "test"}}
@@ -86,7 +87,7 @@ def test_across_counts_like_a_plain_loop(
             assert (name, other_name) not in found
             continue
         row = found[name, other_name]
-        assert (row["recordings"], row["train_and_test"]) == (len(common), len(crossing))
-        for here, there in row["examples"]:
+        assert (row.recordings, row.train_and_test) == (len(common), len(crossing))
+        for here, there in row.examples:
             assert here.startswith(f"{name}/")
             assert there.startswith(f"{other_name}/")

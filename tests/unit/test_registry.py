@@ -20,6 +20,7 @@ from supreme.registry import versions
 from supreme.registry.versions import Selection
 from supreme.runtime.cli import Options
 from supreme.settings.tracking import Tracking
+from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
 
 pytestmark = pytest.mark.unit
 
@@ -212,12 +213,24 @@ def finished(
     """A finished pre-training stage."""
     folder = recipe.folder("pretrain")
     request = manifest.Request(stage="pretrain", config={"seed": seed}, inputs={})
-    manifest.begin(folder, request)
+    manifest.begin(folder, PRETRAIN, request)
     run = tracking.start_or_resume(store, "tests", folder, "pretrain", {})
     tiny_bundle.write(f"{folder}/bundle", seed)
-    chosen = {"metric": "validation_macro_auroc", "value": value, "rule": "the last epoch"}
-    counts = {"run_id": run.run_id, "selection": chosen, "validation_digest": data}
-    manifest.publish(folder, request, counts)
+    selection = WeightSelection(metric="validation_macro_auroc", value=value, rule="the last epoch")
+    result = PretrainResult(
+        steps=1,
+        samples_seen=1,
+        epochs=1,
+        seconds=1,
+        records_per_s=1,
+        parameters=1,
+        weights_sha256="",
+        stopped_early=False,
+        selection=selection,
+        validation_digest=data,
+        run_id=run.run_id,
+    )
+    manifest.publish(folder, PRETRAIN, request, result)
     return recipe
 
 

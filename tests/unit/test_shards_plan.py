@@ -21,6 +21,7 @@ from supreme.ecg import LEADS, BadRecord
 from supreme.records import Entry, Record
 from supreme.settings.data import Source
 from supreme.shards import part, plan
+from supreme.shards.result import SHARDS
 from supreme.shards.writer import _Hashed
 
 pytestmark = pytest.mark.unit
@@ -98,8 +99,8 @@ def test_a_source_that_grows_keeps_the_files_it_has(tmp_path, source):
     }
     assert first.files.items() < extended.files.items()
     assert _ids(extended, folder) == [entry.record_id for entry in source.index()]
-    assert (extended.counts["records"], extended.counts["rejected"]) == (45, 1)
-    assert extended.counts["patients"] == 45
+    assert (extended.result.records, extended.result.rejected) == (45, 1)
+    assert extended.result.patients == 45
     stamps = snapshot(folder)
     assert build(recipe) == extended
     assert snapshot(folder) == stamps, "a finished source is not touched"
@@ -226,8 +227,8 @@ def test_too_many_refused_do_not_touch_what_is_published(tmp_path, source):
     with pytest.raises(plan.TooManyRejected, match=r"2 of 32 records were refused \(nan 2\)"):
         build(_recipe(tmp_path, max_rejected_fraction=0.05))
     folder = str(_folder(_recipe(tmp_path)))
-    assert manifest.read(folder) == first
-    assert build(_recipe(tmp_path, max_rejected_fraction=0.5)).counts["rejected"] == 2
+    assert manifest.read(folder, SHARDS) == first
+    assert build(_recipe(tmp_path, max_rejected_fraction=0.5)).result.rejected == 2
 
 
 class Killer:
@@ -288,7 +289,7 @@ def test_killed_at_any_moment_a_build_is_finished_by_the_next(tmp_path, source, 
         recipe = _recipe(tmp_path / str(moment))
         folder, first = _folder(recipe), prepare(tmp_path / str(moment))
         assert _killed(recipe, moment, monkeypatch)
-        seen = manifest.read(str(folder))
+        seen = manifest.read(str(folder), SHARDS)
         if seen:
             assert seen.files in ((first or whole).files, whole.files)
             _ids(seen, folder)

@@ -21,6 +21,7 @@ from supreme.manifest import FileEntry, Request
 from supreme.shards import codec, packed_pages, plain_page, read, writer
 from supreme.shards.codec import CODECS, Codec
 from supreme.shards.read import RowGroup, Shards, _footer, signals_uv
+from supreme.shards.result import SHARDS, ShardResult
 from supreme.shards.schema import METADATA_COLUMNS, SCHEMA, part_name
 
 pytestmark = pytest.mark.unit
@@ -58,7 +59,7 @@ def write(folder: Path, compression: Codec = "none", shards: dict[str, int] = RO
         number += rows
     files["rejected/train-00000.parquet"] = FileEntry(sha256="", bytes=1, rows=2)
     request = Request(stage="shards", config={"shards": section | {"compression": compression}})
-    manifest.publish(str(folder), request, {}, files)
+    manifest.publish(str(folder), SHARDS, request, ShardResult(records=number), files)
     return Shards.open(str(folder))
 
 

@@ -15,6 +15,7 @@ from supreme import config, manifest
 from supreme.config import ConfigError
 from supreme.settings.data import Source
 from supreme.shards import part, plan, verify
+from supreme.shards.result import SHARDS
 
 pytestmark = pytest.mark.unit
 
@@ -51,11 +52,11 @@ def folder(sound: Path, tmp_path: Path) -> Path:
 def _rewrite(file: Path, change: Callable[[pa.Table], pa.Table], row_group_size: int = 4) -> None:
     """Write another table and describe it: what a hash alone would take for sound."""
     pq.write_table(change(pq.read_table(file)), file, row_group_size=row_group_size)
-    made = manifest.require(str(file.parent), "shard")
+    made = manifest.require(str(file.parent), SHARDS)
     entry = manifest.describe(str(file), made.files[file.name].rows)
-    manifest.publish(str(file.parent), manifest.Request(stage="shards", config=made.config), made.counts, {
-        **made.files, file.name: entry
-    })  # fmt: skip
+    request = manifest.Request(stage="shards", config=made.config)
+    files = made.files | {file.name: entry}
+    manifest.publish(str(file.parent), SHARDS, request, made.result, files)
 
 
 def _flip(file: Path) -> None:
@@ -102,7 +103,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 
 
 def test_sound_shards_pass_and_are_counted(sound):
-    made = manifest.require(str(sound), "shard")
+    made = manifest.require(str(sound), SHARDS)
     n_bytes = sum((sound / name).stat().st_size for name in made.files)
     counted = {"files": len(made.files), "bytes": n_bytes, "records": 24}
     assert verify.verify([str(sound)]) == {str(sound): counted}

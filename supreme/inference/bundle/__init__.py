@@ -7,6 +7,7 @@ package, and holds the sha256 of every other file. `writer` writes one, `files` 
 
 from __future__ import annotations
 
+from supreme.inference.bundle.files import files_of as files_of
 from supreme.inference.bundle.files import verify as verify
 from supreme.inference.bundle.layout import DOWNLOAD_NOTE as DOWNLOAD_NOTE
 from supreme.inference.bundle.layout import FILES as FILES

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from supreme.inference.bundle.documents import first_line, read_json
 from supreme.inference.bundle.layout import REMEDY, BundleError
 from supreme.inference.convention import MAX_SAMPLES, InputConvention, TextEncoderSpec
+from supreme.inference.provenance import SeenDataset
 from supreme.models.supreme import Head
 from supreme.settings.model import Model
 from supreme.settings.section import Section
@@ -32,6 +33,8 @@ class BundleConfig(Section):
     input: InputConvention
     text: TextEncoderSpec
     objective: Objective
+    trained_on: tuple[SeenDataset, ...] | None = None
+    """None: unknown, as of bundles of before this was recorded."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> BundleConfig:

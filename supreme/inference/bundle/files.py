@@ -15,6 +15,7 @@ from supreme.inference.bundle.layout import (
     FILES,
     MAX_BYTES,
     MLMODEL,
+    OPTIONAL,
     REMEDY,
     BundleError,
     digest_of,
@@ -57,22 +58,28 @@ def read(folder: str, expected: str = "") -> BundleFiles:
             another loader than this package; or the digest is not ``expected``.
     """
     names = [name for name in _names(folder) if name != DOWNLOAD_NOTE]
-    unknown, missing = sorted(set(names) - set(FILES)), sorted(set(FILES) - set(names))
+    unknown, missing = sorted(set(names) - set(FILES)), sorted(set(FILES) - set(names) - set(OPTIONAL))
     if unknown:
         raise BundleError(
             f"{folder}: refused because of {_listed(unknown)}: a bundle holds {', '.join(FILES)} only"
         )
     if missing:
         raise BundleError(f"{folder}: {', '.join(missing)} is missing: write or download the bundle again")
-    contents = {name: _read_file(folder, name) for name in FILES}
+    contents = {name: _read_file(folder, name) for name in FILES if name in names}
     sha256 = {name: storage.sha256(content) for name, content in contents.items()}
     recorded = _recorded(contents[MLMODEL], storage.join(folder, MLMODEL))
-    changed = [name for name in FILES if name != MLMODEL and recorded.get(name) != sha256[name]]
+    changed = [name for name in FILES if name != MLMODEL and recorded.get(name) != sha256.get(name)]
     digest = digest_of(sha256)
     if changed or (expected and digest != expected):
         what = ", ".join(changed) or MLMODEL
         raise BundleError(f"{folder}: {what} was changed after it was written: register or download it again")
     return BundleFiles(folder, contents, digest)
+
+
+def files_of(folder: str) -> list[str]:
+    """The files of a bundle in a folder, in the order of :data:`FILES`."""
+    names = storage.list_files(folder)
+    return [name for name in FILES if name in names]
 
 
 def _recorded(content: bytes, where: str) -> Mapping[str, str]:
@@ -86,7 +93,7 @@ def _recorded(content: bytes, where: str) -> Mapping[str, str]:
         raise BundleError(f"{where} names {_listed(extra)} of its own, which is not loaded: {REMEDY}")
     metadata = described.get("metadata")
     recorded = metadata.get("sha256") if isinstance(metadata, dict) else None
-    unrecorded = [name for name in FILES if name != MLMODEL and name not in (recorded or {})]
+    unrecorded = [name for name in FILES if name not in (MLMODEL, *OPTIONAL, *(recorded or {}))]
     if not isinstance(recorded, dict) or unrecorded:
         raise BundleError(f"{where} holds no checksum of {_listed(unrecorded)}: {REMEDY}")
     return recorded

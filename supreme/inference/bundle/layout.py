@@ -13,8 +13,15 @@ MODEL, CONFIG, VOCABULARY, QUERIES = (
     "vocabulary.json",
     "queries.safetensors",
 )
-CARD, REQUIREMENTS, MLMODEL = "README.md", "requirements.txt", "MLmodel"
-FILES = (MODEL, CONFIG, VOCABULARY, QUERIES, CARD, REQUIREMENTS, MLMODEL)
+RECORDINGS, CARD, REQUIREMENTS, MLMODEL = (
+    "recordings.safetensors",
+    "README.md",
+    "requirements.txt",
+    "MLmodel",
+)
+FILES = (MODEL, CONFIG, VOCABULARY, QUERIES, RECORDINGS, CARD, REQUIREMENTS, MLMODEL)
+#: A bundle without provenance lacks them.
+OPTIONAL = (RECORDINGS,)
 #: MLflow writes this one into the folder that it downloads to.
 DOWNLOAD_NOTE = "registered_model_meta"
 
@@ -24,6 +31,7 @@ MAX_BYTES = {
     CONFIG: 2**20,
     VOCABULARY: 64 * 2**20,
     QUERIES: 4 * 2**30,
+    RECORDINGS: 4 * 2**30,
     CARD: 16 * 2**20,
     REQUIREMENTS: 2**16,
     MLMODEL: 2 * 2**20,

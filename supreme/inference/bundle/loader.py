@@ -18,7 +18,16 @@ from supreme.config import ConfigError
 from supreme.inference.bundle.config import BundleConfig, read_config
 from supreme.inference.bundle.documents import first_line, read_json
 from supreme.inference.bundle.files import BundleFiles
-from supreme.inference.bundle.layout import CONFIG, MODEL, QUERIES, REMEDY, VOCABULARY, BundleError
+from supreme.inference.bundle.layout import (
+    CONFIG,
+    MODEL,
+    QUERIES,
+    RECORDINGS,
+    REMEDY,
+    VOCABULARY,
+    BundleError,
+)
+from supreme.inference.provenance import Provenance, ProvenanceError
 from supreme.models import encoders
 from supreme.models.supreme import SupremeModel, make_head
 from supreme.reports.vocabulary import Vocabulary
@@ -45,6 +54,8 @@ class LoadedBundle:
     query_embeddings: np.ndarray
     """Raw float32 ``(N, dim)``, the phrasings of all entities one after the other."""
     whitening: Whitening
+    trained_on: Provenance | None
+    """None: unknown."""
 
 
 def load(files: BundleFiles) -> LoadedBundle:
@@ -58,7 +69,24 @@ def load(files: BundleFiles) -> LoadedBundle:
     texts = _query_texts(files, len(vocabulary))
     embeddings, whitening = _query_tensors(files, sum(map(len, texts)), config.text_dim)
     model = _model(files, config, len(vocabulary))
-    return LoadedBundle(config, model, vocabulary, texts, embeddings, whitening)
+    trained_on = _provenance(files, config)
+    return LoadedBundle(config, model, vocabulary, texts, embeddings, whitening, trained_on)
+
+
+def _provenance(files: BundleFiles, config: BundleConfig) -> Provenance | None:
+    where, content = files.where(RECORDINGS), files.contents.get(RECORDINGS)
+    if config.trained_on is None and content is None:
+        return None
+    if config.trained_on is None or content is None:
+        missing = (
+            "names no data set" if config.trained_on is None else f"names data sets without {RECORDINGS}"
+        )
+        raise BundleError(f"{files.where(CONFIG)} {missing}, so that the two contradict each other: {REMEDY}")
+    _tensors(content, where)
+    try:
+        return Provenance.parse(config.trained_on, content)
+    except ProvenanceError as error:
+        raise BundleError(f"{where}: {first_line(error)}: {REMEDY}") from None
 
 
 def _vocabulary(files: BundleFiles) -> Vocabulary:
@@ -92,7 +120,9 @@ def _query_texts(files: BundleFiles, entities: int) -> list[list[str]]:
     texts = metadata.get("texts") if isinstance(metadata, dict) else None
     groups = read_json(texts.encode(errors="surrogatepass"), where) if isinstance(texts, str) else None
     if not isinstance(groups, list) or len(groups) != entities:
-        raise BundleError(f"{where} does not hold the phrasings of the {entities} entities of {VOCABULARY}: {REMEDY}")
+        raise BundleError(
+            f"{where} does not hold the phrasings of the {entities} entities of {VOCABULARY}: {REMEDY}"
+        )
     for group in groups:
         if not (isinstance(group, list) and group and all(isinstance(text, str) for text in group)):
             raise BundleError(f"{where}: an entity has no phrasing, or one that is no text: {REMEDY}")

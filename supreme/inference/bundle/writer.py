@@ -22,6 +22,7 @@ from supreme.inference.bundle.layout import (
     MLMODEL,
     MODEL,
     QUERIES,
+    RECORDINGS,
     REQUIREMENTS,
     VOCABULARY,
     BundleError,
@@ -29,6 +30,7 @@ from supreme.inference.bundle.layout import (
 )
 from supreme.inference.convention import InputConvention, TextEncoderSpec
 from supreme.inference.model_card import model_card
+from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary
 
@@ -43,6 +45,7 @@ def write_bundle(
     whitening: text.Whitening,
     encoder: text.TextEncoder,
     card: Mapping[str, Any],
+    trained_on: Provenance | None,
 ) -> str:
     """Write a bundle (``MLmodel`` last) and return its digest; equal arguments give equal bytes.
 
@@ -52,6 +55,7 @@ def write_bundle(
         query_embeddings: raw float32 ``(N, dim)``, the phrasings of all entities one after the other.
         encoder: what made ``query_embeddings``; its id and digest are kept for queries that are not in there.
         card: facts for the model card: data, selection rule and value, limits.
+        trained_on: the recordings that the model has seen; a model without can be evaluated, never promoted.
 
     Raises:
         BundleError: the model is an encoder alone.
@@ -78,6 +82,7 @@ def write_bundle(
         input=InputConvention(rate_hz=recipe.shards.rate_hz, samples=recipe.shards.samples),
         text=TextEncoderSpec(**recipe.text.model_dump(), digest=encoder.digest, dim=encoder.dim),
         objective=recipe.training.objective,
+        trained_on=trained_on.datasets if trained_on else None,
     )
     tensors = {
         "embeddings": np.ascontiguousarray(query_embeddings, np.float32),
@@ -93,6 +98,8 @@ def write_bundle(
         CARD: model_card(recipe, vocabulary, card).encode(),
         REQUIREMENTS: f"supreme-ecg=={__version__}\n".encode(),
     }
+    if trained_on:
+        contents[RECORDINGS] = trained_on.to_safetensors()
     contents[MLMODEL] = _mlmodel(contents, recipe.shards.samples, [entity.name for entity in vocabulary])
     for name, content in contents.items():
         storage.write_bytes(storage.join(folder, name), content)

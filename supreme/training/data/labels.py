@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from supreme import manifest, storage
 from supreme.config import ConfigError
 from supreme.objectives.task import PRESENT, UNCERTAIN
+from supreme.reports.result import LABELS
 from supreme.storage.parquet import read_table
 
 
@@ -33,7 +34,7 @@ class Labels:
         Raises:
             ConfigError: the stage is unfinished.
         """
-        manifest.require(folder, "label")
+        manifest.require(folder, LABELS)
         uri = storage.join(folder, "labels.parquet")
         table = read_table(uri, ["record_id", "present", "uncertain"])
         asked = [*entity_ids, *unseen_ids]

@@ -1,9 +1,15 @@
-"""A corpus as Ray Data: tasks read the windows of the order of training, batches come out in that order."""
+"""A corpus as Ray Data: tasks read the windows of the order of training, batches come out in that order.
+
+Every row carries its place in the order, and every batch is checked against it before it is trained on: by
+default Ray Data formats batches in several threads and hands over whichever is ready first, which on a busy
+machine is not the next one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import ray.data
 
@@ -17,15 +23,48 @@ from supreme.training.data.order import Order
 BYTES_PER_EXECUTION = 96 * 2**20
 #: Bytes of signal in a block: each costs the main process ten milliseconds, whatever its size.
 BYTES_PER_BLOCK = 48 * 2**20
+#: Column with the place of a row among those of its worker: step x batch size + row of the batch.
+PLACE = "place"
+
+
+class OutOfOrder(RuntimeError):
+    """Records that do not belong to the step they were delivered for: trained on, they change the result."""
 
 
 def stream(
     corpus: Corpus, order: Order, first: int, last: int, rank: int, threads: int = 1
 ) -> Iterator[pa.Table]:
-    """Batches of the steps from ``first`` to before ``last`` of one worker, in exact order."""
+    """Batches of the steps from ``first`` to before ``last`` of one worker, in exact order.
+
+    Raises:
+        OutOfOrder: Ray Data delivered other rows.
+    """
     for begin, end in _cut(corpus, order, first, last, BYTES_PER_EXECUTION, fewest=2):
         read = dataset(corpus, order, begin, end, rank, threads)
-        yield from read.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
+        batches = read.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
+        yield from in_order(batches, order.batch_size, begin, end)
+
+
+def in_order(batches: Iterable[pa.Table], batch_size: int, first: int, last: int) -> Iterator[pa.Table]:
+    """The batches of the steps from ``first`` to before ``last``, without `PLACE`.
+
+    Raises:
+        OutOfOrder: a row has another place, or there are fewer or more batches.
+    """
+    step = first
+    for batch in batches:
+        expected = np.arange(step * batch_size, (step + 1) * batch_size)
+        places = batch.column(PLACE).to_numpy()
+        if step >= last or not np.array_equal(places, expected):
+            delivered = f"{places[0]} to {places[-1]}" if len(places) else "none"
+            raise OutOfOrder(
+                f"Ray Data delivered the rows {delivered} for step {step} of {first} to {last - 1}, "
+                f"which has {expected[0]} to {expected[-1]}: nothing was learned from them"
+            )
+        yield batch.drop_columns(PLACE)
+        step += 1
+    if step != last:
+        raise OutOfOrder(f"Ray Data delivered nothing for step {step} of {first} to {last - 1}")
 
 
 def dataset(
@@ -39,19 +78,23 @@ def dataset(
 ) -> ray.data.Dataset:
     """The rows of the steps from ``first`` to before ``last`` of one worker as a Ray dataset, in exact order.
 
-    `signal` is plain int16 (`supreme.shards.read.signals_uv`) in shared memory, which must not be written to.
-    A block is whole batches: iterated with ``batch_format="pyarrow"`` and the order's batch size, none is
-    copied.
+    With the ``columns`` and `PLACE`. `signal` is plain int16 (`supreme.shards.read.signals_uv`) in shared
+    memory, which must not be written to. A block is whole batches: iterated with ``batch_format="pyarrow"``
+    and the order's batch size, none is copied.
     """
     pieces = _cut(corpus, order, first, last, BYTES_PER_BLOCK)
 
     def read(_: pa.Table) -> Iterator[pa.Table]:
-        yield from corpus.read_ahead(order, rank, pieces, threads, columns)
+        tables = corpus.read_ahead(order, rank, pieces, threads, columns)
+        for (begin, end), table in zip(pieces, tables, strict=True):
+            places = np.arange(begin * order.batch_size, end * order.batch_size)
+            yield table.append_column(PLACE, pa.array(places))
 
     # One task with threads: between tasks a core would wait for the next one to be placed, and for its first
     # second an execution of Ray 2.60 does not know of the cluster's processors and runs one task at a time.
     start = ray.data.range(1)
     start.context.enable_progress_bars = False
+    start.context.execution_options.preserve_order = True
     # What is as large is neither cut nor joined with the next.
     longest = max((end - begin for begin, end in pieces), default=1)
     start.context.target_max_block_size = longest * order.batch_size * _row_bytes(corpus)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.reports.label_table import LABELS, VOCABULARY
+from supreme.reports.result import LABELS as LABELS_STAGE
+from supreme.shards.result import SHARDS
 from supreme.training.data.sources import shard_folders
 
 
@@ -15,9 +17,9 @@ def check_labels(recipe: Recipe) -> None:
         ConfigError: they are not, or a stage is unfinished; the message names what to do.
     """
     folder = recipe.folder("labels")
-    made = manifest.require(folder, "label")
+    made = manifest.require(folder, LABELS_STAGE)
     for shards in shard_folders(recipe):
-        if made.inputs.get(recipe.stage_of(shards)) != manifest.require(shards, "shard").digest():
+        if made.inputs.get(recipe.stage_of(shards)) != manifest.require(shards, SHARDS).digest():
             raise ConfigError(
                 f"{folder}: these labels were not made from what {shards} holds now: "
                 "run jobs/label.py again with --new"

@@ -16,6 +16,7 @@ from supreme.models.supreme import SupremeModel
 from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.reports.label_table import read_vocabulary
 from supreme.reports.vocabulary import Vocabulary, query_texts
+from supreme.shards.result import SHARDS
 from supreme.text import TextEncoder, open_encoder
 from supreme.training.data.queries import Queries
 from supreme.training.data.sources import shard_folders
@@ -24,6 +25,7 @@ from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run import checkpoint_writer as saving
 from supreme.training.run import history
 from supreme.training.run.stage import _corpus, _identity, absolute, stage_folder
+from supreme.training.run.summary import PRETRAIN, PretrainManifest, PretrainResult, WeightSelection
 
 RULE = "{which} averaged weights; the value is measured on held-out pre-training records"
 
@@ -44,7 +46,7 @@ class Trained:
     queries: Queries
     encoder: TextEncoder
     state: checkpoints.State
-    counts: dict[str, Any]
+    result: PretrainResult
 
     def bundle_parts(self) -> dict[str, Any]:
         """The arguments of `supreme.inference.bundle.write_bundle` that come from training."""
@@ -55,7 +57,7 @@ class Trained:
             "query_embeddings": self.queries.embeddings.numpy(),
             "whitening": self.queries.whitening,
             "encoder": self.encoder,
-            "card": self.counts,
+            "card": self.result.model_dump(mode="json"),
         }
 
 
@@ -93,15 +95,15 @@ def write_encoder(trained: Trained, folder: str) -> list[str]:
 
 def publish(
     recipe: config.Recipe, asked: manifest.Request, trained: Trained, *, run_id: str, files: list[str]
-) -> manifest.Manifest:
+) -> PretrainManifest:
     """Write the manifest over ``files`` (relative names) besides those that `train` wrote.
 
     Ray's own folder with the checkpoints is no part of the result.
     """
     folder = stage_folder(recipe)
-    names = sorted({QUERIES, history.METRICS, WEIGHTS, checkpoints.STATE, *files})
-    entries = {name: manifest.describe(storage.join(folder, name)) for name in names}
-    return manifest.publish(folder, asked, trained.counts | {"run_id": run_id}, entries)
+    names = [QUERIES, history.METRICS, WEIGHTS, checkpoints.STATE, *files]
+    result = trained.result.model_copy(update={"run_id": run_id})
+    return manifest.publish(folder, PRETRAIN, asked, result, manifest.describe_all(folder, names))
 
 
 def _latest(asked: manifest.Request, folder: str) -> checkpoints.State | None:
@@ -124,26 +126,26 @@ def _released(recipe: config.Recipe, asked: manifest.Request, folder: str, state
     return checkpoints.read_file(place, checkpoints.AVERAGED, _state(asked, place))
 
 
-def _counts(recipe: config.Recipe, state: checkpoints.State, model: torch.nn.Module) -> dict[str, Any]:
-    return {
-        "steps": state.steps,
-        "samples_seen": state.samples_seen,
-        "epochs": round(state.epoch, 4),
-        "seconds": round(state.seconds, 1),
-        "records_per_s": round(state.samples_seen / max(state.seconds, 1e-9), 1),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_sha256": checkpoints.weights_digest(model),
-        "stopped_early": state.ended == "patience",
-        "selection": _selection(recipe, state),
-        "validation_digest": _validation_digest(recipe),
-    }
+def _counts(recipe: config.Recipe, state: checkpoints.State, model: torch.nn.Module) -> PretrainResult:
+    return PretrainResult(
+        steps=state.steps,
+        samples_seen=state.samples_seen,
+        epochs=round(state.epoch, 4),
+        seconds=round(state.seconds, 1),
+        records_per_s=round(state.samples_seen / max(state.seconds, 1e-9), 1),
+        parameters=sum(p.numel() for p in model.parameters()),
+        weights_sha256=checkpoints.weights_digest(model),
+        stopped_early=state.ended == "patience",
+        selection=_selection(recipe, state),
+        validation_digest=_validation_digest(recipe),
+    )
 
 
-def _selection(recipe: config.Recipe, state: checkpoints.State) -> dict[str, Any]:
+def _selection(recipe: config.Recipe, state: checkpoints.State) -> WeightSelection:
     """Which weights are released, and the number by which models are compared."""
     rule = RULE.format(which=recipe.training.select)
     metric = METRIC if OBJECTIVES[recipe.training.objective].answers_queries else "validation_loss"
-    return {"metric": metric, "value": chosen(recipe, state.reports).get(metric), "rule": rule}
+    return WeightSelection(metric=metric, value=chosen(recipe, state.reports).get(metric), rule=rule)
 
 
 def _validation_digest(recipe: config.Recipe) -> str:
@@ -151,7 +153,7 @@ def _validation_digest(recipe: config.Recipe) -> str:
     files = {
         f"{source.dataset}/{name}": entry.sha256
         for source, folder in zip(recipe.sources, shard_folders(recipe), strict=True)
-        for name, entry in manifest.require(folder, "shard").files.items()
+        for name, entry in manifest.require(folder, SHARDS).files.items()
         if name.startswith("validation-")
     }
     return config.digest(files, list(read_vocabulary(recipe.folder("labels")).ids))

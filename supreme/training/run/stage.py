@@ -7,11 +7,14 @@ from typing import Any
 
 from supreme import config, manifest
 from supreme.reports.label_table import read_vocabulary
+from supreme.reports.result import LABELS
+from supreme.shards.result import SHARDS
 from supreme.text import open_encoder
 from supreme.training.data.corpus import Corpus
 from supreme.training.data.order import Order
 from supreme.training.data.sources import shard_folders
 from supreme.training.run.checks import check_labels
+from supreme.training.run.summary import PRETRAIN, PretrainManifest
 
 #: What may be another at a restart; with other workers the position in the data is kept (`order.replay`).
 MAY_CHANGE = {
@@ -30,12 +33,12 @@ def request(recipe: config.Recipe) -> manifest.Request:
     Raises:
         ConfigError: shards or labels are unfinished; the message names the job to run first.
     """
-    folders = [*shard_folders(recipe), recipe.folder("labels")]
-    inputs = {}
-    for folder in folders:
-        job = "label" if folder == folders[-1] else "shard"
-        # Relative to the recipe's folder, so that a moved root is still the same stage.
-        inputs[recipe.stage_of(folder)] = manifest.require(folder, job).digest()
+    manifests: dict[str, manifest.Manifest[Any]] = {
+        folder: manifest.require(folder, SHARDS) for folder in shard_folders(recipe)
+    }
+    manifests[recipe.folder("labels")] = manifest.require(recipe.folder("labels"), LABELS)
+    # Relative to the recipe's folder, so that a moved root is still the same stage.
+    inputs = {recipe.stage_of(folder): each.digest() for folder, each in manifests.items()}
     training = recipe.training.model_dump(mode="json", exclude=MAY_CHANGE)
     sections = {
         "seed": recipe.seed,
@@ -47,25 +50,30 @@ def request(recipe: config.Recipe) -> manifest.Request:
     return manifest.Request(stage="pretrain", config=sections, inputs=inputs)
 
 
-def begin(recipe: config.Recipe, *, new: bool = False) -> tuple[manifest.Request, manifest.Manifest | None]:
+def begin(recipe: config.Recipe, *, new: bool = False) -> tuple[manifest.Request, PretrainManifest | None]:
     """Open the stage; the manifest when it is finished already. Raises as :func:`begin_in`."""
     asked = request(recipe)
-    return asked, begin_in(stage_folder(recipe), recipe, asked, new=new)
+    return asked, begin_in(stage_folder(recipe), PRETRAIN, recipe, asked, new=new)
 
 
 def begin_in(
-    folder: str, recipe: config.Recipe, asked: manifest.Request, *, new: bool = False
-) -> manifest.Manifest | None:
+    folder: str,
+    stage: manifest.Stage[manifest.Result],
+    recipe: config.Recipe,
+    asked: manifest.Request,
+    *,
+    new: bool = False,
+) -> manifest.Manifest[manifest.Result] | None:
     """Open the folder of a stage that trains, as `supreme.manifest.begin`.
 
     Raises:
         ConfigError: it belongs to another configuration, or labels, records or text encoder are not there to
             train with: before anything is deleted or claimed.
     """
-    if new or manifest.read(folder) is None:
+    if new or manifest.read(folder, stage) is None:
         check(recipe)
         open_encoder(recipe.text)
-    return manifest.begin(folder, asked, new=new)
+    return manifest.begin(folder, stage, asked, new=new)
 
 
 def check(recipe: config.Recipe) -> dict[str, Any]:
@@ -90,8 +98,8 @@ def check(recipe: config.Recipe) -> dict[str, Any]:
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
     """What a run would do, without doing it; without counts while shards or labels are unfinished."""
-    inputs = [*shard_folders(recipe), recipe.folder("labels")]
-    waiting = [folder for folder in inputs if manifest.read(folder) is None]
+    waiting = [folder for folder in shard_folders(recipe) if manifest.read(folder, SHARDS) is None]
+    waiting += [folder for folder in [recipe.folder("labels")] if manifest.read(folder, LABELS) is None]
     if waiting:
         return {"folder": stage_folder(recipe), "waits_for": waiting}
     corpus = _corpus(recipe, "train")
