@@ -13,7 +13,16 @@ import yaml
 
 from supreme import storage
 from supreme.inference.bundle import files, loader
-from supreme.inference.bundle.layout import CONFIG, FILES, MLMODEL, MODEL, QUERIES, VOCABULARY, BundleError
+from supreme.inference.bundle.layout import (
+    CONFIG,
+    FILES,
+    MLMODEL,
+    MODEL,
+    QUERIES,
+    RECORDINGS,
+    VOCABULARY,
+    BundleError,
+)
 
 Contents = dict[str, bytes]
 
@@ -41,7 +50,7 @@ def load(contents: Mapping[str, bytes]) -> loader.LoadedBundle:
 
 
 def mutant(contents: Contents, seed: int) -> Contents:
-    """One to three changes, drawn by the seed, with checksums that are right (but where they are the change)."""
+    """One to three changes, drawn by the seed, with checksums that are right unless they are the change."""
     rng = random.Random(seed)
     changed = dict(contents)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -54,7 +63,7 @@ def mutant(contents: Contents, seed: int) -> Contents:
 
 def change_bytes(contents: Contents, rng: random.Random) -> None:
     """Flip, cut, blank, repeat or empty a piece of one file."""
-    name = rng.choice((MODEL, CONFIG, VOCABULARY, QUERIES, QUERIES, MODEL, MLMODEL))
+    name = rng.choice((MODEL, CONFIG, VOCABULARY, QUERIES, RECORDINGS, MODEL, MLMODEL))
     content = bytearray(contents[name])
     # Headers and the first keys are where bytes mean most.
     start = rng.randrange(min(len(content), rng.choice((16, 300, 5000, len(content)))) or 1)
@@ -87,7 +96,7 @@ def change_value(contents: Contents, rng: random.Random) -> None:
 
 def change_header(contents: Contents, rng: random.Random) -> None:
     """Another value in the header of a safetensors file, whose size is then right again."""
-    name = rng.choice((MODEL, QUERIES))
+    name = rng.choice((MODEL, QUERIES, RECORDINGS))
     size = int.from_bytes(contents[name][:8], "little")
     header = json.loads(contents[name][8 : 8 + size])
     if rng.random() < 0.2 and len(header) > 2:  # two tensors change places

@@ -120,12 +120,21 @@ def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:
     client = server.connect(tracking_uri)
     try:
         if parts["alias"]:
-            return client.get_model_version_by_alias(parts["name"], parts["alias"])
-        return client.get_model_version(parts["name"], parts["version"])
+            version = client.get_model_version_by_alias(parts["name"], parts["alias"])
+        else:
+            version = client.get_model_version(parts["name"], parts["version"])
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-        raise config.ConfigError(f"{uri}: {error.message}; run jobs/promote.py first") from None
+        raise config.ConfigError(
+            f"{uri}: {error.message}; run jobs/register.py or jobs/promote.py first"
+        ) from None
+    if not str(version.version).isdecimal():
+        raise server.TrackingError(
+            f"{server.address(tracking_uri)} answers without a version, as no MLflow server does; give the "
+            "address of one as tracking.uri or MLFLOW_TRACKING_URI"
+        )
+    return version
 
 
 def find(uri: str, tracking_uri: str | None = None) -> ModelVersion | None:

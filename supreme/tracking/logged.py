@@ -18,7 +18,7 @@ _TEXT = (".txt", ".md", ".html", ".svg", ".csv", ".toml", ".yaml", ".yml", ".log
 
 
 def safe_name(name: str) -> str:
-    """A name of a metric, parameter or tag that MLflow takes: without brackets, commas and leading slashes."""
+    """A name of a metric, parameter or tag that MLflow takes: without brackets, commas, leading slashes."""
     safe = posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")
     return safe[:MAX_KEY] or "_"
 

@@ -54,7 +54,19 @@ def test_bytes_depend_on_the_arguments_only(folder: Path, tmp_path: Path) -> Non
     again = tiny_bundle.write(tmp_path / "again")
     assert again == bundle.verify(str(folder)) == bundle.verify(str(tmp_path / "again"))
     assert tiny_bundle.write(tmp_path / "other", seed=1) != again
-    assert set(storage.list_files(str(folder))) == set(bundle.FILES)
+    assert set(storage.list_files(str(folder))) == set(bundle.FILES) - {"recordings.safetensors"}
+
+
+def test_what_it_was_trained_on_comes_with_it(tmp_path: Path, folder: Path) -> None:
+    known = tiny_bundle.provenance()
+    digest = tiny_bundle.write(tmp_path, trained_on=known)
+    assert set(storage.list_files(str(tmp_path))) == set(bundle.FILES)
+    loaded = EcgQueryModel.from_bundle(str(tmp_path), digest).trained_on
+    assert loaded is not None
+    assert loaded.datasets == known.datasets
+    np.testing.assert_array_equal(loaded.keys[0], known.keys[0])
+    np.testing.assert_array_equal(loaded.fingerprints[0], known.fingerprints[0])
+    assert EcgQueryModel.from_bundle(str(folder)).trained_on is None
 
 
 def test_known_queries_average_the_logits_of_all_phrasings(model: EcgQueryModel) -> None:
@@ -275,13 +287,13 @@ def test_another_text_encoder_than_that_of_training_is_refused(model: EcgQueryMo
 
 @pytest.mark.parametrize("name", bundle.FILES)
 def test_a_changed_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    digest = tiny_bundle.write(tmp_path)
+    digest = tiny_bundle.write(tmp_path, trained_on=tiny_bundle.provenance())
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content + b"\n")
     with pytest.raises(BundleError, match=f"{name} was changed"):
         EcgQueryModel.from_bundle(str(tmp_path), digest)
     (tmp_path / name).unlink()
-    with pytest.raises(BundleError, match=f"{name} is missing"):
+    with pytest.raises(BundleError, match=f"{name} (is missing|was changed)"):
         EcgQueryModel.from_bundle(str(tmp_path))
 
 
@@ -299,6 +311,7 @@ def test_embeddings_must_fit_the_phrasings(tmp_path: Path) -> None:
             whitening,
             tiny_bundle.encoder(),
             {},
+            None,
         )
     assert not list(tmp_path.iterdir())
 
@@ -330,7 +343,7 @@ def test_an_encoder_alone_is_no_bundle(tmp_path: Path) -> None:
     vocabulary, texts, embeddings = tiny_bundle.queries()
     alone = SupremeModel(tiny_bundle.RECIPE.model, 384, tiny_bundle.RECIPE.shards.samples, "none")
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
-    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {})
+    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {}, None)
     with pytest.raises(BundleError, match="an encoder alone, which answers no text queries"):
         bundle.write_bundle(str(tmp_path), alone, tiny_bundle.RECIPE, *parts)
     assert not any(tmp_path.iterdir())
@@ -348,7 +361,7 @@ def test_a_baseline_is_a_bundle_like_any_other(head: Head, tmp_path: Path) -> No
     model = SupremeModel(tiny_bundle.RECIPE.model, 384, samples, head, known).eval()
     objective = {"common_space": "merl", "entities": "linear"}[head]
     made = config.parse({**tiny_bundle.RECIPE.model_dump(), "training": {"objective": objective}})
-    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {})
+    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {}, None)
     bundle.write_bundle(str(tmp_path), model, made, *parts)
     again = EcgQueryModel.from_bundle(str(tmp_path))
     ecgs = tiny_bundle.ecgs(3, samples)

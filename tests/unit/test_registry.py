@@ -20,6 +20,7 @@ from supreme.registry import versions
 from supreme.registry.versions import Selection
 from supreme.runtime.cli import Options
 from supreme.settings.tracking import Tracking
+from supreme.tracking import server as server_module
 from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
 
 pytestmark = pytest.mark.unit
@@ -109,7 +110,9 @@ def test_a_bundle_is_registered_once(store: str, run: tracking.TrackingRun, bund
     )
 
 
-def test_the_champion_before_becomes_previous(store: str, run: tracking.TrackingRun, bundles: list[str]) -> None:
+def test_the_champion_before_becomes_previous(
+    store: str, run: tracking.TrackingRun, bundles: list[str]
+) -> None:
     registered = [versions.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
     for version in [registered[0], registered[1], registered[1]]:
         versions.promote(version, tracking_uri=store, reason="better")
@@ -156,7 +159,8 @@ def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str)
 
 def test_a_registry_that_fails_is_not_an_empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(MlflowException):
+    monkeypatch.setattr(server_module, "WAIT_S", 1.0)
+    with pytest.raises(tracking.TrackingError, match=r"127\.0\.0\.1:9 does not serve it"):
         versions.find("models:/a@champion", "http://127.0.0.1:9")
 
 

@@ -297,8 +297,9 @@ def test_an_unreachable_server_is_said_at_once_with_its_address(listening: bool)
         assert time.monotonic() - start < 4
 
 
-def test_a_login_in_the_uri_is_refused_without_repeating_it() -> None:
+def test_a_login_in_the_uri_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:swordfish@127.0.0.1:5000")
     with pytest.raises(config.ConfigError, match="MLFLOW_TRACKING_PASSWORD in the environment") as caught:
-        tracking.open_store(Tracking(uri="http://me:swordfish@127.0.0.1:5000"), "runs")
+        tracking.open_store(Tracking(), "runs")
     assert "swordfish" not in str(caught.value)
     assert caught.value.__cause__ is None

@@ -72,7 +72,7 @@ def read_config(content: bytes, where: str) -> BundleConfig:
             "supreme-ecg that its requirements.txt names"
         )
     try:
-        return BundleConfig.model_validate(values)
+        return BundleConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         reasons = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}".removeprefix(": ")
