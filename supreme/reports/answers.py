@@ -14,7 +14,7 @@ from typing import NamedTuple
 from supreme.reports import tokens as marks
 from supreme.reports.assertions import ELSEWHERE, PRESENT, Assertion, Cue, cue_words
 from supreme.reports.lexicon import Match
-from supreme.reports.tokens import Token, load_table, tokenize
+from supreme.reports.tokens import Token, canonical, load_table, tokenize
 
 #: Words between a finding and the colon of its answer: "LVH criteria: not met", "WPW (Y/N): N".
 REACH = 5
@@ -152,6 +152,10 @@ class _Form:
             at += self.text(at + 1) in (":", "(")
             answer = self.answer_at(at + 1, index, strict=self.tokens[at].text == "-")
             return answer or (self.option(at + 1) if at + 1 in self.boxes else None)
+        if self.text(last) in (",", ";") and self.findings[index].first == 0:
+            match = self.answers.get(last + 1)
+            is_row = match is not None and match.value.plain and match.last == len(self.tokens)
+            return self.assertion(match) if is_row and match else None
         ticked = self.option(last) if last in self.boxes or last in self.answers else None
         match = self.answers.get(last)
         if not ticked and match and match.value.plain and self.is_end(match.last):
@@ -172,7 +176,9 @@ class _Form:
             (i for i in range(index + 1, len(self.findings)) if self.start_of(i) >= match.last), None
         )
         is_next = following is not None and self.start_of(following) == match.last
-        if self.is_end(match.last) or (is_next and following is not None and self.asks(following)):
+        if self.is_end(self.behind_tail(match.last)) or (
+            is_next and following is not None and self.asks(following)
+        ):
             return self.assertion(match)
         return None
 
@@ -183,6 +189,12 @@ class _Form:
             return len(texts) <= 2
         slash = not texts and "/" in self.gap(gap.stop)
         return slash or bool({",", "-", *_JOINS} & set(texts) and not {".", ";", ":"} & set(texts))
+
+    def behind_tail(self, at: int) -> int:
+        """The token behind words that only fill an answer up: "no clear evidence of this"."""
+        while self.text(at) in _grammar().tail:
+            at += 1
+        return at
 
     def is_option(self, at: int) -> bool:
         """Is an answer at token ``at`` one to be ticked, not the beginning of a phrase ("[ ] no LVH")?"""
@@ -265,6 +277,7 @@ class _AnswerGrammar(NamedTuple):
     ends: frozenset[str]
     asks: frozenset[str]
     place: frozenset[str]
+    tail: frozenset[str]
     signs: frozenset[str]
     """What a statement with an answer has, unless it has a box or one of the plain answers."""
 
@@ -273,4 +286,4 @@ class _AnswerGrammar(NamedTuple):
 def _grammar() -> _AnswerGrammar:
     table = load_table("answers")["grammar"]
     ends, asks, place = (frozenset(table[name]) for name in ("ends", "asks", "place"))
-    return _AnswerGrammar(ends, asks, place, asks | {"("})
+    return _AnswerGrammar(ends, asks, place, frozenset(map(canonical, table["tail"])), asks | {"("})
