@@ -51,6 +51,11 @@ def answer_words() -> list[tuple[str, FormAnswer]]:
     return list(pairs.values())
 
 
+def may_answer(tokens: Sequence[Token]) -> bool:
+    """Can there be an answer among these tokens, as far as one can tell at a glance?"""
+    return not _grammar().signs.isdisjoint([token.text for token in tokens])
+
+
 def find(
     statement: str,
     tokens: Sequence[Token],
@@ -63,9 +68,6 @@ def find(
     ``findings``, ``answers`` and ``cues`` are in order; ``answers`` overlap no finding.
     """
     boxes = {index for index, token in enumerate(tokens) if token.text in _BOXES}
-    plain = any(answer.value.plain for answer in answers)
-    if not boxes and not plain and _grammar().signs.isdisjoint([token.text for token in tokens]):
-        return {}
     form = _Form(
         statement,
         tokens,
@@ -279,11 +281,13 @@ class _AnswerGrammar(NamedTuple):
     place: frozenset[str]
     tail: frozenset[str]
     signs: frozenset[str]
-    """What a statement with an answer has, unless it has a box or one of the plain answers."""
+    """What a statement with an answer has one of."""
 
 
 @cache
 def _grammar() -> _AnswerGrammar:
     table = load_table("answers")["grammar"]
     ends, asks, place = (frozenset(table[name]) for name in ("ends", "asks", "place"))
-    return _AnswerGrammar(ends, asks, place, frozenset(map(canonical, table["tail"])), asks | {"("})
+    plain = {tokenize(text)[0].text for texts in load_table("answers")[_PLAIN].values() for text in texts}
+    tail = frozenset(map(canonical, table["tail"]))
+    return _AnswerGrammar(ends, asks, place, tail, asks | plain | {"(", *_BOXES})
