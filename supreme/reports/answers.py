@@ -107,6 +107,7 @@ class _Form:
         return self.findings[index].first if index < len(self.findings) else len(self.tokens)
 
     def text(self, at: int) -> str:
+        """The text of token ``at``, or ""."""
         return self.tokens[at].text if at < len(self.tokens) else ""
 
     def gap(self, at: int) -> str:
@@ -217,6 +218,7 @@ class _Form:
         return self.assertion(ticked[0]) if len(ticked) == 1 else None
 
     def assertion(self, match: Match[FormAnswer]) -> Assertion:
+        """What an answer says of its finding."""
         status, grade, _ = match.value
         if status == "present":
             return PRESENT
