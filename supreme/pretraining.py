@@ -5,6 +5,7 @@ from __future__ import annotations
 from supreme import storage, tracking
 from supreme.config import Recipe
 from supreme.inference import bundle
+from supreme.inference.provenance import Provenance
 from supreme.objectives.make import OBJECTIVES
 from supreme.reports.vocabulary import query_texts
 from supreme.runtime.session import ray_session
@@ -64,9 +65,9 @@ def _train(stage: PretrainStage, mlflow_run: StageRun) -> PretrainManifest:
 
 def write_bundle_of(stage: PretrainStage, trained: TrainedModel, folder: str) -> list[str]:
     """Write the bundle of a trained model below ``folder``; its files, relative to that."""
-    vocabulary = stage.inputs.vocabulary
+    vocabulary, place = stage.inputs.vocabulary, storage.join(folder, BUNDLE)
     bundle.write_bundle(
-        storage.join(folder, BUNDLE),
+        place,
         recipe=stage.recipe,
         model=trained.model,
         vocabulary=vocabulary,
@@ -75,5 +76,6 @@ def write_bundle_of(stage: PretrainStage, trained: TrainedModel, folder: str) ->
         whitening=trained.queries.whitening,
         encoder=trained.encoder,
         card=trained.result.model_dump(mode="json"),
+        trained_on=Provenance.of_training(stage.recipe),
     )
-    return [f"{BUNDLE}/{name}" for name in bundle.FILES]
+    return [f"{BUNDLE}/{name}" for name in bundle.files_of(place)]

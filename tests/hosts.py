@@ -125,12 +125,13 @@ class Cluster:
 @contextmanager
 def cluster(folder: Path, size: int) -> Iterator[Cluster]:
     """A cluster of so many hosts, the first is the head; skips the test where the kernel gives none."""
-    names = "".join(f"{NETWORK}.{number} host{number}\n" for number in range(1, 10))
+    names = "".join(f"{NETWORK}.{number} host{number}\n" for number in range(1, 100))
     (folder / "hosts").write_text("127.0.0.1 localhost\n" + names)
     path = f"{BIN}:{os.environ['PATH']}"
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    # Ray gives a raylet 30 s to start, whatever else the machine does.
-    patience = {"RAY_raylet_start_wait_time_s": "180"}
+    # Ray gives a raylet 30 s to start, whatever else the machine does; a host that is gone is noticed sooner.
+    patience = {"RAY_raylet_start_wait_time_s": "180", "RAY_health_check_initial_delay_ms": "20000"}
+    patience |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_timeout_ms": "5000"}
     with ExitStack() as stack:
         try:
             apart = ["unshare", "--user", "--map-root-user", "--net"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,10 +13,7 @@ from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.models.resnet1d import ResNet1d
 from supreme.models.vit1d import ViT1d
-from supreme.settings.model import Model
-
-#: Environment variable: import paths, separated by commas, that this process may import as encoders.
-ALLOWED = "SUPREME_ENCODERS"
+from supreme.settings.model import ALLOWED_ENCODERS, Model, is_allowed
 
 
 class Encoder(Protocol):
@@ -53,12 +49,7 @@ def make(config: Model, samples: int) -> tuple[nn.Module, int, int]:
     Raises:
         ConfigError: an import path that the environment does not allow or that is no encoder.
     """
-    if ":" in config.encoder:
-        encoder = _imported(config.encoder)(config, samples)
-    elif config.encoder.startswith("resnet1d"):
-        encoder = _resnet(config)
-    else:
-        encoder = _vit(config, samples)
+    encoder = build(config, samples)
     training = encoder.training
     with torch.no_grad():
         tokens = encoder.eval()(torch.zeros(2, N_LEADS, samples))
@@ -70,6 +61,19 @@ def make(config: Model, samples: int) -> tuple[nn.Module, int, int]:
             f"{samples}): it must return (2, tokens, width)"
         )
     return encoder, shape[2], shape[1]
+
+
+def build(config: Model, samples: int) -> nn.Module:
+    """The encoder alone, without a look at what it makes.
+
+    Raises:
+        ConfigError: an import path that the environment does not allow, or that names no encoder.
+    """
+    if ":" in config.encoder:
+        return _imported(config.encoder)(config, samples)
+    if config.encoder.startswith("resnet1d"):
+        return _resnet(config)
+    return _vit(config, samples)
 
 
 def _resnet(config: Model) -> nn.Module:
@@ -96,10 +100,10 @@ def _vit(config: Model, samples: int) -> nn.Module:
 
 def _imported(path: str) -> Callable[[Model, int], nn.Module]:
     # The path may come from a downloaded bundle or recipe: only whoever starts the process may allow code.
-    if path not in [allowed.strip() for allowed in os.environ.get(ALLOWED, "").split(",")]:
+    if not is_allowed(path):
         raise ConfigError(
             f"model.encoder={path!r} is code outside this package, which is not imported by default: "
-            f"if you trust it, add {path} to the environment variable {ALLOWED} on every node"
+            f"if you trust it, add {path} to the environment variable {ALLOWED_ENCODERS} on every node"
         )
     module, _, name = path.partition(":")
     try:

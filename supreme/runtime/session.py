@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from supreme import config, log
+from supreme.runtime import leftovers
+from supreme.runtime.interrupt import catch_sigterm, is_terminated
+from supreme.runtime.token import keep_token_private
 
 
 @contextlib.contextmanager
@@ -37,11 +40,13 @@ def ray_session() -> Iterator[None]:
         local: dict[str, Any] = {}
         if not address:
             stack.enter_context(_own_folder())
+            keep_token_private()
             # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a laptop.
             cpus = max(8, os.cpu_count() or 1)
             local = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         start_patiently(partial(ray.init, logging_level=logging.WARNING, log_to_driver=True, **local))
-        stack.callback(ray.shutdown)
+        stack.callback(lambda: None if is_terminated() else ray.shutdown())
+        catch_sigterm()
         if local:
             _name_cluster(ray.get_runtime_context().gcs_address)
         # Its execution plans are not for people, and the error of a task is told once: by the job.
@@ -56,7 +61,12 @@ def ray_session() -> Iterator[None]:
 def _own_folder() -> Iterator[None]:
     """A folder for Ray's files while the block runs; its path is short, because sockets are made in it."""
     before = os.environ.get("RAY_TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="ray.", dir=before or "/tmp", ignore_cleanup_errors=True) as own:
+    parent = Path(before or "/tmp")
+    leftovers.remove(parent)
+    with (
+        tempfile.TemporaryDirectory(prefix=leftovers.PREFIX, dir=parent, ignore_cleanup_errors=True) as own,
+        leftovers.claimed(Path(own)),
+    ):
         os.environ["RAY_TMPDIR"] = own
         try:
             yield

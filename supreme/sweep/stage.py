@@ -54,7 +54,7 @@ def run(recipe: Recipe, *, new: bool = False) -> SweepManifest:
             for trial in planned
         }
         if finished is None:
-            with ray_session():
+            with ray_session(), tracking.closing_early(parent, *runs.values()):
                 tuner.run(stage, folder, planned, {name: nested.report for name, nested in runs.items()})
         ranking = ranked(planned)
         for trial, outcome in ranking:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
-    *("ecg", "nested", "settings", "config"),
+    *("ecg", "nested", "redaction", "settings", "config"),
     *("log", "read_ahead", "storage", "manifest", "runtime"),
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
@@ -39,7 +39,7 @@ ALONE = {
             "training/run/preemption.py",
             "training/profiling/profiler.py",
         ),
-        *("sweep/tuner.py", "prediction.py"),
+        *("sweep/tuner.py", "prediction.py", "training/run/failures.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
     "botocore": ("storage",),

@@ -208,7 +208,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_an_encoder_of_ones_own(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(encoders.ALLOWED, f"other:Thing, {package}:Means")
+    monkeypatch.setenv(encoders.ALLOWED_ENCODERS, f"other:Thing, {package}:Means")
     encoder, width, tokens = encoders.make(Model(encoder=f"{package}:Means", width=6), SAMPLES)
     assert (type(encoder).__name__, width, tokens) == ("Means", 6, 4)
     assert encoder.training
@@ -218,7 +218,7 @@ def test_an_encoder_of_ones_own(package: str, monkeypatch: pytest.MonkeyPatch) -
 def test_code_that_is_not_allowed_is_not_imported(
     allowed: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(encoders.ALLOWED, allowed)
+    monkeypatch.setenv(encoders.ALLOWED_ENCODERS, allowed)
     with pytest.raises(ConfigError, match="add somebodys:Means to the environment variable SUPREME_ENC"):
         encoders.make(Model(encoder=f"{package}:Means", width=6), SAMPLES)
     assert package not in sys.modules
@@ -239,6 +239,6 @@ def test_code_that_is_not_allowed_is_not_imported(
 def test_what_is_no_encoder_is_a_clear_error(
     path: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(encoders.ALLOWED, path)
+    monkeypatch.setenv(encoders.ALLOWED_ENCODERS, path)
     with pytest.raises(ConfigError, match=message):
         encoders.make(Model(encoder=path, width=6), SAMPLES)

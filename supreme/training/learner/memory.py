@@ -94,11 +94,11 @@ def free_bytes(device: torch.device) -> float:
         if Path(limit).is_file() and (most := Path(limit).read_text().strip()).isdecimal():
             shared.append(int(most) - int(Path(used).read_text()))
     # Ray Train sets the number of workers on the node, as torchrun does.
-    free: float = min(shared) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    available: float = min(shared) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
-        free = min(free, address_space - _kilobytes("/proc/self/status", "VmSize"))
-    return max(0.0, free)
+        available = min(available, address_space - _kilobytes("/proc/self/status", "VmSize"))
+    return max(0.0, available)
 
 
 def _kilobytes(file: str, name: str) -> float:

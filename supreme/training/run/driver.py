@@ -19,6 +19,7 @@ from supreme.training.data.reports import Reports
 from supreme.training.data.sources import absolute
 from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import history
+from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, reason, told
 from supreme.training.run.history import Report
 from supreme.training.run.ray_trainer import Trainer, fit, scaling
 from supreme.training.run.result import TrainedModel, is_trained, latest_state, load_trained, release
@@ -55,12 +56,18 @@ def train(
     embed_queries(stage)
     counts = plan.model_dump(exclude={"folder"})
     logger.info("training: %s", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
-    state = latest_state(stage)
-    if state is None or not state.ended:
+    failures = 0
+    while (state := latest_state(stage)) is None or not state.ended:
         recorder = _Recorder(report, stage.folder, state.reports if state else [])
-        _fit(stage, name, [recorder, *callbacks])
-        state = latest_state(stage)
-        assert state is not None
+        try:
+            _fit(stage, name, [recorder, *callbacks])
+        except CONTROLLER_GONE as error:
+            failures += 1
+            if failures > stage.recipe.training.max_failures:
+                raise
+            logger.warning(
+                "the controller of training: %s; going on from the latest checkpoint", reason(error)
+            )
     release(stage, state)
     return load_trained(stage)
 
@@ -102,6 +109,9 @@ class _Recorder(ray.train.UserCallback):
             cause = getattr(error, "_base_exc", error)
             if isinstance(cause, TrainingStopped | config.ConfigError):
                 raise cause
+        log.configure()
+        quieten_controller()
+        logger.warning("%s", told(worker_exceptions))
 
 
 def _fit(stage: PretrainStage, name: str, callbacks: list[ray.train.UserCallback]) -> None:

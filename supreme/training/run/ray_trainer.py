@@ -12,6 +12,7 @@ import ray.train.torch
 from supreme import config, log
 from supreme.settings.training import Training
 from supreme.training.learner.finite import TrainingStopped
+from supreme.training.run.failures import shortened
 
 logger = log.get("pretrain")
 
@@ -55,3 +56,5 @@ def fit(trainer: Trainer) -> ray.train.Result:
     except ray.train.ControllerError as error:
         cause = error.controller_failure
         raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
+    except ray.train.WorkerGroupError as error:
+        raise shortened(error) from None

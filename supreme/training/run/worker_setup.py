@@ -23,6 +23,7 @@ from supreme.training.learner.learner import Learner
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run.checkpoint import State
 from supreme.training.run.checkpoint_writer import latest
+from supreme.training.run.failures import quieten_worker
 from supreme.training.run.stage import QUERIES, REPORTS, PretrainStage
 from supreme.training.run.worker import WorkerRun
 
@@ -71,6 +72,7 @@ def _configure_process(threads: int) -> None:
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    quieten_worker()
     torch.set_num_threads(threads)
     memory.disable_malloc_trim()
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
