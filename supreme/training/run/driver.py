@@ -51,7 +51,9 @@ def train(
         TrainingStopped: a loss or gradient is not finite.
     """
     if is_trained(stage.folder):
-        return load_trained(stage)
+        trained = load_trained(stage)
+        history.write(stage.folder, trained.state.reports)  # it may have been damaged since
+        return trained
     plan = stage.check()
     embed_queries(stage)
     counts = plan.model_dump(exclude={"folder"})
