@@ -51,7 +51,9 @@ def train(
         TrainingStopped: a loss or gradient is not finite.
     """
     if is_trained(stage.folder):
-        return load_trained(stage)
+        trained = load_trained(stage)
+        history.write(stage.folder, trained.state.reports)  # it may have been damaged since
+        return trained
     plan = stage.check()
     embed_queries(stage)
     counts = plan.model_dump(exclude={"folder"})
@@ -96,6 +98,7 @@ class _Recorder(ray.train.UserCallback):
         self.report, self.folder, self.reports = report, folder, list(reports)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Called by Ray after every report of the workers."""
         log.configure()  # this process is Ray's
         latest = Report.from_line(metrics[0])
         earlier = [report for report in self.reports if report.samples_seen < latest.samples_seen]
@@ -104,6 +107,7 @@ class _Recorder(ray.train.UserCallback):
         self.report(self.reports)
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray when workers have failed."""
         # Raised from here an exception ends the run; otherwise Ray would retry what must fail again.
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)
