@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from supreme import signal
+from supreme import ecg
 from supreme.inference import signal_check
 from supreme.inference.bundle import files, loader
 from supreme.inference.convention import InputConvention
 from supreme.inference.provenance import Provenance
 from supreme.inference.query_embeddings import QueryEmbeddings
 from supreme.models.supreme import SupremeModel
+from supreme.preparation import resample_uv
 from supreme.reports.vocabulary import Vocabulary
 
 MAX_WINDOWS = 6
@@ -79,7 +80,7 @@ class EcgQueryModel:
     def known_entity(self, query: str) -> str:
         """Id of the vocabulary entity that a query names, by its names or in everyday words.
 
-        "" for an unseen query, whose own words are encoded.
+        "" for an unseen query: its own words are encoded.
         """
         index = self.queries.entity_index(query)
         return "" if index is None else self.vocabulary.ids[index]
@@ -123,17 +124,17 @@ class EcgQueryModel:
         return per_query
 
     def _windows(self, record_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        """Windows ``(W, 12, samples)`` at the model's rate and in its lead order."""
+        """Windows ``(W, 12, samples)`` in mV at the model's rate and in its lead order, as in shards."""
         own = self.convention
         window_s, total_s = own.duration_s, record_mv.shape[1] / rate_hz
         # A few samples more than a window are no reason for a second one.
         count = min(MAX_WINDOWS, max(1, math.ceil(total_s / window_s - 0.01)))
         starts = np.linspace(0, max(0.0, total_s - window_s) * rate_hz, count).round().astype(int)
         ordered = record_mv[own.lead_order]
-        windows = [
-            signal.prepare(ordered[:, start:], rate_hz, own.rate_hz, own.samples)[0] for start in starts
+        windows_uv = [
+            resample_uv(ordered[:, start:], rate_hz, own.rate_hz, own.samples)[0] for start in starts
         ]
-        return np.stack(windows)
+        return ecg.to_millivolts(np.stack(windows_uv))
 
     @torch.inference_mode()
     def _logits(self, windows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

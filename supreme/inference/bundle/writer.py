@@ -45,7 +45,7 @@ def write_bundle(
     whitening: text.Whitening,
     encoder: text.TextEncoder,
     card: Mapping[str, Any],
-    trained_on: Provenance | None,
+    trained_on: Provenance | None = None,
 ) -> str:
     """Write a bundle (``MLmodel`` last) and return its digest; equal arguments give equal bytes.
 
