@@ -68,7 +68,7 @@ class CalibrationBin(_Result):
     count: int
 
 
-class Calibration(_Result):
+class CalibrationCurve(_Result):
     """Reliability of the probabilities of seen conditions."""
 
     ece: float
@@ -90,7 +90,7 @@ class ProtocolResult(_Result):
     patients: int
     macro: dict[Group, MacroAuroc]
     conditions: dict[str, ClassResult]
-    calibration: Calibration
+    calibration: CalibrationCurve
     literal: LiteralMacro
 
 

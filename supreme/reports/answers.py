@@ -89,11 +89,7 @@ def _without_lookalikes(
 ) -> dict[int, Match[Answer]]:
     """Answers by their first token, without those that begin a longer cue ("no change", "no evidence of")."""
     longer = {cue.first: cue.last for cue in cues}
-    return {
-        answer.first: answer
-        for answer in answers
-        if longer.get(answer.first, 0) <= answer.last
-    }
+    return {answer.first: answer for answer in answers if longer.get(answer.first, 0) <= answer.last}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +166,9 @@ class _Form:
         if match is None or (strict and not match.value.plain):
             return None
         # "AF: no LBBB: yes"
-        following = next((i for i in range(index + 1, len(self.findings)) if self.start_of(i) >= match.last), None)
+        following = next(
+            (i for i in range(index + 1, len(self.findings)) if self.start_of(i) >= match.last), None
+        )
         is_next = following is not None and self.start_of(following) == match.last
         if self.is_end(match.last) or (is_next and following is not None and self.asks(following)):
             return self.assertion(match)

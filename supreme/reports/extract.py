@@ -76,7 +76,9 @@ def _cut(part: str, mentions: Iterable[Mention]) -> int:
     """Where the next part begins: behind a sentence, a comma or a word near the end, but in no mention."""
     least = 3 * WINDOW // 4
     # What begins before the cut and is a mention ends within the part.
-    cuts = (part.rfind(mark, least, WINDOW - _LONGEST_MENTION) + len(mark) for mark in (". ", "; ", ", ", " "))
+    cuts = (
+        part.rfind(mark, least, WINDOW - _LONGEST_MENTION) + len(mark) for mark in (". ", "; ", ", ", " ")
+    )
     cut = next((cut for cut in cuts if cut > least), WINDOW)
     return min([cut, *(m.start for m in mentions if 0 < m.start < cut < m.end)])
 

@@ -203,7 +203,9 @@ def _kind(header: str) -> str:
 @cache
 def _comparing() -> tuple[re.Pattern[str], re.Pattern[str]]:
     words = load_table("sections")["words"]
-    now, change = (re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change"))
+    now, change = (
+        re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change")
+    )
     return now, change
 
 

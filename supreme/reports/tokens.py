@@ -12,11 +12,15 @@ from supreme.reports import leads
 
 _CHUNK = re.compile(r"\S+")
 #: A date, a number ("2:1"), a word, a mark.
-_TOKEN = re.compile(r"\d{1,4}[./]\d{1,2}[./]\d{2,4}|\d+[:.,]\d+|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–−—=-]")
+_TOKEN = re.compile(
+    r"\d{1,4}[./]\d{1,2}[./]\d{2,4}|\d+[:.,]\d+|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–−—=-]"
+)
 _MARKS = {**{mark: mark for mark in ".,;:!?()-="}, "–": "-", "−": "-", "—": "-", "&": "and", "+": "and"}
 #: A box of a form, ticked or not, and a sign that is an answer.
 TICKED, EMPTY, BOTH, NONE = "[x]", "[ ]", "+/-", "Ø"
-_BOX = re.compile(r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)")
+_BOX = re.compile(
+    r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)"
+)
 _BOX_SIGNS = frozenset("[(☐☑☒□■▢▣✓✔✗✘⬜±/Ø∅")
 _TICKS = frozenset("☑☒■▣✓✔")
 #: Before a sign that stands for yes or no: "AF:-", "(-)".
@@ -126,7 +130,9 @@ def _pieces(chunk: str) -> tuple[tuple[str, int, int], ...]:
             found.append((text, first, last))
             word = raw
         elif mark == "-":
-            if len(chunk) == 1 or (first and chunk[first - 1] in _ASKING and chunk[last : last + 1] in ("", *".,;)")):
+            if len(chunk) == 1 or (
+                first and chunk[first - 1] in _ASKING and chunk[last : last + 1] in ("", *".,;)")
+            ):
                 found.append((mark, first, last))
         elif not (mark == "." and (word in abbreviations() or word in _NUMERALS)):
             found.append((mark, first, last))

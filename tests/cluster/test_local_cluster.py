@@ -105,7 +105,7 @@ def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) ->
 @pytest.mark.usefixtures("neighbour")
 def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
     root = f"root={tmp_path / 'runs'}"
-    jobs = ("shard", "label", "pretrain", "promote", "evaluate", "report")
+    jobs = ("shard", "label", "pretrain", "register", "promote", "evaluate", "report")
     results = {job: _submit(cluster, tmp_path, job, root) for job in jobs}
     # The result is the job's last line, before Ray's own words about the end of the job.
     log = (tmp_path / "shard.log").read_text().splitlines()

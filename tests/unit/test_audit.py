@@ -115,7 +115,16 @@ def test_the_page_shows_hostile_text_and_loads_nothing(labelled: tuple[config.Re
     everything = recipe.model_copy(update={"labels": recipe.labels.model_copy(update={"audit_samples": 9})})
     html = storage.read_bytes(audit_page.write(everything, shards)).decode()
     page = Page(html)
-    assert {tag for tag, _ in page.tags} & {"script", "svg", "img", "iframe", "link", "object", "form", "a"} == set()
+    assert {tag for tag, _ in page.tags} & {
+        "script",
+        "svg",
+        "img",
+        "iframe",
+        "link",
+        "object",
+        "form",
+        "a",
+    } == set()
     assert not any(name.startswith("on") or name in ("src", "href") for _, own in page.tags for name in own)
     assert "url(" not in html
     assert "@import" not in html

@@ -39,7 +39,9 @@ LAYOUTS = ("{0}: AF. {1}: LBBB.", "{0}: AF\n{1}: LBBB", "{0}:\nAF\nold AF\n\n{1}
 )
 def test_every_header_in_every_layout(away: str, here: str, layout: str, case: object) -> None:
     report = layout.format(case(away), case(here))  # type: ignore[operator]
-    assert present(report) & {"atrial_fibrillation", "left_bundle_branch_block"} == {"left_bundle_branch_block"}
+    assert present(report) & {"atrial_fibrillation", "left_bundle_branch_block"} == {
+        "left_bundle_branch_block"
+    }
 
 
 @pytest.mark.parametrize(
