@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from supreme import nested
 from supreme.nested import difference as difference
 from supreme.nested import flatten as flatten
+from supreme.redaction import redact
 from supreme.settings import recipe_file
 from supreme.settings.bench import Bench
 from supreme.settings.data import Shards, Source
@@ -192,7 +193,7 @@ def _explain(item: ErrorDetails, locate: Locate) -> str:
     if item["type"] == "extra_forbidden":
         return f"{where}unknown key {key!r}; nearest valid key: {_nearest(location)!r}"
     value = item["input"]
-    shown = "" if isinstance(value, dict | BaseModel) else f" (got {nested.clip(repr(value))})"
+    shown = "" if isinstance(value, dict | BaseModel) else f" (got {nested.clip(redact(repr(value)))})"
     if item["type"] == "tuple_type":
         shown += f"; as a list: '{key}=[\"...\"]'"
     if item["type"] == "string_type" and isinstance(value, int | float):

@@ -40,6 +40,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"(\b\w[\w+.-]*://)(?![^\s/@]*:\d+/)(?:[^\s/@:]*:[^\s@]*|[^\s/@]+)@(?=[\w\[])"),
         rf"\1{HIDDEN}@",
     ),
+    (re.compile(r"(?i)([?&]endpoint_override=)[^\s&@]*@"), rf"\1{HIDDEN}@"),
     (
         re.compile(
             r"(?i)([?&](?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig|key|code"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from supreme import config, text
+from supreme.ecg import to_microvolts, to_millivolts
 from supreme.inference import bundle
 from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
@@ -73,8 +74,8 @@ def write(
 
 
 def ecgs(count: int, samples: int = 400, seed: int = 0) -> np.ndarray:
-    """Random smooth signals ``(count, 12, samples)`` in millivolts."""
+    """Random smooth signals ``(count, 12, samples)`` in whole microvolts, given in mV."""
     noise = np.random.default_rng(seed).normal(size=(count, 12, samples + 20))
     kernel = np.ones(21) / 21
     smooth = np.apply_along_axis(lambda row: np.convolve(row, kernel, "valid"), 2, noise)
-    return (2 * smooth).astype(np.float32)
+    return to_millivolts(to_microvolts(2 * smooth))

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from supreme import config, ecg, signal, storage, text
+from supreme import config, ecg, storage, text
 from supreme.inference.bundle import CONFIG, QUERIES, VOCABULARY, BundleError, files_of, verify
 from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
+from supreme.preparation import resample_uv
 from supreme.reports.queries import known_entity
 from supreme.reports.vocabulary import Vocabulary
 
@@ -106,9 +107,9 @@ class EcgQueryModel:
         )
 
     def seen(self, query: str) -> str:
-        """The vocabulary entity (id) that a query names, in words of its own or as :func:`known_entity` reads it.
+        """The vocabulary entity (id) that a query names, by one of its names or as the rules read it.
 
-        "" for an unseen query, whose own words are encoded.
+        "" for an unseen query: its own words are encoded.
         """
         index = self._index(query)
         return "" if index is None else self.vocabulary.ids[index]
@@ -149,14 +150,16 @@ class EcgQueryModel:
         return np.stack([per_record[:, owner == index].mean(1) for index in range(len(queries))], 1)
 
     def _windows(self, record_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        """Windows ``(W, 12, samples)`` at the model's rate and in its lead order."""
+        """Windows ``(W, 12, samples)`` in mV at the model's rate and its lead order, as in shards."""
         window_s, total_s = self.samples / self.rate_hz, record_mv.shape[1] / rate_hz
         # A few samples more than a window are no reason for a second one.
         count = min(MAX_WINDOWS, max(1, math.ceil(total_s / window_s - 0.01)))
         starts = np.linspace(0, max(0.0, total_s - window_s) * rate_hz, count).round().astype(int)
         ordered = record_mv[self._lead_order]
-        cut = [signal.prepare(ordered[:, start:], rate_hz, self.rate_hz, self.samples)[0] for start in starts]
-        return np.stack(cut)
+        windows_uv = [
+            resample_uv(ordered[:, start:], rate_hz, self.rate_hz, self.samples)[0] for start in starts
+        ]
+        return ecg.to_millivolts(np.stack(windows_uv))
 
     @torch.inference_mode()
     def _logits(self, windows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

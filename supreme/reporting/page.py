@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -133,7 +134,7 @@ def render(
     result: EvaluationResult,
     *,
     curves: Mapping[str, Sequence[RocCurve]],
-    training: Sequence[history.Line],
+    training: Sequence[Mapping[str, Any]],
     plates: Sequence[Plate],
     origin: Mapping[str, str],
 ) -> str:

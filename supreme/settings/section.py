@@ -38,7 +38,7 @@ class Limit:
 
     def __call__(self, value: float | None) -> float | None:
         if value is not None and value > self.value:
-            raise ValueError(f"more than {self.value:g} is refused: {self.reason}")
+            raise ValueError(f"more than {self.value:,.10g} is refused: {self.reason}")
         return value
 
 

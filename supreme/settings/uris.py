@@ -64,15 +64,15 @@ def check_model_uri(value: str) -> str:
 
 
 def check_server(value: str) -> str:
-    """The address of a server, without a login.
+    """The address of a server; who calls it says which schemes it takes, and refuses a login in it.
 
     Raises:
-        ValueError: it holds a login, which would be copied into runs and manifests.
+        ValueError: it has blanks or control characters, or is no address at all.
     """
     if any(character.isspace() or not character.isprintable() for character in value):
         raise ValueError("an address has no blanks or control characters")
-    if "@" in value.partition("://")[2].partition("/")[0]:
-        raise ValueError("leave the login out of an address and set it in the environment")
+    if len(value) > MAX_LOCAL_BYTES:
+        raise ValueError(f"an address has at most {MAX_LOCAL_BYTES:,} characters")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from supreme import log
+from supreme import log, redaction
 from supreme.config import ConfigError, Recipe
 from supreme.runtime import cli, session
 from supreme.runtime.cli import Options
@@ -158,3 +159,35 @@ def test_a_wrong_key_is_said_without_starting_ray_or_torch() -> None:
     code += "print([name for name in ('ray', 'torch', 'mlflow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    auroc: float
+    folder: Path
+    headers: dict[str, str]
+
+
+def test_a_typed_result_is_strict_json_without_secrets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VENDOR", "correct-horse")
+    monkeypatch.setenv(redaction.VARIABLES, "")
+
+    def score(recipe: Recipe, options: Options) -> Scores:
+        log.get("x").info("asked with correct-horse")
+        return Scores(float("nan"), Path("a/correct-horse"), {"Authorization": "Bearer x"})
+
+    file = tmp_path / "result.json"
+    assert call(score, "llm.key_env=VENDOR", "--result-file", str(file)) == 0
+    shown = capsys.readouterr()
+    expected = {"auroc": None, "folder": "a/***", "headers": {"Authorization": "***"}}
+    assert json.loads(shown.out.splitlines()[-1]) == expected == json.loads(file.read_text())
+    assert "correct-horse" not in shown.err
+
+
+def test_a_secret_in_wrong_usage_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(echo, "--token=hunter22hunter") == 2
+    assert call(echo, "tracking.password=hunter22hunter") == 2
+    assert call(echo, "llm.url=http://me:hunter22hunter@ho st") == 2
+    assert "hunter22" not in capsys.readouterr().err

@@ -131,16 +131,15 @@ def test_the_name_of_one_source_may_not_be_the_kind_of_another() -> None:
         ("predict.output=x.csv", "pattern"),
         ("predict.output=gs://x/y.parquet", "only local paths"),
         ("evaluation.model_uri=https://host/model", "only local paths"),
-        ("tracking.uri=https://user:hunter22@host", "leave the login out"),
-        ("llm.url=http://token@host/v1", "leave the login out"),
+        ('tracking.uri="https://user:hunter22@host\\n"', "control characters"),
+        ("llm.url=http://hunter22@ho st/v1", "no blanks"),
         ("llm.key_env=A B", "llm.key_env"),
     ],
 )
 def test_what_no_storage_takes_is_refused_without_the_secret(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         config.load("smoke", [change])
-    if "unknown" in message:
-        assert "hunter22" not in str(caught.value).partition("(got")[0]
+    assert "hunter22" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_a_file_whose_name_is_none_asks_for_one(tmp_path: Path) -> None:
         ("duration_s = -0.0", "greater than 0"),
         ("rate_hz = 1e20", "valid integer"),
         ("rate_hz = 100000000000000000000", "more than 64 bits"),
-        ("rate_hz = 1000000", "more than 50000 is refused: no ECG is sampled faster"),
+        ("rate_hz = 1000000", "more than 50,000 is refused: no ECG is sampled faster"),
         ("rate_hz = true", "valid integer"),
         ("rate_hz = 100.0", "valid integer"),
         ('rate_hz = "100"', "valid integer"),

@@ -69,7 +69,7 @@ def test_secrets_are_hidden(text: str) -> None:
             "unknown key 'traning'; nearest valid key: 'training'",
             "a key: value",
         ),
-        "shards.rate_hz: more than 50000 is refused: no ECG is sampled faster (got 1000000)",
+        "shards.rate_hz: more than 50,000 is refused: no ECG is sampled faster (got 1000000)",
     ],
 )
 def test_ordinary_lines_are_left_alone(line: str) -> None:
