@@ -14,7 +14,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme.evaluation import console, results, stage, targets
 
     if options.dry_run:
-        return stage.plan(recipe)
+        return stage.plan(recipe).model_dump()
     model = targets.target(recipe)
     result = stage.run(recipe, model.uri, new=options.new)
     for line in console.table(result):

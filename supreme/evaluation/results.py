@@ -168,6 +168,17 @@ class EvaluationResult(_Result):
         return {name: part.left_out.records for name, part in self.datasets.items()}
 
 
+class EvaluationPlan(_Result):
+    """What an evaluation would do."""
+
+    stage: str = "evaluation"
+    model_uri: str
+    at_most: dict[str, int | None]
+    """Records of each data set, None where it is not sharded yet. Which of them the model has seen is in its
+    bundle, which a plan does not open."""
+    seconds: int
+
+
 class EvaluationSummary(_Result):
     """What the manifest of a finished evaluation says: records evaluated of each data set."""
 
