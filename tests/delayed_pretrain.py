@@ -1,7 +1,7 @@
 """`jobs/pretrain.py` on a busy machine: its workers stand still at planted points, and say where they are.
 
-In the folder of the run: ``rank-<n>`` holds the host of a worker, ``attempts`` the records seen at each start, and
-``at-<point>`` is there once the worker of rank 0 stands at a point of its second report.
+In the folder of the run: ``rank-<n>`` holds the host of a worker, ``attempts`` the records seen at each
+start, and ``at-<point>`` is there once the worker of rank 0 stands at a point of its second report.
 """
 
 from __future__ import annotations

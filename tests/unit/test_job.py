@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -158,3 +159,34 @@ def test_a_wrong_key_is_said_without_starting_ray_or_torch() -> None:
     code += "print([name for name in ('ray', 'torch', 'mlflow') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+INTERRUPTED = """
+import sys, time
+from supreme.runtime import cli
+def run(recipe, options):
+    try:
+        print("up", flush=True)
+        time.sleep(600)
+    finally:
+        print("closing", flush=True)
+        time.sleep(1)
+        print("closed", flush=True)
+cli.main(run, "a job", ["--config", "smoke"])
+"""
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_alike_and_let_the_job_close(ended_by: signal.Signals) -> None:
+    command = ["env", "--default-signal=INT,TERM", sys.executable, "-c", INTERRUPTED]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert job.stdout
+    for expected, sent in (("up\n", ended_by), ("closing\n", signal.SIGTERM)):
+        assert job.stdout.readline() == expected
+        if sent == ended_by or ended_by == signal.SIGTERM:  # a batch system sends it again
+            job.send_signal(sent)
+    out, err = job.communicate(timeout=60)
+    assert out == "closed\n"
+    assert job.returncode == 128 + ended_by
+    assert err.splitlines()[-1].endswith("job: interrupted: the same command goes on from what is done")
+    assert "Traceback" not in err
