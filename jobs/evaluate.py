@@ -1,4 +1,4 @@
-"""Ask a registered model about every condition that a data set annotates: AUROC with intervals, by class."""
+"""Query a registered model for every condition that a data set annotates: AUROC with intervals, by class."""
 
 from __future__ import annotations
 
@@ -11,28 +11,23 @@ from supreme.runtime.cli import Options, main
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     """Evaluate `evaluation.model_uri` (the champion when empty) on the shards of the recipe and of `real`."""
     from supreme import log, storage
-    from supreme.evaluation import console, stage, targets
+    from supreme.evaluation import console, results, stage, targets
 
     if options.dry_run:
         return stage.plan(recipe)
     model = targets.target(recipe)
-    stage.run(recipe, model.uri, new=options.new)
-    folder = targets.folder_of(recipe, model)
-    uri = storage.join(folder, stage.RESULTS)
-    parts = storage.read_json(uri)["datasets"]
-    for line in console.table(parts):
+    result = stage.run(recipe, model.uri, new=options.new)
+    for line in console.table(result):
         log.get("evaluate").info(line)
-    macro = {
-        group: {name: part["macro"][group]["auroc"] for name, part in parts.items()}
-        for group in ("headline", "seen", "unseen")
-    }
+    folder = targets.folder_of(recipe, model)
     return {
         "model_uri": model.uri,
         "folder": folder,
-        "results": uri,
-        "macro_auroc": macro["headline"],
-        "macro_auroc_seen": macro["seen"],
-        "macro_auroc_unseen": macro["unseen"],
+        "results": storage.join(folder, results.RESULTS),
+        "macro_auroc": result.macro("headline"),
+        "macro_auroc_seen": result.macro("seen"),
+        "macro_auroc_unseen": result.macro("unseen"),
+        "left_out": result.left_out if result.model.trained_on is not None else "unknown",
     }
 
 

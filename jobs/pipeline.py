@@ -1,4 +1,4 @@
-"""The whole way: shards, labels, pre-training, registry, evaluation, report. A finished stage is skipped."""
+"""Shards, labels, pre-training, registry, evaluation, gate and report; a finished stage is skipped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import evaluate
 import label
 import pretrain
 import promote
+import register
 import report
 import shard
 
@@ -17,7 +18,7 @@ from supreme.config import ConfigError, Recipe
 from supreme.runtime.cli import Options, main
 from supreme.runtime.session import ray_session
 
-STAGES = (shard, label, pretrain, promote, evaluate, report)
+STAGES = (shard, label, pretrain, register, evaluate, promote, report)
 
 
 def run(recipe: Recipe, options: Options) -> dict[str, Any]:
@@ -27,30 +28,33 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme import tracking
     from supreme.reports import stage as labels
 
-    # What could only fail after hours of work is said before it.
+    # What could only fail after hours of work is checked first.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
     records.check(recipe)
     labels.check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
     results: dict[str, Any] = {}
-    start = time.monotonic()
+    own, start = recipe, time.monotonic()
     # One Ray session for all stages: start-up is most of what a finished pipeline takes.
     with ray_session():
         for number, stage in enumerate(STAGES, 1):
-            name, begun = stage.__name__, time.monotonic()
-            logger.info(f"stage {number}/{len(STAGES)}: {name}")
-            results |= stage.run(recipe, options)
-            if stage is promote and not recipe.evaluation.model_uri:
-                # What was just trained is evaluated, also where an earlier model stays the champion.
-                asked = recipe.evaluation.model_copy(update={"model_uri": results["model_uri"]})
-                recipe = recipe.model_copy(update={"evaluation": asked})
-            logger.info(f"stage {number}/{len(STAGES)}: {name} took {time.monotonic() - begun:.0f} s")
+            stage_start, title = time.monotonic(), f"stage {number}/{len(STAGES)}: {stage.__name__}"
+            logger.info(title)
+            # The gate judges what was just trained; the recipe may name another model to evaluate.
+            named = recipe.evaluation.model_uri and stage is not promote
+            results |= stage.run(recipe if named else own, options)
+            if stage is register:
+                update = {
+                    "evaluation": recipe.evaluation.model_copy(update={"model_uri": results["model_uri"]})
+                }
+                own = recipe.model_copy(update=update)
+            logger.info(f"{title} took {time.monotonic() - stage_start:.0f} s")
     return results | {"seconds": round(time.monotonic() - start, 1)}
 
 
 def _plan(stage: Any, recipe: Recipe, options: Options) -> dict[str, Any]:
-    """A stage's plan; what it waits for, where the stage before it is not finished."""
+    """A stage's plan, or what it waits for."""
     try:
         return dict(stage.run(recipe, options))
     except ConfigError as error:

@@ -16,11 +16,11 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     if options.dry_run:
         return {
             "stage": "report",
-            "model_uri": targets.wanted_uri(recipe),
+            "model_uri": targets.model_uri(recipe),
             "plates": recipe.evaluation.plates,
         }
-    uri, made = page.write(recipe, new=options.new)
-    return {"report": uri, **made.result.model_dump()}
+    uri, manifest = page.write(recipe, new=options.new)
+    return {"report": uri, **manifest.result.model_dump()}
 
 
 if __name__ == "__main__":

@@ -5,27 +5,38 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from supreme import nested
 from supreme.nested import difference as difference
 from supreme.nested import flatten as flatten
+from supreme.redaction import redact
+from supreme.settings import recipe_file
 from supreme.settings.bench import Bench
 from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Evaluation, Predict
 from supreme.settings.labels import LLM, Labels
-from supreme.settings.model import Model, Text
-from supreme.settings.section import Section
+from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
+from supreme.settings.names import Name, check_name, same_name
+from supreme.settings.promote import Promote
+from supreme.settings.section import Section, at_most
 from supreme.settings.sweep import Sweep
 from supreme.settings.tracking import Tracking
 from supreme.settings.training import Training as Training
+from supreme.settings.uris import RootUri, Uri
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
+MAX_PLANNED_BYTES = 1e15
+"""A petabyte of signals: a recipe that plans more has a number wrong."""
+_MAX_ERRORS = 10
+
+#: A key, as its parts -> where it stands ("FILE:LINE"), or nothing.
+Locate = Callable[[tuple[str | int, ...]], str]
 
 
 class ConfigError(ValueError):
@@ -35,14 +46,18 @@ class ConfigError(ValueError):
 class Recipe(Section):
     """Everything that any job needs; each stage's digest covers its own sections only."""
 
-    name: str = "demo"
-    seed: int = 0
-    root: str = "runs"
-    """Local folder or s3:// prefix under which every stage writes `<root>/<name>/<stage>`."""
-    real: str = ""
-    """A folder in which real data sets are looked for, to be evaluated on."""
-    sources: tuple[Source, ...] = (Source(kind="simulated", records=2000),)
-    """What to pre-train on."""
+    name: Name = "demo"
+    """Name of the folder below `root`; the recipe file's name when not set."""
+    seed: Annotated[int, at_most(2**32 - 1, "NumPy takes 32 bits")] = Field(default=0, ge=0)
+    """Seed of every random draw."""
+    root: RootUri = "runs"
+    """Local folder or `s3://` prefix below which every stage writes `<root>/<name>/<stage>`."""
+    real: Uri = ""
+    """A folder that is searched for real data sets to evaluate on."""
+    sources: Annotated[tuple[Source, ...], Field(strict=False, max_length=1000)] = (
+        Source(kind="simulated", records=2000),
+    )
+    """Data sets to pre-train on."""
     shards: Shards = Shards()
     labels: Labels = Labels()
     llm: LLM = LLM()
@@ -51,6 +66,7 @@ class Recipe(Section):
     training: Training = Training()
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
+    promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
     bench: Bench = Bench()
@@ -60,7 +76,32 @@ class Recipe(Section):
         self.training.augment.require(self.shards.rate_hz, self.shards.duration_s)
         return self
 
+    @model_validator(mode="after")
+    def _sources_can_be_told_apart(self) -> Recipe:
+        names: dict[str, str] = {}
+        for source in self.sources:
+            key = same_name(source.dataset)
+            if key in names:
+                both = " and ".join(map(repr, dict.fromkeys([names[key], source.dataset])))
+                raise ValueError(
+                    f"sources: two are called {both}, which is one folder on some file systems: "
+                    "give one another name"
+                )
+            names[key] = source.dataset
+        return self
+
+    @model_validator(mode="after")
+    def _fits_onto_a_disk(self) -> Recipe:
+        planned = sum(source.records or 0 for source in self.sources) * self.shards.record_bytes
+        if planned > MAX_PLANNED_BYTES:
+            raise ValueError(
+                f"the shards would take up to {planned:.2g} bytes, more than any disk holds: lower "
+                "sources.N.records, shards.rate_hz or shards.duration_s"
+            )
+        return self
+
     def folder(self, stage: str) -> str:
+        """The folder of a stage: ``<root>/<name>/<stage>``, with the options of an S3 URI at the end."""
         base, mark, query = self.root.partition("?")
         return f"{base.rstrip('/')}/{self.name}/{stage}{mark}{query}"
 
@@ -76,59 +117,105 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
     anything else is taken as a string. List items are addressed by number: ``sources.0.records=100``.
 
     Raises:
-        ConfigError: unknown file, key or value.
+        ConfigError: unknown file, key or value; the message names file, line, key and remedy.
     """
     path = Path(recipe) if recipe.endswith(".toml") else RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
-        raise ConfigError(f"no recipe {recipe!r}: give a .toml file or one of {known}")
     try:
-        values = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    try:
-        for override in overrides:
-            nested.override(values, override)
+        if not path.exists():
+            known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
+            raise ConfigError(f"no recipe {nested.clip(recipe)!r}: give a .toml file or one of {known}")
+        file = recipe_file.read(path)
+        values = file.values
+        changed = [nested.override(values, text) for text in overrides]
+        if "name" not in values:
+            values["name"] = _name_of(path)
+    except OSError as error:  # too long a name, a folder that may not be entered
+        raise ConfigError(f"{nested.clip(recipe)}: {error.strerror or error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return parse({"name": path.stem} | values)
+
+    def locate(location: tuple[str | int, ...]) -> str:
+        key = ".".join(map(str, location))
+        if any(f"{key}.".startswith(f"{one}.") for one in changed):
+            return ""
+        line = file.line_of(location)
+        return f"{path}:{line}: " if line else f"{path}: "
+
+    result = parse(values, locate)
+    for key, encoder in [("model.encoder", result.model.encoder), *_swept(result)]:
+        if not is_allowed(encoder):
+            raise ConfigError(
+                f"{locate(tuple(key.split('.')))}{key}: {encoder!r} is code outside this package, which is "
+                f"not imported: if you trust it, name it in the environment variable {ALLOWED_ENCODERS}, "
+                "on every node"
+            )
+    return result
 
 
-def parse(values: dict[str, Any]) -> Recipe:
-    """Validate a nested dictionary as a recipe.
+def _swept(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    yield from (("sweep.encoders", encoder) for encoder in recipe.sweep.encoders)
+
+
+def _name_of(path: Path) -> str:
+    try:
+        return check_name(path.stem)
+    except ValueError as error:
+        raise ValueError(f"{path}: has no `name`, and its own is none ({error}): add name = ...") from error
+
+
+def parse(values: Mapping[str, Any], locate: Locate = lambda location: "") -> Recipe:
+    """Validate a nested mapping as a recipe.
 
     Raises:
         ConfigError: with the key and, for an unknown one, the nearest valid key.
     """
     try:
+        nested.check(values)
         return Recipe.model_validate(values)
+    except nested.KeyedError as error:
+        raise ConfigError(f"{locate(error.location)}{error}") from error
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from error
+        details = error.errors()
+        lines = list(dict.fromkeys(_explain(item, locate) for item in details[:_MAX_ERRORS]))
+        more = len(details) - _MAX_ERRORS
+        raise ConfigError("; ".join([*lines, f"and {more} more"] if more > 0 else lines)) from error
 
 
-def digest(*sections: Any) -> str:
+def digest(*sections: object) -> str:
     """A sha256 over sections, models or plain values, independent of key order."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in sections]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _explain(item: Any) -> str:
-    location = [str(part) for part in item["loc"]]
-    key = ".".join(location)
-    if item["type"] != "extra_forbidden":
-        given = item.get("input")
-        got = "" if isinstance(given, dict) else f" (got {given!r})"
-        if item["type"] == "tuple_type":
-            got += f"; as a list: '{key}=[\"...\"]'"
-        return (f"{key}: " if key else "") + item["msg"].removeprefix("Value error, ") + got
+def _explain(item: ErrorDetails, locate: Locate) -> str:
+    location = _location(item)
+    key, where = nested.dotted(location), locate(location)
+    if item["type"] == "extra_forbidden":
+        return f"{where}unknown key {key!r}; nearest valid key: {_nearest(location)!r}"
+    value = item["input"]
+    shown = "" if isinstance(value, dict | BaseModel) else f" (got {nested.clip(redact(repr(value)))})"
+    if item["type"] == "tuple_type":
+        shown += f"; as a list: '{key}=[\"...\"]'"
+    if item["type"] == "string_type" and isinstance(value, int | float):
+        shown += f"; in quotation marks: '{key}=\"{value}\"'"
+    return where + (f"{key}: " if key else "") + item["msg"].removeprefix("Value error, ") + shown
+
+
+def _location(item: ErrorDetails) -> tuple[str | int, ...]:
+    """Where in the recipe: what pydantic adds for the members of a union is no key."""
+    location = item["loc"]
+    return location[:2] if location[:2] == ("training", "micro_batch") else location
+
+
+def _nearest(location: tuple[str | int, ...]) -> str:
     valid = list(_valid_keys(Recipe))
-    normal = ".".join(part for part in location if not part.isdecimal())
-    nearest = difflib.get_close_matches(normal, valid, n=1, cutoff=0.0)
-    same_leaf = [name for name in valid if name.rpartition(".")[2] == location[-1]]
-    return f"unknown key {key!r}; nearest valid key: {(same_leaf or nearest)[0]!r}"
+    leaf = str(location[-1])
+    same_leaf = [name for name in valid if name.rpartition(".")[2] == leaf]
+    normal = ".".join(part for part in location if isinstance(part, str))
+    return (same_leaf or difflib.get_close_matches(normal[:100], valid, n=1, cutoff=0.0))[0]
 
 
-def _valid_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+def _valid_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         inner = field.annotation
         arguments = getattr(inner, "__args__", ())

@@ -5,24 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import sys
 import time
 from typing import Any
 
-_SECRET = re.compile(
-    r"(?i)((?:password|passwd|secret|token|api[-_]?key|access[-_]?key)[\w.]*['\"]?\s*[=:]\s*['\"]?)([^\s,;&'\"]+)"
-)
-_URL_LOGIN = re.compile(r"(\w+://[^\s/:@]+:)[^\s/@]+(@)")
-_SECRET_VARIABLE = re.compile(r"(?i)(password|secret|token|api_?key|access_?key)")
-
-
-def redact(text: str) -> str:
-    """Hide passwords in URLs, values of secret-looking keys, the values of secret environment variables."""
-    for name, value in os.environ.items():
-        if len(value) >= 6 and _SECRET_VARIABLE.search(name) and not os.path.exists(value):
-            text = text.replace(value, "***")
-    return _URL_LOGIN.sub(r"\1***\2", _SECRET.sub(r"\1***", text))
+from supreme.redaction import redact as redact
+from supreme.redaction import redact_values as redact_values
 
 
 class _Console(logging.Formatter):
@@ -34,11 +22,12 @@ class _Console(logging.Formatter):
 
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = {"time": record.created, "level": record.levelname, "logger": record.name}
+        fields: dict[str, object] = {"time": record.created, "level": record.levelname, "logger": record.name}
         fields |= {"message": record.getMessage(), **getattr(record, "fields", {})}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return redact(json.dumps(fields, default=str))
+        # Before they are quoted: a quotation mark in a secret is another text then.
+        return json.dumps(redact_values(fields), default=lambda value: redact(str(value)))
 
 
 def configure(level: str = "INFO", json_file: str | None = None) -> None:
@@ -58,16 +47,17 @@ def configure(level: str = "INFO", json_file: str | None = None) -> None:
 
 
 def get(name: str) -> logging.Logger:
+    """The logger of a part of the product, below `supreme`."""
     return logging.getLogger(name if name.startswith("supreme") else f"supreme.{name}")
 
 
 class Progress:
-    """One line now and then: done, total, rate and ETA."""
+    """A line every some seconds: done, total, rate and ETA."""
 
     def __init__(
         self, logger: logging.Logger, what: str, total: int, every_s: float = 10.0, done: int = 0
     ) -> None:
-        """``done``: what an earlier run did, which says nothing about the rate of this one."""
+        """``done``: what an earlier run did, which does not count in the rate of this one."""
         self.logger, self.what, self.total, self.every_s = logger, what, total, every_s
         self.start = self.last = time.monotonic()
         self.first = done

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from supreme import config, ecg, log, quality, storage
+from supreme import config, ecg, log, storage
 from supreme.inference import query_model
+from supreme.preparation import check_record
 from supreme.records import Entry
-from supreme.records.wfdb_files import read_record
+from supreme.records.record_files import RecordFiles
+from supreme.records.wfdb_files import WfdbReader, entry_of
 from supreme.registry import versions
 from supreme.settings.evaluation import Predict
 from supreme.storage import parquet
@@ -29,6 +31,7 @@ SCORES = pa.schema(
         ("query", pa.string()),
         ("score", pa.float32()),
         ("seen", pa.bool_()),
+        ("entity", pa.string()),
         ("quality", pa.list_(pa.string())),
         ("source_uri", pa.string()),
         ("model_uri", pa.string()),
@@ -100,17 +103,20 @@ def predict(
 
 
 def find_records(uri: str) -> list[dict[str, str]]:
-    """``record_id`` (path below the folder) and ``source_uri`` of every WFDB header, sorted.
+    """``record_id`` (path below the folder), ``source_uri`` and ``refused`` of every WFDB header, sorted.
 
     Raises:
         ConfigError: not a folder, or none in it.
     """
     if not uri or not storage.is_folder(uri):
         raise config.ConfigError(f"predict.uri={uri!r} is no folder: give the folder of the WFDB records")
-    stems = [name.removesuffix(".hea") for name in storage.list_files(uri, ".hea")]
-    if not stems:
+    entries = [entry_of("", stem, storage.join(uri, stem)) for stem in RecordFiles.below(uri).stems]
+    if not entries:
         raise config.ConfigError(f"predict.uri={uri}: no WFDB header (.hea) in it or below it")
-    return [{"record_id": stem, "source_uri": storage.join(uri, stem)} for stem in stems]
+    return [
+        {"record_id": entry.record_id, "source_uri": entry.source_uri, "refused": entry.refused}
+        for entry in entries
+    ]
 
 
 def check_queries(queries: tuple[str, ...]) -> None:
@@ -141,7 +147,7 @@ def _scored(
     """Tables of scored and refused records in the order of the records."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     blocks = max(1, min(200, len(records) // RECORDS_PER_BATCH))
-    reader: Any = partial(_read_batch, derive_limb_leads=derive_limb_leads)
+    reader: Any = partial(_read_batch, folder=settings.uri, derive_limb_leads=derive_limb_leads)
     read = ray.data.from_items(records, override_num_blocks=blocks).map_batches(
         reader, batch_size=RECORDS_PER_BATCH, batch_format="pyarrow"
     )
@@ -157,23 +163,28 @@ def _scored(
     yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _read_batch(batch: pa.Table, derive_limb_leads: bool) -> pa.Table:
-    rows = [_read(row["record_id"], row["source_uri"], derive_limb_leads) for row in batch.to_pylist()]
+def _read_batch(batch: pa.Table, folder: str, derive_limb_leads: bool) -> pa.Table:
+    reader = WfdbReader(folder)
+    entries = [
+        Entry(row["record_id"], "", row["record_id"], source_uri=row["source_uri"], refused=row["refused"])
+        for row in batch.to_pylist()
+    ]
+    rows = [_read(entry, reader, derive_limb_leads) for entry in entries]
     return pa.Table.from_pylist(rows, schema=_READ)
 
 
-def _read(record_id: str, source_uri: str, derive_limb_leads: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"record_id": record_id, "source_uri": source_uri, "reason": "", "detail": ""}
+def _read(entry: Entry, reader: WfdbReader, derive_limb_leads: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        **{"record_id": entry.record_id, "source_uri": entry.source_uri},
+        **{"reason": "", "detail": ""},
+    }
     try:
-        record, _ = read_record(Entry(record_id, "", record_id, source_uri=source_uri))
-        signal, _ = ecg.order_leads(record.signal, record.leads, derive_limb_leads=derive_limb_leads)
-        signal = ecg.whole_microvolts(signal)
-        flags = quality.check(signal, record.rate_hz)
+        record, _ = reader.read(entry)
+        checked = check_record(record, derive_limb_leads=derive_limb_leads)
     except ecg.BadRecord as error:
         return row | {"reason": error.reason, "detail": error.detail}
-    # Rounded and clipped as in the shards of pre-training.
-    signal_uv = ecg.to_microvolts(signal)
-    return row | {"signal": signal_uv.tobytes(), "rate_hz": record.rate_hz, "quality": flags}
+    signal = checked.signal_mv.tobytes()
+    return row | {"signal": signal, "rate_hz": checked.rate_hz, "quality": checked.flags}
 
 
 class _Scorer:
@@ -182,7 +193,7 @@ class _Scorer:
     def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
         self.model = versions.load(model_uri, tracking_uri)
         self.model_uri, self.queries = model_uri, queries
-        self.seen = [bool(self.model.seen(query)) for query in queries]
+        self.entities = self.model.understand(queries)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = batch.to_pylist()
@@ -192,8 +203,8 @@ class _Scorer:
                 alike.setdefault((len(row["signal"]), row["rate_hz"]), []).append(index)
         scores: dict[int, np.ndarray] = {}
         for (_, rate_hz), members in alike.items():
-            signals = [np.frombuffer(rows[index]["signal"], np.int16) for index in members]
-            ecg_mv = ecg.to_millivolts(np.stack(signals).reshape(len(members), ecg.N_LEADS, -1))
+            signals = [np.frombuffer(rows[index]["signal"], np.float32) for index in members]
+            ecg_mv = np.stack(signals).reshape(len(members), ecg.N_LEADS, -1)
             scores |= dict(zip(members, self.model.score(ecg_mv, rate_hz, self.queries), strict=True))
         answers = [self._answers(row, scores.get(index)) for index, row in enumerate(rows)]
         return pa.Table.from_pylist([row for group in answers for row in group], schema=_ANSWERED)
@@ -202,6 +213,13 @@ class _Scorer:
         if scores is None:
             return [row]
         return [
-            {**row, "query": query, "score": score, "seen": seen, "model_uri": self.model_uri}
-            for query, score, seen in zip(self.queries, scores.tolist(), self.seen, strict=True)
+            {
+                **row,
+                "query": query,
+                "score": score,
+                "seen": bool(entity),
+                "entity": entity,
+                "model_uri": self.model_uri,
+            }
+            for query, score, entity in zip(self.queries, scores.tolist(), self.entities, strict=True)
         ]

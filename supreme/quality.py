@@ -3,7 +3,8 @@
 Refused: no usable rate, too short, NaN, more than half of the leads flat or beyond int16 microvolts, plainly
 another unit than millivolts. Flags: `flat:V1`; `clipped:V1` (beyond the range, or saturated); `copied:V2`
 (equal to an earlier lead); `einthoven` (III is not II - I); `goldberger:aVR` (not what I and II make of it);
-`arm_leads_swapped` (lead I is the mirror image of V6, and the limb leads agree with each other).
+`scaled_leads` (each lead has a scale of its own, so the samples are no millivolts); `arm_leads_swapped` (lead
+I is the mirror image of V6, and the limb leads agree with each other).
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from supreme.ecg import LEADS, MAX_MILLIVOLTS, MICROVOLTS_PER_MILLIVOLT, N_LEADS, BadRecord, to_millivolts
+from supreme.ecg import (
+    LEADS,
+    MAX_MILLIVOLTS,
+    MICROVOLTS_PER_MILLIVOLT,
+    N_LEADS,
+    BadRecord,
+    order_leads,
+    to_millivolts,
+)
 
 MIN_RATE_HZ, MAX_RATE_HZ = 50.0, 20_000.0
 MIN_DURATION_S = 2.0
@@ -26,6 +35,8 @@ ECG_LEVELS = 100
 SATURATION_S, SATURATION_MV = 0.025, 1.0
 #: Limb leads may differ this much from what the others make of them, in 99 of 100 samples.
 LIMB_LEAD_MV = 0.1
+#: Each lead is scaled by itself where all have the same range, or standard deviation, but for this fraction.
+SCALED_LEADS, EQUAL_SCALES = "scaled_leads", 0.005
 #: Lead I and V6 look at the same wall: slopes that correlate less than this are each other's mirror image.
 MIRRORED = -0.5
 _SLOPE_S, _BASELINE_S = 0.08, 0.6
@@ -43,7 +54,10 @@ _CONTRADICTIONS = ("einthoven", "goldberger:aVR", "goldberger:aVL", "goldberger:
 
 
 def check(signal: np.ndarray, rate_hz: float) -> list[str]:
-    """Flags of a ``(12, T)`` signal in contract order, in either form, before resampling and padding.
+    """Flags of a ``(12, T)`` signal in contract order, before resampling and padding.
+
+    Args:
+        signal: int16 microvolts or float millivolts.
 
     Raises:
         BadRecord: `unknown_rate`, `missing_leads`, `too_short`, `nan`, `flat_leads` or `absurd_amplitude`.
@@ -63,8 +77,8 @@ def check(signal: np.ndarray, rate_hz: float) -> list[str]:
         finite = np.isfinite(signal)
         bad = int(signal.size - finite.sum())
         raise BadRecord("nan", f"{bad} samples without a value in {_names(~finite.all(axis=1))}")
-    held = max(3, round(SATURATION_S * rate_hz))
-    some = signal[:, :: min(held, _APART)].copy()
+    longest = max(3, round(SATURATION_S * rate_hz))
+    some = signal[:, :: min(longest, _APART)].copy()
     flat = _still(signal, some) | (range_mv < FLAT_MV)
     # Counting is several times as fast as any() and sum(), which for twelve leads cost more than the samples.
     if np.count_nonzero(flat) > MAX_BAD_LEADS:
@@ -76,16 +90,20 @@ def check(signal: np.ndarray, rate_hz: float) -> list[str]:
         raise BadRecord(
             "absurd_amplitude", f"{peak_mv.max():.0f} mV: is the gain or unit of the source right?"
         )
-    saturated = _saturated(signal, some, held, (low, high), range_mv)
+    clipped = beyond | _saturated(signal, some, longest, (low, high), range_mv)
     copied = _copied(signal, low, high)
-    flags = _flags("flat", flat) + _flags("clipped", beyond | saturated) + _flags("copied", copied & ~flat)
-    flags += _contradictions(signal, flat)
+    flags = _flags("flat", flat) + _flags("clipped", clipped) + _flags("copied", copied & ~flat)
+    contradictions = _contradictions(signal, flat)
+    flags += contradictions
+    # Leads that are clipped at one level have one range.
+    if not np.count_nonzero(clipped) and _is_scaled_by_lead(signal, range_mv, flat, bool(contradictions)):
+        flags.append(SCALED_LEADS)
     swapped = "einthoven" not in flags and not (flat[_I] or flat[_V6]) and _mirrored(signal, rate_hz)
     return [*flags, "arm_leads_swapped"] if swapped else flags
 
 
 def _still(signal: np.ndarray, some: np.ndarray) -> np.ndarray:
-    """``some``: samples of the signal, in order."""
+    """Leads that hardly ever change; ``some``: samples of the signal, in order."""
     steps = signal.shape[1] - 1
     # Between two that differ the lead has moved, so that most leads need no closer look.
     still = _moves(some) <= (1 - STILL_FRACTION) * steps + 1
@@ -100,7 +118,39 @@ def _moves(signal: np.ndarray) -> np.ndarray:
     return (signal[:, 1:] != signal[:, :-1]).sum(axis=1, dtype=np.int32)
 
 
+def has_wrong_gains(signal: np.ndarray, names: tuple[str, ...], gains: tuple[float, ...]) -> bool:
+    """Whether the limb leads agree with each other before the source's gains are applied, but not after.
+
+    Args:
+        signal: ``(n_channels, T)``, int16 microvolts or float millivolts.
+        names: of each channel.
+        gains: steps of the converter in a millivolt, of each channel; empty: they are all the same.
+    """
+    if not gains:
+        return False
+    relative = np.array(gains, np.float32)[:, None] / np.float32(np.median(np.abs(gains)))
+    after, _ = order_leads(to_millivolts(signal), names, derive_limb_leads=True)
+    before, _ = order_leads(to_millivolts(signal) * relative, names, derive_limb_leads=True)
+    flat = np.zeros(N_LEADS, bool)
+    return bool(_contradictions(after, flat)) and not _contradictions(before, flat)
+
+
+def _is_scaled_by_lead(
+    signal: np.ndarray, range_mv: np.ndarray, flat: np.ndarray, contradictory: bool
+) -> bool:
+    """Whether all leads have one range; or, where they contradict each other, one standard deviation."""
+    if _are_equal(range_mv[~flat]):
+        return True
+    return contradictory and _are_equal(signal[~flat].std(axis=1, dtype=np.float64))
+
+
+def _are_equal(scales: np.ndarray) -> bool:
+    largest = scales.max()
+    return bool(largest - scales.min() <= EQUAL_SCALES * largest)
+
+
 def _refuse_other_unit(signal: np.ndarray, range_mv: np.ndarray) -> None:
+    """Raise `absurd_amplitude` where flat leads have so many values that they are an ECG in another unit."""
     if range_mv.max() >= FLAT_MV:
         return
     levels = [len(np.unique(lead)) for lead in signal]
@@ -115,23 +165,23 @@ def _refuse_other_unit(signal: np.ndarray, range_mv: np.ndarray) -> None:
 def _saturated(
     signal: np.ndarray,
     some: np.ndarray,
-    held: int,
+    longest: int,
     extremes: tuple[np.ndarray, np.ndarray],
     range_mv: np.ndarray,
 ) -> np.ndarray:
-    """Leads that stay at their smallest or largest value, far from zero, for ``held`` samples.
+    """Leads that stay at their smallest or largest value, far from zero, for ``longest`` samples.
 
     ``some``: samples of the signal, at most as far apart: every such run has one of them.
     """
     far = SATURATION_MV * _per_millivolt(signal)
     # A lead that is less wide is nowhere so far from its median.
     wide = range_mv >= SATURATION_MV
-    found = np.zeros(len(signal), bool)
+    saturated = np.zeros(len(signal), bool)
     for extreme, reached in zip(extremes, (some.min(axis=1), some.max(axis=1)), strict=True):
         for lead in _where(wide & (reached == extreme)):
-            if _has_run(signal[lead] == extreme[lead], held):
-                found[lead] |= abs(float(extreme[lead]) - np.median(signal[lead])) >= far
-    return found
+            if _has_run(signal[lead] == extreme[lead], longest):
+                saturated[lead] |= abs(float(extreme[lead]) - np.median(signal[lead])) >= far
+    return saturated
 
 
 def _has_run(mask: np.ndarray, length: int) -> bool:
@@ -144,17 +194,17 @@ def _has_run(mask: np.ndarray, length: int) -> bool:
 
 def _copied(signal: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Leads that equal an earlier one, sample by sample."""
-    found = np.zeros(len(signal), bool)
+    copied = np.zeros(len(signal), bool)
     extremes = list(zip(low.tolist(), high.tolist(), strict=True))
     if len(set(extremes)) < len(extremes):
         for lead, own in enumerate(extremes):
             earlier = extremes.index(own)
-            found[lead] = earlier < lead and np.array_equal(signal[earlier], signal[lead])
-    return found
+            copied[lead] = earlier < lead and np.array_equal(signal[earlier], signal[lead])
+    return copied
 
 
 def _contradictions(signal: np.ndarray, flat: np.ndarray) -> list[str]:
-    """Flags of the limb leads that are not what I and II make of them, but for a constant."""
+    """Flags of the limb leads that differ from what I and II make of them by more than a constant."""
     if flat[_I] or flat[_II]:
         return []
     rests = _IDENTITIES @ signal[: len(_LIMB)].astype(np.float32, copy=False)

@@ -13,8 +13,14 @@ from supreme.ecg import to_millivolts
 def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
     """Polyphase resampling of ``(n_leads, T)``, with the anti-alias filter of `scipy.signal.resample_poly`.
 
-    A straight line through the first and last sample is taken out before and put back after filtering, so
-    that an offset or a drift does not ring at the edges. At the same rate microvolts are left as they are.
+    A straight line through the first and last sample is subtracted before filtering and added afterwards, so
+    that an offset or a drift does not ring at the edges. At the same rate the signal is returned as it is.
+
+    Args:
+        signal: int16 microvolts or float millivolts.
+
+    Returns:
+        ``(n_leads, T * to_hz / from_hz)`` float32 millivolts; at the same rate the signal itself.
     """
     if to_hz == from_hz:
         return signal
@@ -23,7 +29,7 @@ def resample(signal: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
 
 
 def first_seconds(signal: np.ndarray, rate_hz: float, duration_s: float) -> np.ndarray:
-    """What of ``(n_leads, T)`` lies in the first ``duration_s``."""
+    """The first ``duration_s`` of ``(n_leads, T)``, as a view."""
     return signal[..., : int(np.ceil(duration_s * rate_hz))]
 
 
@@ -39,5 +45,5 @@ def crop_or_pad(signal: np.ndarray, samples: int) -> tuple[np.ndarray, int]:
 
 def prepare(signal: np.ndarray, rate_hz: float, to_rate_hz: float, samples: int) -> tuple[np.ndarray, int]:
     """``(n_leads, T)`` at any rate to ``(n_leads, samples)`` at ``to_rate_hz``, and how many are signal."""
-    kept = first_seconds(signal, rate_hz, samples / to_rate_hz)
-    return crop_or_pad(resample(kept, rate_hz, to_rate_hz), samples)
+    start = first_seconds(signal, rate_hz, samples / to_rate_hz)
+    return crop_or_pad(resample(start, rate_hz, to_rate_hz), samples)

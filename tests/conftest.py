@@ -34,6 +34,16 @@ def realdata() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs that once failed; the test is skipped where there is none."""
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "cases"
+    folder = Path(os.environ.get("SUPREME_CASES", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no failing inputs at {folder}: set SUPREME_CASES to a folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``host:port`` of an S3 server, see :func:`faulty_s3.lake`."""
     with faulty_s3.lake(tmp_path_factory.mktemp("weed")) as address:

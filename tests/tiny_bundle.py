@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from supreme import config, text
+from supreme.ecg import to_microvolts, to_millivolts
 from supreme.inference import bundle
+from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.settings.data import Shards
@@ -45,7 +47,12 @@ def network(seed: int = 0) -> SupremeModel:
     return model
 
 
-def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = "supreme") -> str:
+def write(
+    folder: object,
+    seed: int = 0,
+    objective: Literal["supreme", "ked"] = "supreme",
+    trained_on: Provenance | None = None,
+) -> str:
     """Write the bundle of the network of a seed; its digest."""
     training = RECIPE.training.model_copy(update={"objective": objective})
     recipe = RECIPE.model_copy(update={"training": training})
@@ -53,13 +60,22 @@ def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = 
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
     card = {"selection": {"metric": "validation_macro_auroc", "value": 0.5}}
     return bundle.write_bundle(
-        str(folder), network(seed), recipe, vocabulary, texts, embeddings, whitening, encoder(), card
+        str(folder),
+        network(seed),
+        recipe,
+        vocabulary,
+        texts,
+        embeddings,
+        whitening,
+        encoder(),
+        card,
+        trained_on,
     )
 
 
 def ecgs(count: int, samples: int = 400, seed: int = 0) -> np.ndarray:
-    """Random smooth signals ``(count, 12, samples)`` in millivolts."""
+    """Random smooth signals ``(count, 12, samples)`` in whole microvolts, given in mV."""
     noise = np.random.default_rng(seed).normal(size=(count, 12, samples + 20))
     kernel = np.ones(21) / 21
     smooth = np.apply_along_axis(lambda row: np.convolve(row, kernel, "valid"), 2, noise)
-    return (2 * smooth).astype(np.float32)
+    return to_millivolts(to_microvolts(2 * smooth))

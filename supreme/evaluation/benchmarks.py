@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +12,20 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from supreme.records.recordings import collection_of, collections, recording_key
+
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 #: Columns of the shards that labels are made from.
 COLUMNS = ("record_id", "patient_id", "codes")
+#: Name of the benchmark that holds the records of every real data set.
+POOLED = "pooled"
 
 
-class _Data(BaseModel):
+class _ConditionsTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Codes(_Data):
+class Codes(_ConditionsTable):
     """Codes of one statement in each coding system."""
 
     scp: frozenset[str] = frozenset()
@@ -38,21 +41,20 @@ class Condition(Codes):
     negative_if: Codes = Codes()
 
 
-class LabelSet(_Data):
-    """One body of records that was annotated in one way."""
+class AnnotatedCollection(_ConditionsTable):
+    """A collection of recordings that was annotated in one way."""
 
-    kinds: tuple[str, ...]
-    records: str = ".*"
     scheme: str
+    """Coding system, a field of :class:`Codes`."""
     annotates: frozenset[str]
-    same_as: str = ""
+    """Conditions that its annotators looked for."""
 
 
-class Conditions(_Data):
+class Conditions(_ConditionsTable):
     """The file `data/conditions.toml`."""
 
     conditions: dict[str, Condition]
-    sets: dict[str, LabelSet]
+    sets: dict[str, AnnotatedCollection]
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,13 @@ class Benchmark:
     def negatives(self, column: int) -> int:
         return int((self.labels[:, column] == NEGATIVE).sum())
 
-    def fewest(self, column: int) -> int:
-        """Positives or negatives, whichever are fewer: what limits how far an AUROC can be trusted."""
+    def smaller_class(self, column: int) -> int:
+        """Positives or negatives, whichever are fewer: the limit of how far an AUROC can be trusted."""
         return min(self.positives(column), self.negatives(column))
 
-    def keep(self, chosen: np.ndarray) -> Benchmark:
+    def select(self, mask: np.ndarray) -> Benchmark:
         """The records of a boolean mask ``(N,)``."""
-        rows = np.flatnonzero(chosen)
+        rows = np.flatnonzero(mask)
         return replace(
             self,
             record_ids=tuple(self.record_ids[r] for r in rows),
@@ -90,8 +92,8 @@ class Benchmark:
         )
 
     def without(self, recordings: Collection[str]) -> Benchmark:
-        """Leave out recordings, for instance those that a model was pre-trained on."""
-        return self.keep(np.array([key not in recordings for key in self.recordings], bool))
+        """Leave out recordings, for instance those of another data set."""
+        return self.select(np.array([key not in recordings for key in self.recordings], bool))
 
 
 @cache
@@ -103,7 +105,8 @@ def load_conditions() -> Conditions:
 
 def is_annotated(kind: str) -> bool:
     """Whether records of a source kind carry codes that labels can be made from."""
-    return kind == "simulated" or any(kind in group.kinds for group in load_conditions().sets.values())
+    known = collections()
+    return kind == "simulated" or any(kind in known[name].kinds for name in load_conditions().sets)
 
 
 def benchmark(dataset: str, kind: str, table: pa.Table, *, literal: bool = False) -> Benchmark:
@@ -111,47 +114,46 @@ def benchmark(dataset: str, kind: str, table: pa.Table, *, literal: bool = False
 
     Args:
         kind: source kind; the codes of `simulated` are condition ids, and every condition is annotated.
-        literal: take every record without a code of the condition for a negative (no `unknown_if`, no
-            `negative_if`), to see what these rules change.
+        literal: count every record without a code of the condition as negative (no `unknown_if`, no
+            `negative_if`), to measure the effect of these rules.
     """
     record_ids = tuple(table.column("record_id").to_pylist())
     codes = [frozenset(row) for row in table.column("codes").to_pylist()]
     if kind == "simulated":
         conditions = tuple(sorted(frozenset().union(*codes)))
         labels = np.array([[name in row for name in conditions] for row in codes], np.int8)
-        recordings = record_ids
     else:
-        groups = [_set_of(kind, record) for record in record_ids]
+        groups = [_annotations_of(kind, record) for record in record_ids]
         annotated = frozenset().union(*(_annotates(name) for name in set(groups)))
         conditions = tuple(name for name in load_conditions().conditions if name in annotated)
         labels = np.full((len(codes), len(conditions)), UNKNOWN, np.int8)
-        for row, (group, given) in enumerate(zip(groups, codes, strict=True)):
-            labels[row] = _labels(group, conditions, given, literal)
-        recordings = tuple(map(_recording, groups, record_ids))
+        for row, (group, row_codes) in enumerate(zip(groups, codes, strict=True)):
+            labels[row] = _labels(group, conditions, row_codes, literal)
+    recordings = tuple(recording_key(kind, record) for record in record_ids)
     patients = tuple(table.column("patient_id").to_pylist())
     shape = (len(record_ids), len(conditions))
     return Benchmark(dataset, record_ids, patients, recordings, conditions, labels.reshape(shape))
 
 
 def pool(benchmarks: Sequence[Benchmark], name: str = "pooled") -> Benchmark:
-    """All records of several data sets; a recording that two of them hold is taken from the first."""
+    """All records of several data sets; a recording that two of them hold counts once, in the first."""
     conditions = tuple(dict.fromkeys(c for part in benchmarks for c in part.conditions))
-    seen: set[str] = set()
-    kept = []
+    recordings: set[str] = set()
+    parts = []
     for part in benchmarks:
-        part = part.without(seen)
-        seen |= set(part.recordings)
+        part = part.without(recordings)
+        recordings |= set(part.recordings)
         columns = [conditions.index(c) for c in part.conditions]
         labels = np.full((len(part.record_ids), len(conditions)), UNKNOWN, np.int8)
         labels[:, columns] = part.labels
-        kept.append(replace(part, conditions=conditions, labels=labels))
+        parts.append(replace(part, conditions=conditions, labels=labels))
     return Benchmark(
         name,
-        _joined(part.record_ids for part in kept),
-        _joined(tuple(f"{part.dataset}:{p}" for p in part.patients) for part in kept),
-        _joined(part.recordings for part in kept),
+        _joined(part.record_ids for part in parts),
+        _joined(tuple(f"{part.dataset}:{p}" for p in part.patients) for part in parts),
+        _joined(part.recordings for part in parts),
         conditions,
-        np.concatenate([part.labels for part in kept]) if kept else np.empty((0, 0), np.int8),
+        np.concatenate([part.labels for part in parts]) if parts else np.empty((0, 0), np.int8),
     )
 
 
@@ -159,48 +161,30 @@ def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(item for part in parts for item in part)
 
 
-def _labels(group: str, conditions: Sequence[str], given: frozenset[str], literal: bool) -> list[int]:
+def _labels(group: str, conditions: Sequence[str], codes: frozenset[str], literal: bool) -> list[int]:
     if not group:
         return [UNKNOWN] * len(conditions)
     scheme, annotates = load_conditions().sets[group].scheme, _annotates(group)
-    return [_label(name, scheme, given, literal) if name in annotates else UNKNOWN for name in conditions]
+    return [_label(name, scheme, codes, literal) if name in annotates else UNKNOWN for name in conditions]
 
 
-def _label(name: str, scheme: str, given: frozenset[str], literal: bool) -> int:
+def _label(name: str, scheme: str, codes: frozenset[str], literal: bool) -> int:
     condition = load_conditions().conditions[name]
-    if given & getattr(condition, scheme):
+    if codes & getattr(condition, scheme):
         return POSITIVE
     if literal:
         return NEGATIVE
-    if given & getattr(condition.unknown_if, scheme):
+    if codes & getattr(condition.unknown_if, scheme):
         return UNKNOWN
-    needed = getattr(condition.negative_if, scheme)
-    return UNKNOWN if needed and not given & needed else NEGATIVE
+    required = getattr(condition.negative_if, scheme)
+    return UNKNOWN if required and not codes & required else NEGATIVE
 
 
 def _annotates(group: str) -> frozenset[str]:
     return load_conditions().sets[group].annotates if group else frozenset()
 
 
-def _set_of(kind: str, record_id: str) -> str:
-    """The label set that a record belongs to; empty when none is known."""
-    local = _local(record_id)
-    for name, group in load_conditions().sets.items():
-        if kind in group.kinds and re.fullmatch(group.records, local):
-            return name
-    return ""
-
-
-def _recording(group: str, record_id: str) -> str:
-    """`<set>:<number>`: PTB-XL's 1 is CinC's HR00001, CPSC2018's A0001 keeps its name there."""
-    number = re.search(r"\d+", _local(record_id))
-    if not group or number is None:
-        return record_id
-    return f"{load_conditions().sets[group].same_as or group}:{int(number.group())}"
-
-
-def _local(record_id: str) -> str:
-    return record_id.rpartition("/")[2]
-
-
-POOLED = "pooled"
+def _annotations_of(kind: str, record_id: str) -> str:
+    """The annotated collection that a record belongs to; empty when none is known."""
+    name = collection_of(kind, record_id)
+    return name if name in load_conditions().sets else ""

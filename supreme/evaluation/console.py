@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from supreme.evaluation.benchmarks import POOLED
+from supreme.evaluation.results import EvaluationResult, MacroAuroc
 
 
-def table(parts: Mapping[str, Any]) -> list[str]:
-    """Lines for the console: macro AUROC of every data set."""
-    lines = [f"{'':28} {'macro AUROC':24} {'seen':11} {'unseen':11} records"]
-    for name in sorted(parts, key=lambda name: (name == POOLED, name != "simulated", name)):
-        part = parts[name]
-        macro = part["macro"]
-        low, high = macro["headline"]["low"], macro["headline"]["high"]
-        interval = "" if low is None else f" [{low:.3f}, {high:.3f}]"
-        cells = [f"{_text(macro['headline'])}{interval}", _text(macro["seen"]), _text(macro["unseen"])]
-        lines.append(f"{name:28} {cells[0]:24} {cells[1]:11} {cells[2]:11} {part['records']:,}")
+def table(result: EvaluationResult) -> list[str]:
+    """Lines for the console: macro AUROC of every data set, and what was left out."""
+    lines = [f"{'':28} {'macro AUROC':24} {'seen':11} {'unseen':11} {'records':>8} {'left out':>9}"]
+    for name in sorted(result.datasets, key=lambda name: (name == POOLED, name != "simulated", name)):
+        part = result.datasets[name]
+        macro = part.zero_shot.macro
+        headline = macro["headline"]
+        interval = "" if headline.low is None else f" [{headline.low:.3f}, {headline.high:.3f}]"
+        cells = [f"{_text(headline)}{interval}", _text(macro["seen"]), _text(macro["unseen"])]
+        left_out = f"{part.left_out.records:,}" if result.model.trained_on is not None else "unknown"
+        counts = f"{part.zero_shot.records:8,} {left_out:>9}"
+        lines.append(f"{name:28} {cells[0]:24} {cells[1]:11} {cells[2]:11} {counts}")
+    if result.model.trained_on is None:
+        lines.append("trained on: unknown; these numbers may contain records that the model has seen")
     return lines
 
 
-def _text(macro: Mapping[str, Any]) -> str:
-    return "-" if macro["auroc"] is None else f"{macro['auroc']:.3f} ({macro['classes']})"
+def _text(macro: MacroAuroc) -> str:
+    return "-" if macro.auroc is None else f"{macro.auroc:.3f} ({macro.classes})"

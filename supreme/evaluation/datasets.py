@@ -1,85 +1,132 @@
-"""The sharded data sets that a model is evaluated on, and which part of each."""
+"""The sharded data sets that a model is evaluated on, without the recordings that it has seen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from supreme import config, log
 from supreme.evaluation import benchmarks
 from supreme.evaluation.benchmarks import POOLED, Benchmark
+from supreme.evaluation.results import LeftOut
+from supreme.inference import provenance
+from supreme.inference.provenance import Provenance
 from supreme.records import all_sources
 from supreme.shards.read import Shards
 
 logger = log.get("evaluation")
 
+_COLUMNS = tuple(dict.fromkeys((*benchmarks.COLUMNS, *provenance.COLUMNS, "split")))
+
+
+class NothingToEvaluate(config.ConfigError):
+    """No data set holds a record with labels that the model has not seen."""
+
 
 @dataclass(frozen=True)
 class DataSet:
-    """One sharded data set and the part of it that is evaluated."""
+    """One sharded data set with labels."""
 
     name: str
     kind: str
     shards: Shards
-    splits: tuple[str, ...] | None
-    """None: all."""
-
-    def benchmark(self, *, literal: bool = False, splits: Sequence[str] | None = None) -> Benchmark:
-        table = self.shards.table(benchmarks.COLUMNS, splits or self.splits)
-        return benchmarks.benchmark(self.name, self.kind, table, literal=literal)
 
 
 @dataclass(frozen=True)
-class _Part:
+class UnseenPart:
+    """The records of a data set that a model has not seen."""
+
     data: DataSet
-    bench: Benchmark
+    splits: tuple[str, ...]
+    """Splits in which there are any."""
+    left_out: LeftOut
+    benchmark: Benchmark
     literal: Benchmark
+    """The same records where every one without a code counts as negative."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """What one block of numbers is about: a data set, or all real ones pooled."""
+
+    benchmark: Benchmark
+    literal: Benchmark
+    parts: tuple[UnseenPart, ...]
+
+    @property
+    def left_out(self) -> LeftOut:
+        return LeftOut(
+            by_key=sum(part.left_out.by_key for part in self.parts),
+            by_signal=sum(part.left_out.by_signal for part in self.parts),
+        )
 
 
 def datasets(recipe: config.Recipe) -> list[DataSet]:
     """The data sets with labels: pre-training sources, then the real ones.
 
     Raises:
-        ConfigError: the shards of one are not finished.
+        ConfigError: the shards of one are not finished, or one has the name of the pool.
     """
-    found = []
+    labelled = []
     for source in all_sources(recipe):
         if not benchmarks.is_annotated(source.kind):
             logger.info("%s has no codes to evaluate on", source.dataset)
             continue
+        if source.dataset == POOLED:
+            raise config.ConfigError(
+                f"a data set is called {POOLED!r}, as the pool of all real ones is: give it another name=..."
+            )
         shards = Shards.open(recipe.folder(f"shards/{source.dataset}"))
-        found.append(DataSet(source.dataset, source.kind, shards, _splits(recipe, source)))
+        labelled.append(DataSet(source.dataset, source.kind, shards))
     # Original data sets before their copies in CinC form: the pool takes a recording from the first.
-    return sorted(found, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))
+    return sorted(labelled, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))
 
 
-def _splits(recipe: config.Recipe, source: config.Source) -> tuple[str, ...] | None:
-    return ("test",) if source.dataset in {part.dataset for part in recipe.sources} else None
+def unseen_parts(labelled: Sequence[DataSet], seen: Provenance | None) -> list[UnseenPart]:
+    """Each data set without the recordings that a model has seen; data sets with nothing left are dropped.
+
+    Args:
+        seen: from the model's bundle; None where it does not say, and nothing can be left out.
+    """
+    parts = [unseen_part(data, seen) for data in labelled]
+    return [part for part in parts if part.benchmark.record_ids and part.benchmark.conditions]
 
 
-def _parts(chosen: list[DataSet]) -> list[_Part]:
-    """What is evaluated of each data set, without recordings that the model was pre-trained on."""
-    learnt: set[str] = set()
-    for data in chosen:
-        if data.splits is not None:
-            learnt |= set(data.benchmark(splits=("train", "validation")).recordings)
-    parts = [
-        _Part(data, data.benchmark().without(learnt), data.benchmark(literal=True).without(learnt))
-        for data in chosen
-    ]
-    return [part for part in parts if part.bench.record_ids and part.bench.conditions]
+def unseen_part(data: DataSet, seen: Provenance | None) -> UnseenPart:
+    """The records of one data set that a model has not seen."""
+    table = data.shards.table(_COLUMNS)
+    left_out = LeftOut()
+    if seen is not None:
+        matches = seen.seen(data.kind, table)
+        left_out = LeftOut(by_key=int(matches.by_key.sum()), by_signal=int(matches.by_signal.sum()))
+        table = table.filter(pa.array(~matches.mask))
+    if left_out.records:
+        logger.info(
+            f"{data.name}: {left_out.records:,} records are left out, the model was trained on them "
+            f"({left_out.by_signal:,} recognised by their signal alone); {len(table):,} remain"
+        )
+    return UnseenPart(
+        data,
+        tuple(sorted(set(table.column("split").to_pylist()))),
+        left_out,
+        benchmarks.benchmark(data.name, data.kind, table),
+        benchmarks.benchmark(data.name, data.kind, table, literal=True),
+    )
 
 
-def _conditions(parts: list[_Part]) -> list[str]:
-    """Every data set is asked about every condition, so that plates can show what else the model sees."""
-    return list(dict.fromkeys(c for part in parts for c in part.bench.conditions))
+def conditions_of(parts: Sequence[UnseenPart]) -> list[str]:
+    """Every data set is queried for every condition, so that plates can show what else the model sees."""
+    return list(dict.fromkeys(c for part in parts for c in part.benchmark.conditions))
 
 
-def _rounds(parts: list[_Part]) -> list[tuple[Benchmark, Benchmark]]:
-    """Every data set, then all real ones pooled: labels, and labels taken literally."""
-    real = [part for part in parts if part.data.kind != "simulated"]
-    alone = [(part.bench, part.literal) for part in parts]
+def evaluation_sets(parts: Sequence[UnseenPart]) -> list[EvaluationSet]:
+    """Every data set, then all real ones pooled."""
+    alone = [EvaluationSet(part.benchmark, part.literal, (part,)) for part in parts]
+    real = tuple(part for part in parts if part.data.kind != "simulated")
     if not real:
         return alone
-    pooled = benchmarks.pool([part.bench for part in real], POOLED)
-    return [*alone, (pooled, benchmarks.pool([part.literal for part in real], POOLED))]
+    pooled = benchmarks.pool([part.benchmark for part in real], POOLED)
+    literal = benchmarks.pool([part.literal for part in real], POOLED)
+    return [*alone, EvaluationSet(pooled, literal, real)]

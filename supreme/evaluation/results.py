@@ -1,125 +1,192 @@
-"""Scores and labels to the numbers of `results.json`: classes, macro means, intervals, calibration."""
+"""The result of an evaluation: one schema for the job, the page, comparisons, the gate and MLflow.
+
+:class:`EvaluationResult` -> data set x protocol -> class. It is written as `results.json` and read by
+:func:`read` alone, which checks its version.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection
-from typing import Any
+from typing import Literal
 
-import numpy as np
-import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
 
-from supreme.evaluation.benchmarks import UNKNOWN, Benchmark
-from supreme.metrics import bootstrap, rankings
-from supreme.reports.vocabulary import load_base
+from supreme import manifest, storage
+from supreme.inference.provenance import SeenDataset
+from supreme.storage.documents import read_document
 
-
-def summarise(
-    benchmark: Benchmark,
-    scores: np.ndarray,
-    seen: Collection[str],
-    min_positives: int,
-    replicates: int,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    """Everything that is said about one data set.
-
-    Args:
-        scores: probabilities ``(N, C)`` in the order of the benchmark.
-        seen: conditions that were queries of pre-training.
-        min_positives: classes with fewer positives or fewer negatives stay out of the headline mean.
-        replicates: of the patient bootstrap; 0 for no intervals.
-    """
-    labels = benchmark.labels
-    weights = bootstrap.multiplicities(benchmark.patients, replicates, rng)
-    drawn = bootstrap.auroc_replicates(scores, labels, weights)
-    values = np.full(len(benchmark.conditions), np.nan)
-    conditions: dict[str, Any] = {}
-    for c, name in enumerate(benchmark.conditions):
-        ranking = rankings.rank(scores[:, c], labels[:, c])
-        values[c] = rankings.auroc(ranking)[0]
-        conditions[name] = {
-            "name": display_name(name),
-            "auroc": number(values[c]),
-            **_bounds(drawn[:, c]),
-            "auprc": number(rankings.average_precision(ranking)[0]),
-            "records": len(ranking.order),
-            "positives": benchmark.positives(c),
-            "left_open": int((labels[:, c] == UNKNOWN).sum()),
-            "seen": name in seen,
-            "headline": benchmark.fewest(c) >= min_positives,
-        }
-    enough = np.array([row["headline"] for row in conditions.values()], bool)
-    known = np.array([row["seen"] for row in conditions.values()], bool)
-    groups = {
-        "headline": enough,
-        "all": np.isfinite(values),
-        "seen": enough & known,
-        "unseen": enough & ~known,
-    }
-    return {
-        "records": len(benchmark.record_ids),
-        "patients": len(set(benchmark.patients)),
-        "macro": {name: _macro(values, drawn, chosen) for name, chosen in groups.items()},
-        "conditions": conditions,
-        "calibration": rankings.calibration(scores[:, known], labels[:, known]),
-    }
+RESULTS = "results.json"
+SCHEMA_VERSION: Literal[2] = 2
+#: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
+ZERO_SHOT = "zero_shot"
+#: Means over: classes with enough positives; all that are defined; those queried in pre-training; the others.
+Group = Literal["headline", "all", "seen", "unseen"]
+GROUPS: tuple[Group, ...] = ("headline", "all", "seen", "unseen")
 
 
-def literal_macro(benchmark: Benchmark, scores: np.ndarray, min_positives: int) -> dict[str, Any]:
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Auroc(_Result):
+    """An AUROC and its 95 % interval by patient; None where undefined."""
+
+    auroc: float | None
+    low: float | None
+    high: float | None
+    undefined_replicates: int
+    """Replicates without a positive or without a negative, which the interval leaves out."""
+
+
+class MacroAuroc(Auroc):
+    """The mean AUROC over classes."""
+
+    classes: int
+
+
+class ClassResult(Auroc):
+    """One condition of a data set."""
+
+    name: str
+    """For people; the key is the condition's id."""
+    auprc: float | None
+    records: int
+    """Annotated ones."""
+    positives: int
+    left_open: int
+    """Records whose codes leave the condition open."""
+    seen: bool
+    """Whether pre-training queried it."""
+    headline: bool
+    """Whether positives and negatives are enough for the headline mean."""
+
+
+class CalibrationBin(_Result):
+    """Answers of similar probability."""
+
+    predicted: float
+    observed: float
+    count: int
+
+
+class Calibration(_Result):
+    """Reliability of the probabilities of seen conditions."""
+
+    ece: float
+    pairs: int
+    bins: tuple[CalibrationBin, ...]
+
+
+class LiteralMacro(_Result):
     """The headline mean when every record without a code counts as negative."""
-    chosen = [c for c in range(len(benchmark.conditions)) if benchmark.fewest(c) >= min_positives]
-    ranked = [rankings.rank(scores[:, c], benchmark.labels[:, c]) for c in chosen]
-    values = [rankings.auroc(ranking)[0] for ranking in ranked]
-    return {"auroc": number(np.mean(values)) if values else None, "classes": len(values)}
+
+    auroc: float | None
+    classes: int
 
 
-def matrix(tables: list[pa.Table], benchmark: Benchmark) -> np.ndarray:
-    """Scores ``(N, C)`` in the order of a benchmark; NaN for a condition that a record's table does not hold.
+class ProtocolResult(_Result):
+    """One data set under one protocol."""
+
+    records: int
+    patients: int
+    macro: dict[Group, MacroAuroc]
+    conditions: dict[str, ClassResult]
+    calibration: Calibration
+    literal: LiteralMacro
+
+
+class LeftOut(_Result):
+    """Records that the model has seen in training or in the selection of its weights: not evaluated."""
+
+    by_key: int = 0
+    """Known by their recording key."""
+    by_signal: int = 0
+    """Known by their signal alone: the same recording under another id."""
+
+    @property
+    def records(self) -> int:
+        return self.by_key + self.by_signal
+
+
+class DatasetResult(_Result):
+    """One data set, or all real ones pooled."""
+
+    kind: str
+    """Source kind; empty for the pool."""
+    shards_digest: str
+    """Empty for the pool."""
+    splits: tuple[str, ...]
+    """Splits of the evaluated records."""
+    left_out: LeftOut
+    protocols: dict[str, ProtocolResult]
+
+    @property
+    def zero_shot(self) -> ProtocolResult:
+        return self.protocols[ZERO_SHOT]
+
+
+class EvaluatedModel(_Result):
+    """The model behind the numbers."""
+
+    uri: str
+    sha256: str
+    """Of the bundle."""
+    vocabulary: int
+    """Entities queried in pre-training."""
+    reads_reports: bool
+    """Whether it learned from whole reports, which mention unseen conditions too."""
+    selection_metric: str = ""
+    selection_value: float | None = None
+    selection_rule: str = ""
+    """How its weights were selected; empty where that is not recorded."""
+    validation_digest: str = ""
+    trained_on: tuple[SeenDataset, ...] | None
+    """From the bundle; None where it does not say what the model has seen."""
+
+
+class EvaluationResult(_Result):
+    """Everything that one evaluation found out about one model."""
+
+    schema_version: Literal[2] = SCHEMA_VERSION
+    recipe: str
+    seed: int
+    min_positives: int
+    bootstrap: int
+    model: EvaluatedModel
+    datasets: dict[str, DatasetResult]
+
+    def named(self, uri: str) -> EvaluationResult:
+        """The same numbers under another URI of the same bundle."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"uri": uri})})
+
+    def macro(self, group: Group) -> dict[str, float | None]:
+        """Zero-shot macro AUROC of each data set."""
+        return {name: part.zero_shot.macro[group].auroc for name, part in self.datasets.items()}
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Records left out of each data set because the model has seen them."""
+        return {name: part.left_out.records for name, part in self.datasets.items()}
+
+
+class EvaluationSummary(_Result):
+    """What the manifest of a finished evaluation says: records evaluated of each data set."""
+
+    records: dict[str, int]
+
+
+EVALUATION = manifest.Stage(
+    name="evaluation",
+    job="evaluate",
+    result=EvaluationSummary,
+    files=(RESULTS, "scores/*.parquet", "labels/*.parquet"),
+)
+
+
+def read(folder: str) -> EvaluationResult:
+    """The result in an evaluation folder.
 
     Raises:
-        ValueError: a record has no score, naming it.
+        ConfigError: it is damaged or of another version; the message names the file and the remedy.
+        StorageError: it is missing.
     """
-    row_of = {record: row for row, record in enumerate(benchmark.record_ids)}
-    values = np.full((len(row_of), len(benchmark.conditions)), np.nan, np.float32)
-    found = np.zeros(len(row_of), bool)
-    for table in tables:
-        rows = np.array([row_of.get(record, -1) for record in table.column("record_id").to_pylist()], int)
-        wanted = rows >= 0
-        found[rows[wanted]] = True
-        for c, name in enumerate(benchmark.conditions):
-            if name in table.column_names:
-                values[rows[wanted], c] = table.column(name).to_numpy()[wanted]
-    if not found.all():
-        missing = benchmark.record_ids[int(np.argmin(found))]
-        raise ValueError(f"{benchmark.dataset}: {int((~found).sum())} records have no score, first {missing}")
-    return values
-
-
-def display_name(condition: str) -> str:
-    """The entity's name in the base vocabulary."""
-    base = load_base()
-    return base[condition].name if condition in base else condition.replace("_", " ")
-
-
-def number(value: float) -> float | None:
-    """A float for JSON, which has no NaN."""
-    return float(value) if math.isfinite(value) else None
-
-
-def _macro(values: np.ndarray, drawn: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
-    mean = float(values[chosen].mean()) if chosen.any() else math.nan
-    return {
-        "auroc": number(mean),
-        **_bounds(bootstrap.macro(drawn[:, chosen])),
-        "classes": int(chosen.sum()),
-    }
-
-
-def _bounds(replicates: np.ndarray) -> dict[str, Any]:
-    interval = bootstrap.percentile(replicates)
-    return {
-        "low": number(interval.low),
-        "high": number(interval.high),
-        "undefined_replicates": interval.undefined,
-    }
+    return read_document(storage.join(folder, RESULTS), EvaluationResult, remedy=EVALUATION.remedy)

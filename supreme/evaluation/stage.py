@@ -1,33 +1,31 @@
 """The evaluation stage: one model on every sharded data set with labels, and on the real ones pooled.
 
-A data set that the model was pre-trained on is evaluated on its test split, every other one in full. A
-recording of the splits that were used in pre-training is left out wherever it turns up.
+The bundle says what its model has seen, never the recipe: recordings of its training and validation are left
+out wherever they turn up, and counted.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import benchmarks, results, zeroshot
+from supreme.evaluation import benchmarks, datasets, results, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
-from supreme.evaluation.datasets import (
-    DataSet,
-    _conditions,
-    _Part,
-    _parts,
-    _rounds,
-    _splits,
-    datasets,
-    logger,
+from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
+from supreme.evaluation.results import (
+    EVALUATION,
+    DatasetResult,
+    EvaluatedModel,
+    EvaluationResult,
+    EvaluationSummary,
 )
-from supreme.evaluation.targets import Target, folder_of, target, wanted_uri
+from supreme.evaluation.targets import Target, folder_of, model_uri, target
+from supreme.inference.query_model import EcgQueryModel
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
@@ -35,93 +33,82 @@ from supreme.shards.read import Shards
 from supreme.shards.result import SHARDS
 from supreme.storage.parquet import write_table
 
-RESULTS = "results.json"
-
-
-class EvaluationSummary(BaseModel):
-    """What a finished evaluation says of itself: records evaluated of each data set."""
-
-    model_config = ConfigDict(frozen=True)
-
-    records: dict[str, int]
-
-
-EVALUATION = manifest.Stage(
-    name="evaluation",
-    job="evaluate",
-    result=EvaluationSummary,
-    files=(RESULTS, "scores/*.parquet", "labels/*.parquet"),
-)
-
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
 
 
 def plan(recipe: config.Recipe) -> dict[str, Any]:
-    """What `run` would do: the model, and how many records of which data sets (None: not sharded yet)."""
+    """What `run` would do: the model, and at most how many records of each data set (None: not sharded yet).
+
+    Which of them the model has seen is in its bundle, which a plan does not open.
+    """
     records: dict[str, int | None] = {}
     for source in all_sources(recipe):
         folder = recipe.folder(f"shards/{source.dataset}")
         if benchmarks.is_annotated(source.kind):
             records[source.dataset] = None
             if manifest.read(folder, SHARDS):
-                splits = _splits(recipe, source)
-                records[source.dataset] = sum(g.rows for g in Shards.open(folder).row_groups(splits))
+                records[source.dataset] = sum(group.rows for group in Shards.open(folder).row_groups())
     known = sum(count or 0 for count in records.values())
     seconds = round(known / _RECORDS_PER_SECOND) + 10
-    return {"stage": "evaluation", "model_uri": wanted_uri(recipe), "records": records, "seconds": seconds}
+    return {"stage": "evaluation", "model_uri": model_uri(recipe), "at_most": records, "seconds": seconds}
 
 
-def run(
-    recipe: config.Recipe, model_uri: str = "", *, new: bool = False
-) -> manifest.Manifest[EvaluationSummary]:
+def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> EvaluationResult:
     """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
 
     With more data sets than before, or extended ones, it is evaluated anew, on all of them.
 
     Raises:
-        ConfigError: no such model, unfinished shards, or nothing with labels to evaluate on.
+        NothingToEvaluate: no record with labels that the model has not seen.
+        ConfigError: no such model, or unfinished shards.
     """
-    model = target(recipe, model_uri)
-    chosen = datasets(recipe)
+    model = target(recipe, uri)
+    labelled = datasets.datasets(recipe)
     folder = folder_of(recipe, model)
-    request = _request(recipe, model, chosen)
-    finished = manifest.begin(folder, EVALUATION, request, on_change="follow", new=new)
-    if finished:
+    request = _request(recipe, model, labelled)
+    if manifest.begin(folder, EVALUATION, request, on_change="follow", new=new):
         logger.info("%s is finished", folder)
-        return finished
-    parts = _parts(chosen)
-    if not parts:
-        raise config.ConfigError("nothing to evaluate on: no record with labels; give real=FOLDER")
+        return results.read(folder)
     loaded = versions.load(model.uri, model.store)
-    tables = [_score(loaded, folder, part, _conditions(parts)) for part in parts]
-    rounds = _rounds(parts)
-    for bench, _ in rounds:
-        _keep_labels(folder, bench)
-    seen = loaded.vocabulary.ids
-    reads_reports = OBJECTIVES[loaded.objective].reads_reports
-    if reads_reports:
-        logger.warning("%s: what is unseen as a query has been read of in reports", loaded.objective)
-    header = _header(recipe, model, seen, parts, reads_reports=reads_reports)
-    found = header | {"datasets": _summaries(recipe, seen, rounds, tables)}
-    storage.write_json(storage.join(folder, RESULTS), found)
-    _track(model, found, storage.join(folder, RESULTS))
-    summary = EvaluationSummary(records={part.data.name: len(part.bench.record_ids) for part in parts})
-    return manifest.publish(folder, EVALUATION, request, summary)
+    if loaded.trained_on is None:
+        logger.warning(
+            "%s does not say what it was trained on: records that it has seen cannot be left out", model.uri
+        )
+    parts = datasets.unseen_parts(labelled, loaded.trained_on)
+    if not parts:
+        raise datasets.NothingToEvaluate(
+            "nothing to evaluate on: no record with labels that the model has not seen; give real=FOLDER"
+        )
+    conditions = datasets.conditions_of(parts)
+    tables = [_score(loaded, folder, part, conditions) for part in parts]
+    sets = datasets.evaluation_sets(parts)
+    for one in sets:
+        _write_labels(folder, one.benchmark)
+    evaluated = _describe(model, loaded)
+    if evaluated.reads_reports:
+        logger.warning("%s: reports of pre-training mention what is unseen as a query", loaded.objective)
+    result = _summarize(recipe, evaluated, loaded.vocabulary.ids, sets, tables)
+    uri = storage.join(folder, results.RESULTS)
+    storage.write_json(uri, result.model_dump(mode="json"))
+    _track(model, result, uri)
+    records = {part.data.name: len(part.benchmark.record_ids) for part in parts}
+    manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=records))
+    return result
 
 
-def _request(recipe: config.Recipe, model: Target, chosen: list[DataSet]) -> manifest.Request:
+def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> manifest.Request:
     evaluation = recipe.evaluation.model_dump(mode="json", exclude={"model_uri", "plates"})
     conditions = benchmarks.load_conditions().model_dump(mode="json")
     ordered = {key: _sorted(value) for key, value in conditions.items()}
     settings = {
         "evaluation": evaluation,
         "seed": recipe.seed,
-        "pretrained_on": [source.dataset for source in recipe.sources],
+        "results_schema": results.SCHEMA_VERSION,
         "conditions": config.digest(ordered),
     }
-    inputs = {"model": model.sha256} | {data.name: data.shards.manifest.digest() for data in chosen}
-    return manifest.Request(stage="evaluation", config=settings, inputs=inputs)
+    inputs = {"model": model.sha256} | {data.name: data.shards.manifest.digest() for data in labelled}
+    return manifest.Request(stage=EVALUATION.name, config=settings, inputs=inputs)
 
 
 def _sorted(value: Any) -> Any:
@@ -131,72 +118,75 @@ def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _score(model: zeroshot.QueryModel, folder: str, part: _Part, conditions: list[str]) -> pa.Table:
+def _score(model: EcgQueryModel, folder: str, part: UnseenPart, conditions: list[str]) -> pa.Table:
     uri = storage.join(folder, "scores", f"{part.data.name}.parquet")
-    return zeroshot.cached(uri, part.data.shards, model, conditions, part.data.splits)
+    return zeroshot.cached(uri, part.data.shards, model, conditions, part.splits, part.benchmark.record_ids)
 
 
-def _keep_labels(folder: str, bench: Benchmark) -> None:
-    ids = {"record_id": list(bench.record_ids), "patient_id": list(bench.patients)}
-    labels = {condition: bench.labels[:, c] for c, condition in enumerate(bench.conditions)}
-    write_table(storage.join(folder, "labels", f"{bench.dataset}.parquet"), pa.table(ids | labels))
+def _write_labels(folder: str, benchmark: Benchmark) -> None:
+    ids = {"record_id": list(benchmark.record_ids), "patient_id": list(benchmark.patients)}
+    labels = {condition: benchmark.labels[:, c] for c, condition in enumerate(benchmark.conditions)}
+    write_table(storage.join(folder, "labels", f"{benchmark.dataset}.parquet"), pa.table(ids | labels))
 
 
-def _summaries(
+def _describe(model: Target, loaded: EcgQueryModel) -> EvaluatedModel:
+    selection = model.selection
+    return EvaluatedModel(
+        uri=model.uri,
+        sha256=model.sha256,
+        vocabulary=len(loaded.vocabulary),
+        reads_reports=OBJECTIVES[loaded.objective].reads_reports,
+        selection_metric=selection.metric if selection else "",
+        selection_value=summary.number(selection.value) if selection else None,
+        selection_rule=selection.rule if selection else "",
+        validation_digest=selection.validation_digest if selection else "",
+        trained_on=loaded.trained_on.datasets if loaded.trained_on else None,
+    )
+
+
+def _summarize(
     recipe: config.Recipe,
+    model: EvaluatedModel,
     seen: Collection[str],
-    rounds: list[tuple[Benchmark, Benchmark]],
+    sets: Sequence[EvaluationSet],
     tables: list[pa.Table],
-) -> dict[str, Any]:
+) -> EvaluationResult:
     settings = recipe.evaluation
-    found = {}
-    for bench, literal in rounds:
-        scores = results.matrix(tables, bench)
+    parts: dict[str, DatasetResult] = {}
+    for one in sets:
+        name = one.benchmark.dataset
         # Seeded by name: an interval does not depend on what else is evaluated.
-        rng = np.random.default_rng([recipe.seed, zlib.crc32(bench.dataset.encode())])
-        found[bench.dataset] = results.summarise(
-            bench, scores, seen, settings.min_positives, settings.bootstrap, rng
-        ) | {"literal": results.literal_macro(literal, scores, settings.min_positives)}
-    return found
+        rng = np.random.default_rng([recipe.seed, zlib.crc32(name.encode())])
+        scores = summary.matrix(tables, one.benchmark)
+        protocol = summary.summarize(
+            one.benchmark, one.literal, scores, seen, settings.min_positives, settings.bootstrap, rng
+        )
+        alone = one.parts[0].data if name != benchmarks.POOLED else None
+        parts[name] = DatasetResult(
+            kind=alone.kind if alone else "",
+            shards_digest=alone.shards.manifest.digest() if alone else "",
+            splits=tuple(sorted({split for part in one.parts for split in part.splits})),
+            left_out=one.left_out,
+            protocols={results.ZERO_SHOT: protocol},
+        )
+    return EvaluationResult(
+        recipe=recipe.name,
+        seed=recipe.seed,
+        min_positives=settings.min_positives,
+        bootstrap=settings.bootstrap,
+        model=model,
+        datasets=parts,
+    )
 
 
-def _header(
-    recipe: config.Recipe, model: Target, seen: Collection[str], parts: list[_Part], *, reads_reports: bool
-) -> dict[str, Any]:
-    described = {
-        part.data.name: {
-            "kind": part.data.kind,
-            "splits": list(part.data.splits or []),
-            "shards_digest": part.data.shards.manifest.digest(),
-        }
-        for part in parts
-    }
-    return {
-        "schema_version": 1,
-        "recipe": recipe.name,
-        "seed": recipe.seed,
-        "min_positives": recipe.evaluation.min_positives,
-        "bootstrap": recipe.evaluation.bootstrap,
-        "pretrained_on": [source.dataset for source in recipe.sources],
-        "model": {
-            "uri": model.uri,
-            "sha256": model.sha256,
-            "vocabulary": len(seen),
-            "reads_reports": reads_reports,
-            **model.selection,
-        },
-        "data": described,
-    }
-
-
-def _track(model: Target, found: dict[str, Any], uri: str) -> None:
+def _track(model: Target, result: EvaluationResult, uri: str) -> None:
     """Log the macro means and the file to the run that made the model."""
     if not (model.run_id and model.store):
         return
     run = tracking.Run.attach(model.store, model.run_id)
-    for dataset, part in found["datasets"].items():
-        for group, macro in part["macro"].items():
+    for group in results.GROUPS:
+        for dataset, auroc in result.macro(group).items():
             name = f"evaluation/{dataset}/macro_auroc_{group}"
-            if macro["auroc"] is not None:
-                run.log_metrics({name: macro["auroc"]}, run.last_step(name) + 1)
+            if auroc is not None:
+                run.log_metrics({name: auroc}, run.last_step(name) + 1)
     run.log_file(uri, "evaluation")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from supreme import config, tracking
 from supreme.inference import bundle
-from supreme.registry import versions as registry
+from supreme.registry import versions
+from supreme.registry.versions import Selection
 
 
 @dataclass(frozen=True)
@@ -16,35 +17,35 @@ class Target:
     uri: str
     """With a version number where it is registered, so that a moved alias changes nothing."""
     sha256: str
-    run_id: str
-    selection: dict[str, str]
-    """Metric, value and rule by which its weights were chosen; empty where they are not recorded."""
+    run_id: str = ""
+    """The MLflow run that made it; empty for a bundle folder."""
+    selection: Selection | None = None
+    """How its weights were selected; None where that is not recorded."""
     store: str | None = None
     """Tracking store of a registered model."""
 
 
-def wanted_uri(recipe: config.Recipe) -> str:
+def model_uri(recipe: config.Recipe) -> str:
     """`evaluation.model_uri`, or the champion of the recipe's registered model."""
-    return recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@{registry.CHAMPION}"
+    return recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@{versions.CHAMPION}"
 
 
-def target(recipe: config.Recipe, model_uri: str = "") -> Target:
-    """The model of ``model_uri``, else of :func:`wanted_uri`.
+def target(recipe: config.Recipe, uri: str = "") -> Target:
+    """The model of ``uri``, or of :func:`model_uri` when empty.
 
     Raises:
         ConfigError: there is no such model.
     """
-    uri = model_uri or wanted_uri(recipe)
+    uri = uri or model_uri(recipe)
     if not uri.startswith("models:"):
-        return Target(uri, bundle.verify(uri), "", {})
+        return Target(uri, bundle.verify(uri))
     store = tracking.open_store(recipe.tracking, recipe.root)
-    version = registry.resolve(uri, store)
-    chosen = registry.Selection.of(version)
+    version = versions.resolve(uri, store)
     return Target(
         f"models:/{version.name}/{version.version}",
-        version.tags.get(registry.SHA256, ""),
+        version.tags.get(versions.SHA256, ""),
         version.run_id or "",
-        chosen.tags() if chosen else {},
+        Selection.of(version),
         store,
     )
 

@@ -19,6 +19,7 @@ from safetensors.numpy import save
 
 from supreme import __version__, config, ecg, log, storage, text
 from supreme.inference.model_card import _card
+from supreme.inference.provenance import RECORDINGS, TRAINED_ON, Provenance
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary
 
@@ -29,7 +30,9 @@ MODEL, CONFIG, VOCABULARY, QUERIES = (
     "queries.safetensors",
 )
 CARD, REQUIREMENTS, MLMODEL = "README.md", "requirements.txt", "MLmodel"
-FILES = (MODEL, CONFIG, VOCABULARY, QUERIES, CARD, REQUIREMENTS, MLMODEL)
+FILES = (MODEL, CONFIG, VOCABULARY, QUERIES, RECORDINGS, CARD, REQUIREMENTS, MLMODEL)
+#: A bundle without provenance lacks them.
+OPTIONAL = (RECORDINGS,)
 #: MLflow writes this one into the folder that it downloads to.
 DOWNLOAD_NOTE = "registered_model_meta"
 
@@ -51,6 +54,7 @@ def write_bundle(
     whitening: text.Whitening,
     encoder: text.TextEncoder,
     card: Mapping[str, Any],
+    trained_on: Provenance | None = None,
 ) -> str:
     """Write a bundle (``MLmodel`` last) and return its digest; equal arguments give equal bytes.
 
@@ -60,6 +64,7 @@ def write_bundle(
         query_embeddings: raw float32 ``(N, dim)``, the phrasings of all entities one after the other.
         encoder: what made ``query_embeddings``; its id and digest are kept for queries that are not in there.
         card: facts for the model card: data, selection rule and value, limits.
+        trained_on: the recordings that the model has seen; a model without can be evaluated, never promoted.
 
     Raises:
         BundleError: the model is an encoder alone.
@@ -92,6 +97,7 @@ def write_bundle(
         CONFIG: _json(
             json.loads(contents[CONFIG])
             | {"preprocessing": preprocessing, "objective": recipe.training.objective}
+            | ({TRAINED_ON: trained_on.described()} if trained_on else {})
         ),
         VOCABULARY: _json(vocabulary.to_json()),
         # One metadata key only: safetensors does not keep the order of several.
@@ -99,6 +105,8 @@ def write_bundle(
         CARD: _card(recipe, vocabulary, card).encode(),
         REQUIREMENTS: f"supreme-ecg=={__version__}\n".encode(),
     }
+    if trained_on:
+        contents[RECORDINGS] = trained_on.to_safetensors()
     contents[MLMODEL] = _mlmodel(contents, recipe.shards.samples, [entity.name for entity in vocabulary])
     for name, content in contents.items():
         storage.write_bytes(storage.join(folder, name), content)
@@ -112,7 +120,7 @@ def verify(folder: str, expected: str = "") -> str:
         BundleError: a file is missing, changed, or none of a bundle's; or the digest is not ``expected``.
     """
     names = [name for name in storage.list_files(folder) if name != DOWNLOAD_NOTE]
-    unknown, missing = sorted(set(names) - set(FILES)), sorted(set(FILES) - set(names))
+    unknown, missing = sorted(set(names) - set(FILES)), sorted(set(FILES) - set(names) - set(OPTIONAL))
     if unknown:
         raise BundleError(
             f"{folder}: refused because of {', '.join(unknown)}: a bundle holds {', '.join(FILES)} only"
@@ -122,12 +130,18 @@ def verify(folder: str, expected: str = "") -> str:
     found = {name: storage.sha256(storage.read_bytes(storage.join(folder, name))) for name in names}
     described = yaml.safe_load(storage.read_bytes(storage.join(folder, MLMODEL)))
     recorded = (described.get("metadata") or {}).get("sha256") or {}
-    changed = [name for name in FILES if name != MLMODEL and recorded.get(name) != found[name]]
+    changed = [name for name in FILES if name != MLMODEL and recorded.get(name) != found.get(name)]
     digest = _digest(found)
     if changed or (expected and digest != expected):
         what = ", ".join(changed) or MLMODEL
         raise BundleError(f"{folder}: {what} was changed after it was written: register or download it again")
     return digest
+
+
+def files_of(folder: str) -> list[str]:
+    """The files of a bundle in a folder, in the order of :data:`FILES`."""
+    names = storage.list_files(folder)
+    return [name for name in FILES if name in names]
 
 
 def _digest(files: Mapping[str, str]) -> str:

@@ -14,9 +14,12 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from supreme import config, ecg, signal, storage, text
-from supreme.inference.bundle import CONFIG, FILES, QUERIES, VOCABULARY, BundleError, verify
+from supreme import config, ecg, storage, text
+from supreme.inference.bundle import CONFIG, QUERIES, VOCABULARY, BundleError, files_of, verify
+from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
+from supreme.preparation import resample_uv
+from supreme.reports.queries import known_entity
 from supreme.reports.vocabulary import Vocabulary
 
 #: Larger values are microvolts: the highest paced or hypertrophic QRS stays below 20 mV.
@@ -49,9 +52,10 @@ class EcgQueryModel:
         whitening: text.Whitening,
         preprocessing: Mapping[str, Any],
         objective: str,
+        trained_on: Provenance | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.vocabulary, self.objective = vocabulary, objective
+        self.vocabulary, self.objective, self.trained_on = vocabulary, objective, trained_on
         self.rate_hz: int = preprocessing["signal"]["rate_hz"]
         self.samples: int = preprocessing["signal"]["samples"]
         self._lead_order = [ecg.LEADS.index(lead) for lead in preprocessing["leads"]]
@@ -83,7 +87,7 @@ class EcgQueryModel:
         verify(folder, expected)
         if folder.startswith("s3://"):
             with tempfile.TemporaryDirectory() as temporary:
-                for name in FILES:
+                for name in files_of(folder):
                     (Path(temporary) / name).write_bytes(storage.read_bytes(storage.join(folder, name)))
                 return cls.from_bundle(temporary, expected)
         path = Path(storage.filesystem(folder)[1])
@@ -99,15 +103,33 @@ class EcgQueryModel:
             text.Whitening(tensors["whitening.mean"], tensors["whitening.matrix"]),
             settings["preprocessing"],
             settings.get("objective", "supreme"),
+            Provenance.read(str(path)),
         )
 
     def seen(self, query: str) -> str:
-        """The vocabulary entity (id) that a query names by id, name or synonym; "" for an unseen query."""
-        index = self._known.get(fold(query))
+        """The vocabulary entity (id) that a query names, by one of its names or as the rules read it.
+
+        "" for an unseen query: its own words are encoded.
+        """
+        index = self._index(query)
         return "" if index is None else self.vocabulary.ids[index]
 
+    def understand(self, queries: Sequence[str]) -> list[str]:
+        """For each query the entity that `score` scores, as `seen` gives it."""
+        return [self.seen(query) for query in queries]
+
+    def _index(self, query: str) -> int | None:
+        """The place in the vocabulary of what a query names: exact names first, then the rules."""
+        exact = self._known.get(fold(query))
+        entity = known_entity(query, self.vocabulary) if exact is None else ""
+        return self.vocabulary.ids.index(entity) if entity else exact
+
     def score(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
-        """Probabilities float32 ``(B, Q)`` in [0, 1].
+        """Probabilities float32 ``(B, Q)`` in [0, 1]; see :meth:`logits`."""
+        return (1 / (1 + np.exp(-self.logits(ecg_mv, rate_hz, queries)))).astype(np.float32)
+
+    def logits(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
+        """Logits float64 ``(B, Q)``: positive where what a query names is more likely present than not.
 
         A query of the vocabulary is asked in all its phrasings and the logits are averaged; any other text is
         encoded by the text encoder of training. Records longer than the model's window are scored on up to
@@ -125,18 +147,19 @@ class EcgQueryModel:
         windows = [self._windows(record, rate_hz) for record in checked]
         logits = self._logits(np.concatenate(windows), embeddings)
         per_record = logits.reshape(len(checked), -1, len(owner)).mean(1)
-        per_query = np.stack([per_record[:, owner == index].mean(1) for index in range(len(queries))], 1)
-        return (1 / (1 + np.exp(-per_query))).astype(np.float32)
+        return np.stack([per_record[:, owner == index].mean(1) for index in range(len(queries))], 1)
 
     def _windows(self, record_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        """Windows ``(W, 12, samples)`` at the model's rate and in its lead order."""
+        """Windows ``(W, 12, samples)`` in mV at the model's rate and its lead order, as in shards."""
         window_s, total_s = self.samples / self.rate_hz, record_mv.shape[1] / rate_hz
         # A few samples more than a window are no reason for a second one.
         count = min(MAX_WINDOWS, max(1, math.ceil(total_s / window_s - 0.01)))
         starts = np.linspace(0, max(0.0, total_s - window_s) * rate_hz, count).round().astype(int)
         ordered = record_mv[self._lead_order]
-        cut = [signal.prepare(ordered[:, start:], rate_hz, self.rate_hz, self.samples)[0] for start in starts]
-        return np.stack(cut)
+        windows_uv = [
+            resample_uv(ordered[:, start:], rate_hz, self.rate_hz, self.samples)[0] for start in starts
+        ]
+        return ecg.to_millivolts(np.stack(windows_uv))
 
     @torch.inference_mode()
     def _logits(self, windows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
@@ -152,10 +175,11 @@ class EcgQueryModel:
         folded = [fold(query) for query in queries]
         if "" in folded:
             raise ValueError(f"query {folded.index('') + 1} of {len(folded)} is empty: remove it")
-        self._encode([query for query in folded if query not in self._known])
+        indices = [self._index(query) for query in queries]
+        self._encode([query for query, index in zip(folded, indices, strict=True) if index is None])
         groups = [
-            self._cached[self._known[query]] if query in self._known else self._encoded[query]
-            for query in folded
+            self._encoded[query] if index is None else self._cached[index]
+            for query, index in zip(folded, indices, strict=True)
         ]
         return np.concatenate(groups), np.repeat(np.arange(len(groups)), [len(group) for group in groups])
 

@@ -1,7 +1,7 @@
-"""Raw data sets: what they hold (:class:`Entry`), one ECG (:class:`Record`), how to open or find them.
+"""Raw data sets: what they hold (:class:`Entry`), one ECG (:class:`Record`), how to open and find them.
 
-A source is opened by :func:`open_source`; it lists its entries without reading a signal, and reads one
-record at a time. Nothing is resampled, reordered or judged here: that is done by `ecg`, `signal`, `quality`.
+:func:`open_source` opens a source. A source lists its entries without reading a signal, and reads one record
+at a time. Nothing is resampled, reordered or judged here: `ecg`, `signal` and `quality` do that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from supreme import config, storage
 from supreme.config import ConfigError
-from supreme.ecg import to_millivolts
+from supreme.ecg import BadRecord, to_millivolts
 from supreme.settings.data import SourceKind
 
 Split = Literal["train", "validation", "test"]
@@ -44,23 +44,34 @@ class Entry:
     sex: str = ""
     """F, M or empty."""
     source_uri: str = ""
+    """Of the file, or of a WFDB record without extension; empty where there is none."""
+    refused: str = ""
+    """`reason: detail` where the index already knows that the record cannot be read."""
+
+    def raise_refusal(self) -> None:
+        """Raises BadRecord where the index has refused the record."""
+        if self.refused:
+            reason, _, detail = self.refused.partition(": ")
+            raise BadRecord(reason, detail)
 
 
 @dataclass(frozen=True)
 class Record:
-    """One ECG as its source holds it: ``signal`` is ``(n_leads, T)``, rows named by ``leads``.
-
-    Int16 microvolts or float millivolts (:mod:`supreme.ecg`); ``signal_mv`` is either as float32 millivolts.
-    ``entry`` is complete here: sources whose codes stand beside the signal fill them in when they read.
-    """
+    """One ECG as its source holds it."""
 
     entry: Entry
+    """Complete: sources whose codes stand beside the signal fill them in when they read."""
     signal: np.ndarray
+    """``(n_channels, T)``, int16 microvolts or float millivolts (:mod:`supreme.ecg`)."""
     leads: tuple[str, ...]
+    """Name of each channel, as the source spells it."""
     rate_hz: float
+    gains: tuple[float, ...] = ()
+    """Steps of the converter in a millivolt, of each channel, where they differ; else empty."""
 
     @property
     def signal_mv(self) -> np.ndarray:
+        """The signal as float32 millivolts."""
         return to_millivolts(self.signal)
 
 
@@ -68,37 +79,54 @@ class Source(Protocol):
     """A raw data set."""
 
     @property
-    def dataset(self) -> str: ...
+    def dataset(self) -> str:
+        """Name of the data set."""
+        ...
 
     def index(self) -> list[Entry]:
-        """Every record, sorted by unique id, no signal read. Raises ConfigError for a broken layout."""
+        """Every record, sorted by unique id; reads no signal.
+
+        Raises:
+            ConfigError: the layout or a table is broken.
+        """
         ...
 
     def read(self, entry: Entry) -> Record:
-        """One record. Raises `ecg.BadRecord` with the reason when it cannot be used."""
+        """One record.
+
+        Raises:
+            BadRecord: with the reason why it cannot be used.
+        """
         ...
 
 
 @dataclass(frozen=True)
-class _First:
-    """The first records of another source."""
+class FirstRecords:
+    """The first records of another source, by id."""
 
     source: Source
     records: int
 
     @property
     def dataset(self) -> str:
+        """Name of the data set."""
         return self.source.dataset
 
     def index(self) -> list[Entry]:
+        """As the other source's, cut off."""
         return self.source.index()[: self.records]
 
     def read(self, entry: Entry) -> Record:
+        """As the other source's."""
         return self.source.read(entry)
 
 
 def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
-    """Open a raw data set; ``seed`` and ``rate_hz`` say what a simulated one draws.
+    """Open a raw data set.
+
+    Args:
+        seed: of a simulated data set.
+        rate_hz: of a simulated data set.
 
     Raises:
         ConfigError: no ``uri`` or a missing folder, naming it.
@@ -113,7 +141,7 @@ def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
     if not storage.is_folder(source.uri):
         raise ConfigError(f"source {source.dataset!r}: {source.uri} is not a folder")
     opened: Source = module.open_folder(source)
-    return opened if source.records is None else _First(opened, source.records)
+    return opened if source.records is None else FirstRecords(opened, source.records)
 
 
 def discover(folder: str) -> list[config.Source]:
@@ -126,40 +154,41 @@ def discover(folder: str) -> list[config.Source]:
         raise ConfigError(f"{folder} is not a folder: real=... takes the folder that holds the data sets")
     modules = map(_module, get_args(SourceKind))
     layouts = [module for module in modules if hasattr(module, "recognise")]
-    found: dict[str, config.Source] = {}
+    sources: dict[str, config.Source] = {}
     level: list[str] = [folder]
     for _ in range(_DISCOVERY_DEPTH + 1):
         below: list[str] = []
         for place in level:
             here: list[config.Source] = next(filter(None, (one.recognise(place) for one in layouts)), [])
             for source in here:
-                if source.dataset in found:
-                    both = f"{found[source.dataset].uri} and {source.uri}"
+                if source.dataset in sources:
+                    both = f"{sources[source.dataset].uri} and {source.uri}"
                     raise ConfigError(f"{folder} holds {source.dataset!r} twice ({both}): keep or name one")
-                found[source.dataset] = source
-            below += [] if here else [storage.join(place, name) for name in storage.list_folders(place)]
+                sources[source.dataset] = source
+            folders = [] if here else storage.list_folders(place)
+            below += [storage.join(place, name) for name in folders if not is_hidden(name)]
         level = below
-    if not found:
+    if not sources:
         looked_for = "".join(f"\n  {layout.LAYOUT}" for layout in layouts)
         raise ConfigError(f"no data set found in {folder}; looked for folders with{looked_for}")
-    return [found[name] for name in sorted(found)]
+    return [sources[name] for name in sorted(sources)]
 
 
 def all_sources(recipe: config.Recipe) -> list[config.Source]:
-    """What a recipe pre-trains on, then what it evaluates on (`real`), each data set once.
+    """The sources that a recipe pre-trains on, then those that it evaluates on (`real`), each data set once.
 
     Raises:
         ConfigError: two sources of one name at different places.
     """
-    wanted: dict[str, config.Source] = {}
+    sources: dict[str, config.Source] = {}
     for source in [*recipe.sources, *(discover(recipe.real) if recipe.real else [])]:
-        earlier = wanted.setdefault(source.dataset, source)
+        earlier = sources.setdefault(source.dataset, source)
         if _place(earlier) != _place(source):
             places = f"{earlier.uri or earlier.kind} and {source.uri or source.kind}"
             raise ConfigError(
                 f"two sources are called {source.dataset!r} ({places}): give one another name=..."
             )
-    return list(wanted.values())
+    return list(sources.values())
 
 
 def check(recipe: config.Recipe) -> None:
@@ -175,14 +204,22 @@ def check(recipe: config.Recipe) -> None:
 def in_order(entries: Iterable[Entry], where: str) -> list[Entry]:
     """Entries sorted by id.
 
+    Args:
+        where: the file or folder that names them, for the message.
+
     Raises:
-        ConfigError: two have one id; ``where`` is the file or folder that names them.
+        ConfigError: two have the same id.
     """
     ordered = sorted(entries, key=lambda entry: entry.record_id)
     for one, other in pairwise(ordered):
         if one.record_id == other.record_id:
             raise ConfigError(f"{where}: {one.record_id} is there twice: keep or rename one")
     return ordered
+
+
+def is_hidden(name: str) -> bool:
+    """Whether systems and editors have added a file: `._x.hea`, `.ipynb_checkpoints/`, `~$x`, `__MACOSX/`."""
+    return any(part.startswith((".", "~$")) or part in ("__MACOSX", "@eaDir") for part in name.split("/"))
 
 
 def split_of(entry: Entry) -> Split:

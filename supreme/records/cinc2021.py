@@ -8,7 +8,8 @@ independent, and a model pre-trained on one has seen the other.
 from __future__ import annotations
 
 from supreme import config, storage
-from supreme.records.wfdb_files import LabelledFolder
+from supreme.records import is_hidden
+from supreme.records.wfdb_files import LabelledFolder, WfdbReader
 
 LAYOUT = "CinC 2021: training/<set>/ with <set> one of cpsc_2018, cpsc_2018_extra, georgia, ptb, ptb-xl, ..."
 MEMBERS = (
@@ -29,13 +30,13 @@ def recognise(folder: str) -> list[config.Source]:
     places = [folder] if name in MEMBERS else []
     if name == "training":
         places = [storage.join(folder, member) for member in storage.list_folders(folder)]
-    found = [place for place in places if _name(place) in MEMBERS and _holds_records(place)]
-    return [config.Source(kind="cinc2021", name=_name(place), uri=place) for place in found]
+    members = [place for place in places if _name(place) in MEMBERS and _holds_records(place)]
+    return [config.Source(kind="cinc2021", name=_name(place), uri=place) for place in members]
 
 
 def open_folder(source: config.Source) -> LabelledFolder:
     """The records of one member set."""
-    return LabelledFolder(source.dataset, source.uri)
+    return LabelledFolder(source.dataset, source.uri, WfdbReader.of(source))
 
 
 def _name(folder: str) -> str:
@@ -45,4 +46,5 @@ def _name(folder: str) -> str:
 def _holds_records(folder: str) -> bool:
     groups = [name for name in storage.list_folders(folder) if name.startswith("g")]
     places = [folder, *(storage.join(folder, name) for name in groups[:1])]
-    return any(storage.list_files(place, ".hea", recursive=False) for place in places)
+    names = (name for place in places for name in storage.list_files(place, ".hea", recursive=False))
+    return any(not is_hidden(name) for name in names)

@@ -6,7 +6,7 @@ convert them with that script, and copy the original `exams.csv` to the records.
 
 Codes are the columns of `exams.csv` that are true (1dAVb, RBBB, LBBB, SB, ST, AF, normal_ecg), and `chagas`.
 A record without a row there, or every record where the file is absent, has `chagas` alone; and because its
-patient is known only when its header is read, it counts as test: no patient is in two splits.
+patient is known only when its header is read, it counts as test: so no patient is in two splits.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import re
 from dataclasses import dataclass, replace
 
 from supreme import config, log, storage
-from supreme.records import Entry, Record, in_order, tables
-from supreme.records.wfdb_files import parse_age, parse_sex, read_record
+from supreme.records import Entry, Record, in_order, is_hidden, tables
+from supreme.records.cells import parse_age, parse_sex
+from supreme.records.record_files import RecordFiles
+from supreme.records.wfdb_files import WfdbReader, entry_of
 
 LAYOUT = "CODE-15%: a folder named code15 (or CODE-15) with WFDB files and, for its labels, exams.csv"
 TABLE = "exams.csv"
@@ -26,13 +28,16 @@ _NAME = re.compile(r"code-?15", re.IGNORECASE)
 
 
 def recognise(folder: str) -> list[config.Source]:
+    """The folder itself where its name says so and WFDB headers are in it."""
     name = storage.filesystem(folder)[1].rpartition("/")[2]
-    found = _NAME.search(name) and storage.list_files(folder, ".hea", recursive=False)
-    return [config.Source(kind="code15", uri=folder)] if found else []
+    if not _NAME.search(name) or all(map(is_hidden, storage.list_files(folder, ".hea", recursive=False))):
+        return []
+    return [config.Source(kind="code15", uri=folder)]
 
 
 def open_folder(source: config.Source) -> Code15:
-    return Code15(source.dataset, source.uri)
+    """The records of a folder."""
+    return Code15(source.dataset, source.uri, WfdbReader.of(source))
 
 
 @dataclass(frozen=True)
@@ -41,20 +46,30 @@ class Code15:
 
     dataset: str
     uri: str
+    reader: WfdbReader
 
     def index(self) -> list[Entry]:
+        """Every header below the folder, with patient and codes of `exams.csv`.
+
+        Raises:
+            ConfigError: the table is broken or has no row for any record, or an exam is there twice.
+        """
         exams = self._exams()
         entries = []
-        for name in storage.list_files(self.uri, ".hea"):
-            stem = name.removesuffix(".hea")
+        for stem in RecordFiles.below(self.uri).stems:
             local = stem.rpartition("/")[2]
-            record_id, uri = f"{self.dataset}/{local}", storage.join(self.uri, stem)
-            entry = Entry(record_id, self.dataset, record_id, split="test", source_uri=uri)
+            entry = entry_of(self.dataset, f"{self.dataset}/{local}", storage.join(self.uri, stem))
+            entry = replace(entry, split="test")
             if exam := exams.get(local):
                 patient_id, codes = exam
                 entry = replace(entry, patient_id=f"{self.dataset}/{patient_id}", split=None, codes=codes)
             entries.append(entry)
         without = sum(entry.split == "test" for entry in entries)
+        if exams:
+            example = f"exam_id {next(iter(exams))!r}"
+            tables.count_unmatched(
+                storage.join(self.uri, TABLE), len(entries) - without, len(entries), example
+            )
         if without:
             remedy = f"they count as test, with no label but {CHAGAS}"
             log.get(__name__).info(f"{self.uri}: {without:,} records without a row in {TABLE}: {remedy}")
@@ -64,9 +79,9 @@ class Code15:
         """One record; age, sex, `chagas`, and a patient that is not known yet, come from the header.
 
         Raises:
-            BadRecord: as `wfdb_files.read_record`.
+            BadRecord: as `WfdbReader.read`.
         """
-        record, comments = read_record(entry)
+        record, comments = self.reader.read(entry)
         known = replace(
             entry,
             age=parse_age(comments.get("age", "")),
@@ -83,7 +98,8 @@ class Code15:
         where = storage.join(self.uri, TABLE)
         if not storage.exists(where):
             return {}
-        table = tables.read(where, ("exam_id", "patient_id", *DIAGNOSES))
+        keys = ("exam_id", "patient_id")
+        table = tables.read(where, (*keys, *DIAGNOSES), keys=keys, within=self.uri)
         tables.check(where, table, "exam_id", ("patient_id",))
         exams, patients, *flags = (table[name].to_pylist() for name in table.column_names)
         codes = (

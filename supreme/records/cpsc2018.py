@@ -5,8 +5,6 @@ The same recordings stand in the Challenge 2021 member set `cpsc_2018`: see `cin
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,28 +12,36 @@ import numpy as np
 from supreme import config, log, storage
 from supreme.config import ConfigError
 from supreme.ecg import LEADS, BadRecord
-from supreme.records import Entry, Record
+from supreme.records import Entry, Record, tables
+from supreme.records.cells import parse_age, parse_sex
 from supreme.records.matlab import read_struct
-from supreme.records.wfdb_files import file_bytes, parse_age, parse_sex, read_record
+from supreme.records.record_files import list_visible
+from supreme.records.wfdb_files import WfdbReader, entry_of
 from supreme.records.wfdb_header import MAX_VALUES
 
 LAYOUT = "CPSC2018: REFERENCE.csv and Training*/ with struct .mat files, or with WFDB files"
 RATE_HZ = 500.0
 _REFERENCE = "REFERENCE.csv"
+_COLUMNS = ("Recording", "First_label", "Second_label", "Third_label")
 #: Of one record, deflated or not: float64 samples.
 _MAX_BYTES = 8 * MAX_VALUES
 
 
 def recognise(folder: str) -> list[config.Source]:
-    found = storage.exists(storage.join(folder, _REFERENCE)) and _training_sets(folder)
-    return [config.Source(kind="cpsc2018", uri=folder)] if found else []
+    """The folder itself where it has this layout."""
+    has_layout = storage.exists(storage.join(folder, _REFERENCE)) and _training_sets(folder)
+    return [config.Source(kind="cpsc2018", uri=folder)] if has_layout else []
 
 
 def open_folder(source: config.Source) -> Cpsc2018:
-    """Raises ConfigError for another layout."""
+    """The records of a folder.
+
+    Raises:
+        ConfigError: another layout.
+    """
     if not recognise(source.uri):
         raise ConfigError(f"{source.uri} is not a CPSC2018 folder: {_REFERENCE} or Training*/ is not in it")
-    return Cpsc2018(source.dataset, source.uri)
+    return Cpsc2018(source.dataset, source.uri, WfdbReader.of(source))
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,24 @@ class Cpsc2018:
 
     dataset: str
     uri: str
+    reader: WfdbReader
 
     def index(self) -> list[Entry]:
-        table = storage.read_bytes(storage.join(self.uri, _REFERENCE)).decode("utf-8-sig")
-        rows = list(csv.reader(io.StringIO(table)))[1:]
-        codes = {row[0].strip(): tuple(c.strip() for c in row[1:] if c.strip()) for row in rows if row}
+        """Every record that is there, sorted by name.
+
+        Raises:
+            ConfigError: `REFERENCE.csv` is broken or has no row for any record.
+        """
+        where = storage.join(self.uri, _REFERENCE)
+        table = tables.read(where, _COLUMNS[:2], _COLUMNS[2:], keys=_COLUMNS, within=self.uri)
+        tables.check(where, table, _COLUMNS[0])
+        names, *labels = (table[name].to_pylist() for name in table.column_names)
+        classes = (tuple(filter(None, row)) for row in zip(*labels, strict=True))
+        codes = {name.removesuffix(".mat"): row for name, row in zip(names, classes, strict=True)}
         files: dict[str, str] = {}
         for training_set in _training_sets(self.uri):
             files |= _files(storage.join(self.uri, training_set))
+        tables.count_unmatched(where, len(codes.keys() & files.keys()), len(files), f"Recording {names[:1]}")
         absent = len(codes.keys() - files.keys())
         if absent:
             log.get(__name__).info(f"{self.uri}: a partial copy, {absent} of {len(codes)} records absent")
@@ -62,14 +78,15 @@ class Cpsc2018:
 
         Raises:
             BadRecord: `unlabelled`; for a struct `missing_leads` and as `matlab.read_struct`; for a WFDB
-                record as `wfdb_files.read_record`.
+                record as `WfdbReader.read`.
         """
+        entry.raise_refusal()
         if not entry.codes:
             raise BadRecord("unlabelled", f"no class in {_REFERENCE}")
         if not entry.source_uri.partition("?")[0].endswith(".mat"):
-            record, known = read_record(entry)
+            record, known = self.reader.read(entry)
             return replace(record, entry=_known(entry, known.get("sex", ""), known.get("age", "")))
-        fields = read_struct(file_bytes(entry.source_uri, _MAX_BYTES), "ECG", _MAX_BYTES)
+        fields = read_struct(self.reader.bytes_of(entry.source_uri, _MAX_BYTES), "ECG", _MAX_BYTES)
         data, sex, age = (fields.get(name, "") for name in ("data", "sex", "age"))
         if isinstance(data, str):
             raise BadRecord("unreadable", "ECG.data holds no numbers")
@@ -79,8 +96,7 @@ class Cpsc2018:
         return Record(_known(entry, str(sex), years), data.astype(np.float32), LEADS, RATE_HZ)
 
     def _entry(self, name: str, codes: tuple[str, ...], uri: str) -> Entry:
-        record_id = f"{self.dataset}/{name}"
-        return Entry(record_id, self.dataset, patient_id=record_id, codes=codes, source_uri=uri)
+        return replace(entry_of(self.dataset, f"{self.dataset}/{name}", uri), codes=codes)
 
 
 def _training_sets(folder: str) -> list[str]:
@@ -89,7 +105,7 @@ def _training_sets(folder: str) -> list[str]:
 
 def _files(folder: str) -> dict[str, str]:
     """URI by record: that of a struct, or of a WFDB record without extension."""
-    names = storage.list_files(folder)
+    names = list_visible(folder)
     wfdb = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
     structs = {name for name in names if name.endswith(".mat") and name.removesuffix(".mat") not in wfdb}
     return {

@@ -27,8 +27,8 @@ class LabelSet:
 
     def of(self, codes: Iterable[str]) -> list[str]:
         """The columns that are positive for a record with these codes, in the order of the set."""
-        given = frozenset(codes)
-        return [column for column, any_of in self.columns.items() if not given.isdisjoint(any_of)]
+        of_record = frozenset(codes)
+        return [column for column, any_of in self.columns.items() if not of_record.isdisjoint(any_of)]
 
 
 def label_sets(kind: str) -> list[LabelSet]:

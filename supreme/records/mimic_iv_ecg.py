@@ -15,30 +15,38 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from supreme import config, log, storage
+from supreme import config, storage
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
 from supreme.records import Entry, Record, tables
-from supreme.records.wfdb_files import inside, read_record
+from supreme.records.wfdb_files import WfdbReader, inside
 
 LAYOUT = "MIMIC-IV-ECG: record_list.csv, machine_measurements.csv and files/"
 RECORDS = "record_list.csv"
 MEASUREMENTS = "machine_measurements.csv"
 REPORT_COLUMNS = tuple(f"report_{number}" for number in range(18))
+#: Those that are read, where a later version has more.
+_STATEMENTS = tuple(f"report_{number}" for number in range(32))
 MERL_WORDS = 4
 
 
 def recognise(folder: str) -> list[config.Source]:
-    found = storage.exists(storage.join(folder, RECORDS))
-    return [config.Source(kind="mimic_iv_ecg", uri=folder)] if found else []
+    """The folder itself where the list of records is in it."""
+    has_table = storage.exists(storage.join(folder, RECORDS))
+    return [config.Source(kind="mimic_iv_ecg", uri=folder)] if has_table else []
 
 
 def open_folder(source: config.Source) -> MimicIvEcg:
-    """Raises ConfigError when a table is absent."""
+    """The records of a folder.
+
+    Raises:
+        ConfigError: a table is absent.
+    """
     for name in (RECORDS, MEASUREMENTS):
         if not storage.exists(storage.join(source.uri, name)):
             raise ConfigError(f"{source.uri} is not a MIMIC-IV-ECG folder: no {name} in it")
-    return MimicIvEcg(source.dataset, source.uri, merl_words=source.report_filter == "merl")
+    reader = WfdbReader.of(source)
+    return MimicIvEcg(source.dataset, source.uri, reader, merl_words=source.report_filter == "merl")
 
 
 @dataclass(frozen=True)
@@ -47,11 +55,17 @@ class MimicIvEcg:
 
     dataset: str
     uri: str
+    reader: WfdbReader
     merl_words: bool = False
 
     def index(self) -> list[Entry]:
-        where = storage.join(self.uri, RECORDS)
-        table = tables.read(where, ("subject_id", "study_id", "path"))
+        """Every row of the list of records, sorted by study.
+
+        Raises:
+            ConfigError: a table is broken, a path leads out of the folder, or no statement has a record.
+        """
+        where, keys = storage.join(self.uri, RECORDS), ("subject_id", "study_id")
+        table = tables.read(where, (*keys, "path"), keys=keys, within=self.uri)
         tables.check(where, table, "study_id", ("subject_id", "path"))
         table = table.sort_by("study_id")
         reports = self._reports(table["study_id"])
@@ -74,23 +88,28 @@ class MimicIvEcg:
         """One record.
 
         Raises:
-            BadRecord: `report_filter`, and as `wfdb_files.read_record`.
+            BadRecord: `report_filter`, and as `WfdbReader.read`.
         """
         if self.merl_words and (words := count_words(entry.report)) < MERL_WORDS:
             raise BadRecord("report_filter", f"{words} of the {MERL_WORDS} words that MERL asks for")
-        return read_record(entry)[0]
+        return self.reader.read(entry)[0]
 
     def _reports(self, studies: pa.ChunkedArray) -> list[str]:
         """The report of each study, empty for a study without a row."""
         where = storage.join(self.uri, MEASUREMENTS)
-        table = tables.read(where, ("study_id", *REPORT_COLUMNS))
+        table = tables.read(where, ("study_id",), _STATEMENTS, keys=("study_id",), within=self.uri)
         tables.check(where, table, "study_id")
-        statements = [table[name] for name in REPORT_COLUMNS]
+        # Tools drop columns that are empty: those that are there count.
+        statements = [table[name] for name in _STATEMENTS if name in table.column_names]
+        if not statements:
+            raise ConfigError(f"{where}: no column report_0, report_1, ...: copy it again")
         # The empty first part keeps rows without a statement: Arrow drops rows of nulls, and others move up.
         joined = pc.binary_join_element_wise("", *statements, "\n", null_handling="skip")
         rows = pc.index_in(studies, table["study_id"])
-        if rows.null_count:
-            log.get(__name__).info(f"{where}: no row for {rows.null_count:,} of {len(studies):,} records")
+        example = (
+            f"study_id {next(iter(table['study_id'].to_pylist()), None)!r}, {studies[0].as_py()!r} there"
+        )
+        tables.count_unmatched(where, len(studies) - rows.null_count, len(studies), example)
         return pc.fill_null(pc.utf8_slice_codeunits(joined.take(rows), 1), "").to_pylist()
 
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from supreme import config, storage
 from supreme.config import ConfigError
 from supreme.records import Entry, Record, Split, in_order, patient_tenth, tables
-from supreme.records.wfdb_files import inside, parse_age, read_record
+from supreme.records.cells import parse_age
+from supreme.records.wfdb_files import WfdbReader, inside
 
 LAYOUT = "PTB-XL: ptbxl_database.csv with records500/ or records100/"
 TABLE = "ptbxl_database.csv"
@@ -26,19 +27,24 @@ _MAY_BE_EMPTY = ("report", "age", "sex")
 
 
 def recognise(folder: str) -> list[config.Source]:
-    found = storage.exists(storage.join(folder, TABLE))
-    return [config.Source(kind="ptbxl", uri=folder)] if found else []
+    """The folder itself where the table is in it."""
+    has_table = storage.exists(storage.join(folder, TABLE))
+    return [config.Source(kind="ptbxl", uri=folder)] if has_table else []
 
 
 def open_folder(source: config.Source) -> PtbXl:
-    """Raises ConfigError when the table, or the folder of the wanted rate, is absent."""
+    """The records of a folder at the rate that the source asks for.
+
+    Raises:
+        ConfigError: the table, or the folder of that rate, is absent.
+    """
     if not storage.exists(storage.join(source.uri, TABLE)):
         raise ConfigError(f"{source.uri} is not a PTB-XL folder: no {TABLE} in it")
-    wanted = (source.rate_hz,) if source.rate_hz else tuple(_FILE_COLUMNS)
-    for rate_hz in wanted:
+    rates_hz = (source.rate_hz,) if source.rate_hz else tuple(_FILE_COLUMNS)
+    for rate_hz in rates_hz:
         if storage.is_folder(storage.join(source.uri, f"records{rate_hz}")):
-            return PtbXl(source.dataset, source.uri, rate_hz)
-    folders = " or ".join(f"records{rate_hz}/" for rate_hz in wanted)
+            return PtbXl(source.dataset, source.uri, rate_hz, WfdbReader.of(source))
+    folders = " or ".join(f"records{rate_hz}/" for rate_hz in rates_hz)
     raise ConfigError(
         f"{source.uri} has no {folders}: copy it there or choose the other rate with rate_hz=..."
     )
@@ -51,10 +57,17 @@ class PtbXl:
     dataset: str
     uri: str
     rate_hz: int
+    reader: WfdbReader
 
     def index(self) -> list[Entry]:
+        """Every row of the table, sorted by id.
+
+        Raises:
+            ConfigError: the table, or a cell of it, is broken.
+        """
         where, file = storage.join(self.uri, TABLE), _FILE_COLUMNS[self.rate_hz]
-        table = tables.read(where, (*_COLUMNS, file, *_MAY_BE_EMPTY))
+        required = (*_COLUMNS, file, *_MAY_BE_EMPTY)
+        table = tables.read(where, required, keys=("ecg_id", "patient_id", "strat_fold"), within=self.uri)
         tables.check(where, table, "ecg_id", (*_COLUMNS, file))
         entries = []
         for row in table.to_pylist():
@@ -66,8 +79,12 @@ class PtbXl:
         return in_order(entries, where)
 
     def read(self, entry: Entry) -> Record:
-        """One record. Raises BadRecord as `wfdb_files.read_record`, `missing_file` in a partial copy."""
-        return read_record(entry)[0]
+        """One record.
+
+        Raises:
+            BadRecord: as `WfdbReader.read`; `missing_file` in a partial copy.
+        """
+        return self.reader.read(entry)[0]
 
     def _entry(self, row: dict[str, str | None], file: str) -> Entry:
         patient_id = f"{self.dataset}/{int(float(row['patient_id'] or ''))}"

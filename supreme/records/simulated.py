@@ -33,6 +33,7 @@ class SimulatedSource:
         self.dataset, self.records, self.seed, self.rate_hz = dataset, records, seed, round(rate_hz)
 
     def index(self) -> list[Entry]:
+        """So many entries; some patients have two."""
         digits = max(6, len(str(self.records)))
         patients = math.ceil(self.records / _RECORDS_PER_PATIENT)
         return [
@@ -46,15 +47,16 @@ class SimulatedSource:
         ]
 
     def read(self, entry: Entry) -> Record:
+        """The ECG that the seed and the entry's number draw, with its report, codes, age and sex."""
         number = int(entry.record_id.rpartition("/")[2])
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, number])))
-        found = findings.draw(rng)
-        activations = rhythm.draw(found, DURATION_S, rng)
-        heart = beats.Heart(found, activations.rr_s, rng)
-        codes = truth.conditions(found, activations, heart, DURATION_S)
-        text = report.write(found, codes, rng)
-        signal_mv = render.render(found, activations, heart, DURATION_S, self.rate_hz, rng)
-        complete = replace(entry, report=text, codes=codes, age=round(found.age), sex=found.sex)
+        patient = findings.draw(rng)
+        activations = rhythm.draw(patient, DURATION_S, rng)
+        heart = beats.Heart(patient, activations.rr_s, rng)
+        codes = truth.conditions(patient, activations, heart, DURATION_S)
+        text = report.write(patient, codes, rng)
+        signal_mv = render.render(patient, activations, heart, DURATION_S, self.rate_hz, rng)
+        complete = replace(entry, report=text, codes=codes, age=round(patient.age), sex=patient.sex)
         return Record(complete, signal_mv, CONTRACT_LEADS, float(self.rate_hz))
 
 

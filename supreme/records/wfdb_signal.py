@@ -1,8 +1,8 @@
-"""Samples of WFDB records: format 16, in which 12-lead sets come, from its bytes; wfdb reads the rest.
+"""Samples of WFDB records: format 16, the format of 12-lead sets, from its bytes; wfdb reads the rest.
 
-Both ways give the same bits: the float64 millivolts of wfdb, rounded to float32, or the whole microvolts that
-these are the millivolts of. The first also holds the samples against the checksums and first values of the
-header: in 621 real records of five sets all are right.
+Both ways give the same bits: wfdb's float64 millivolts rounded to float32, or the whole microvolts that equal
+them. The first also compares the samples with the checksums and first values of the header: in 621 real
+records of five sets all of them agree.
 """
 
 from __future__ import annotations
@@ -25,15 +25,20 @@ _BITS = {
     **{"8": 8, "80": 8, "310": 32 / 3, "311": 32 / 3, "212": 12},
     **{"16": 16, "61": 16, "160": 16, "24": 24, "32": 32},
 }
-#: What stands in format 16 for a sample that was not taken.
+#: Stands in format 16 for a sample without a value.
 _INVALID = -32768
+#: Of a signal whose samples are not used.
+_ANY_SCALE = Scale(1.0, 0, 1.0)
 
 
 def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, float]:
-    """``(n_signals, T)`` and its rate; ``contents``: the signal files by name.
+    """The signals that a header says are to be read, ``(n_signals, T)``, and their rate.
 
-    Int16 microvolts where the samples of format 16 are whole ones, else float32 millivolts; those that were
-    not taken are NaN.
+    Int16 microvolts where the samples of format 16 are whole ones, else float32 millivolts; samples without
+    a value are NaN.
+
+    Args:
+        contents: the signal files by name.
 
     Raises:
         BadRecord: `truncated`, `too_large`, `checksum`, `first_value`, `mixed_rates` or `unreadable`.
@@ -48,9 +53,14 @@ def signal(header: Header, contents: Mapping[str, bytes]) -> tuple[np.ndarray, f
             for file, signals, offset in zip(files, by_file, plan.offsets, strict=True)
         ]
         steps = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        first_values, checksums = header.first_values, header.checksums
+        if not layout.is_whole:
+            steps = steps[list(layout.rows)]
+            first_values = tuple(first_values[row] for row in layout.rows)
+            checksums = tuple(checksums[row] for row in layout.rows)
         sums = np.add.reduce(steps, axis=1, dtype=np.int16)
-        _verify("first_value", header.names, header.first_values, steps[:, 0])
-        _verify("checksum", header.names, header.checksums, sums)
+        _verify("first_value", header.names, first_values, steps[:, 0])
+        _verify("checksum", header.names, checksums, sums)
         physical = _physical(layout, steps)
     else:
         units = np.array([scale.millivolts for scale in layout.scales])
@@ -62,7 +72,7 @@ class _Plan(NamedTuple):
     """How the files of a record are read; the same for a whole data set."""
 
     samples_per_frame: int
-    """Of each signal."""
+    """Of each signal that is read."""
     offsets: tuple[int, ...]
     """Of each file, in bytes."""
     frame_bits: tuple[float, ...]
@@ -74,9 +84,12 @@ class _Plan(NamedTuple):
 @lru_cache(maxsize=256)
 def _plan(layout: Layout, signals: tuple[tuple[int, ...], ...]) -> _Plan:
     """``signals``: the numbers of those in each file."""
-    (samples_per_frame, *other) = {encoding.samples_per_frame for encoding in layout.encodings}
-    if other:
-        raise BadRecord("mixed_rates", "the signals have different numbers of samples a frame")
+    frames = [layout.encodings[row].samples_per_frame for row in layout.rows]
+    samples_per_frame = frames[0]
+    if len(set(frames)) > 1:
+        pairs = zip(layout.names, frames, strict=True)
+        other = next(name for name, samples in pairs if samples != samples_per_frame)
+        raise BadRecord("mixed_rates", f"{layout.names[0]!r} and {other!r} have different rates")
     by_file = [[layout.encodings[number] for number in numbers] for numbers in signals]
     return _Plan(
         samples_per_frame,
@@ -93,14 +106,14 @@ def _is_plain(encodings: Sequence[Encoding]) -> bool:
 
 def _frames(header: Header, files: Sequence[str], plan: _Plan, contents: Mapping[str, bytes]) -> int:
     """Samples, or groups of them, that every signal has; 0: only wfdb can tell."""
-    held = {
+    available = {
         file: int(8 * max(len(contents[file]) - offset, 0) // bits) if bits else None
         for file, offset, bits in zip(files, plan.offsets, plan.frame_bits, strict=True)
     }
-    frames = header.samples or next(iter(held.values())) or 0
-    for file, found in held.items():
-        if found is not None and found < max(frames, 1):
-            raise BadRecord("truncated", f"{file} ends after {found:,} of {frames:,} samples a lead")
+    frames = header.samples or next(iter(available.values())) or 0
+    for file, complete in available.items():
+        if complete is not None and complete < max(frames, 1):
+            raise BadRecord("truncated", f"{file} ends after {complete:,} of {frames:,} samples a lead")
     values = frames * header.layout.values_per_frame
     if values > MAX_VALUES:
         raise BadRecord("too_large", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
@@ -114,13 +127,13 @@ def _samples(content: bytes, signals: int, samples: int, offset: int) -> np.ndar
 
 
 def _verify(
-    reason: str, names: tuple[str, ...], announced: tuple[int | None, ...], found: np.ndarray
+    reason: str, names: tuple[str, ...], announced: tuple[int | None, ...], actual: np.ndarray
 ) -> None:
-    """Hold numbers that a header announces against those of the samples, signal by signal.
+    """Compare numbers that a header announces with those of the samples, signal by signal.
 
-    Zeros throughout are what converters write that do not compute them.
+    Zeros throughout come from converters that do not compute them.
     """
-    numbers = tuple(found.tolist())
+    numbers = tuple(actual.tolist())
     if announced == numbers or not any(announced):
         return
     for name, expected, number in zip(names, announced, numbers, strict=True):
@@ -172,23 +185,24 @@ def _is_exact_in_float32(scale: Scale) -> bool:
 
     A quotient of two numbers that float32 holds is the same either way (Figueroa 1995, double rounding).
     """
-    held = float(np.float32(scale.gain)) == scale.gain and abs(scale.baseline) < 2**23
-    return held and scale.millivolts == 1
+    is_exact = float(np.float32(scale.gain)) == scale.gain and abs(scale.baseline) < 2**23
+    return is_exact and scale.millivolts == 1
 
 
 def _with_wfdb(header: Header, frames: int, contents: Mapping[str, bytes]) -> np.ndarray:
-    """Let wfdb read copies of the signal files and a header that is made here, every unit called mV."""
+    """Let wfdb read copies of the signal files with a header that is made here and calls every unit mV."""
     import wfdb  # takes a quarter of a second, and hardly a record needs it
 
+    layout = header.layout
     names = {file: f"{number}.dat" for number, file in enumerate(contents)}
+    scales = dict(zip(layout.rows, layout.scales, strict=True))
     lines = [f"record {len(header.files)} 1 {frames or ''}"]
-    signals = zip(
-        header.files, header.layout.encodings, header.layout.scales, header.first_values, strict=True
-    )
-    for file, encoding, scale, first_value in signals:
-        layout = f"{encoding.format}x{encoding.samples_per_frame}:{encoding.skew}+{encoding.offset}"
+    signals = zip(header.files, layout.encodings, header.first_values, strict=True)
+    for row, (file, encoding, first_value) in enumerate(signals):
+        scale = scales.get(row, _ANY_SCALE)
+        how = f"{encoding.format}x{encoding.samples_per_frame}:{encoding.skew}+{encoding.offset}"
         values = f"{scale.gain!r}({scale.baseline})/mV 0 0 {first_value or 0} 0 0 lead"
-        lines.append(f"{names[file]} {layout} {values}")
+        lines.append(f"{names[file]} {how} {values}")
     with tempfile.TemporaryDirectory(prefix="supreme-wfdb-") as place:
         try:
             for file, content in contents.items():
@@ -200,4 +214,4 @@ def _with_wfdb(header: Header, frames: int, contents: Mapping[str, bytes]) -> np
             read = wfdb.rdrecord(f"{place}/record", physical=True, smooth_frames=False)
         except Exception as error:
             raise BadRecord("unreadable", f"{type(error).__name__}: {error}") from error
-    return np.array(read.e_p_signal)
+    return np.array([read.e_p_signal[row] for row in layout.rows])

@@ -26,7 +26,7 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from supreme import config, log, storage
-from supreme.inference.bundle import FILES, BundleError, verify
+from supreme.inference.bundle import BundleError, files_of, verify
 from supreme.inference.query_model import EcgQueryModel
 from supreme.training.run.summary import PretrainResult
 
@@ -156,7 +156,7 @@ def register(
         # The digest in the path keeps an earlier bundle of the same run intact.
         place = f"bundle-{digest[:12]}"
         with tempfile.TemporaryDirectory() as temporary:
-            for name in FILES:
+            for name in files_of(folder):
                 (Path(temporary) / name).write_bytes(storage.read_bytes(storage.join(folder, name)))
             client.log_artifacts(run_id, temporary, place)
         source = f"{client.get_run(run_id).info.artifact_uri}/{place}"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from supreme.ecg import to_millivolts
-from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE
+from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
+from supreme.evaluation.results import ClassResult
 from supreme.shards.read import Shards, signals_uv
 
 Kind = Literal["hit", "miss", "false alarm"]
@@ -20,12 +21,12 @@ TOP_QUERIES = 6
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRecords:
     """Scores and labels of the same records."""
 
     record_ids: tuple[str, ...]
     scores: dict[str, np.ndarray]
-    """Condition -> `(N,)` probabilities; every condition that was asked."""
+    """Condition -> `(N,)` probabilities; every condition that was queried."""
     labels: dict[str, np.ndarray]
     """Condition -> `(N,)` 1, 0, -1; the conditions that are annotated here."""
 
@@ -54,66 +55,66 @@ class Ecg:
     codes: tuple[str, ...]
 
 
-def align(scores: pa.Table, labels: pa.Table) -> Scored:
-    """Scores in the order of the labels; records without labels are left out."""
-    ids = labels.column("record_id").to_pylist()
-    rows = pc.index_in(labels.column("record_id"), value_set=scores.column("record_id").combine_chunks())
-    taken = scores.take(rows)
-    return Scored(
-        tuple(ids),
-        {name: taken.column(name).to_numpy() for name in scores.column_names if name != "record_id"},
-        {
-            name: labels.column(name).to_numpy()
-            for name in labels.column_names
-            if name not in ("record_id", "patient_id")
-        },
+def align(scores: pa.Table, benchmark: Benchmark) -> ScoredRecords:
+    """Scores in the order of the benchmark; records without labels are left out."""
+    ids = pa.array(benchmark.record_ids, pa.string())
+    rows = pc.index_in(ids, value_set=scores.column("record_id").combine_chunks())
+    aligned = scores.take(rows)
+    return ScoredRecords(
+        benchmark.record_ids,
+        {name: aligned.column(name).to_numpy() for name in scores.column_names if name != "record_id"},
+        {name: benchmark.labels[:, c] for c, name in enumerate(benchmark.conditions)},
     )
 
 
-def conditions_to_show(conditions: Mapping[str, Mapping[str, Any]], count: int) -> list[str]:
+def conditions_to_show(conditions: Mapping[str, ClassResult], count: int) -> list[str]:
     """Seen headline conditions from the best to the worst AUROC, evenly spaced in rank."""
-    rows = [(row["auroc"], name) for name, row in conditions.items() if row["headline"] and row["seen"]]
+    rows = [
+        (row.auroc, name)
+        for name, row in conditions.items()
+        if row.headline and row.seen and row.auroc is not None
+    ]
     ranked = [name for _, name in sorted(rows, reverse=True)]
     places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
     return [ranked[place] for place in places]
 
 
-def choose(scored: Scored, conditions: Sequence[str], count: int) -> list[Example]:
+def choose(scored: ScoredRecords, conditions: Sequence[str], count: int) -> list[Example]:
     """At most ``count`` examples, no record twice."""
-    found: list[Example] = []
+    examples: list[Example] = []
     for condition in conditions:
         for kind in KINDS:
-            example = _extreme(scored, condition, kind, {item.record_id for item in found})
-            if example and len(found) < count:
-                found.append(example)
-    return found
+            example = _extreme(scored, condition, kind, {item.record_id for item in examples})
+            if example and len(examples) < count:
+                examples.append(example)
+    return examples
 
 
 def load(shards: Shards, record_ids: Sequence[str]) -> dict[str, Ecg]:
     """The named records; only row groups that hold one are read with their signals."""
-    wanted = pa.array(record_ids, pa.string())
-    found: dict[str, Ecg] = {}
+    names = pa.array(record_ids, pa.string())
+    ecgs: dict[str, Ecg] = {}
     for group in shards.row_groups():
-        hit = pc.is_in(shards.read_row_group(group, ["record_id"]).column("record_id"), wanted)
-        if not pc.any(hit).as_py():
+        mask = pc.is_in(shards.read_row_group(group, ["record_id"]).column("record_id"), names)
+        if not pc.any(mask).as_py():
             continue
         columns = ["record_id", "signal", "n_valid", "codes"]
-        table = shards.read_row_group(group, columns).filter(hit)
+        table = shards.read_row_group(group, columns).filter(mask)
         signals = to_millivolts(signals_uv(table, shards.samples))
         for signal_mv, row in zip(signals, table.drop_columns(["signal"]).to_pylist(), strict=True):
-            found[row["record_id"]] = Ecg(signal_mv, row["n_valid"], tuple(row["codes"]))
-    return found
+            ecgs[row["record_id"]] = Ecg(signal_mv, row["n_valid"], tuple(row["codes"]))
+    return ecgs
 
 
-def _extreme(scored: Scored, condition: str, kind: Kind, taken: set[str]) -> Example | None:
+def _extreme(scored: ScoredRecords, condition: str, kind: Kind, used: set[str]) -> Example | None:
     """The highest positive (hit), the lowest positive (miss) or the highest negative (false alarm)."""
-    wanted, sign = (NEGATIVE if kind == "false alarm" else POSITIVE), (1 if kind == "miss" else -1)
-    scores, given = scored.scores[condition], scored.labels[condition]
-    rows = [row for row in np.flatnonzero(given == wanted) if scored.record_ids[row] not in taken]
+    label, sign = (NEGATIVE if kind == "false alarm" else POSITIVE), (1 if kind == "miss" else -1)
+    scores, truth = scored.scores[condition], scored.labels[condition]
+    rows = [row for row in np.flatnonzero(truth == label) if scored.record_ids[row] not in used]
     if not rows:
         return None
     row = min(rows, key=lambda row: (sign * scores[row], scored.record_ids[row]))
-    others = scores[given == (POSITIVE if kind == "false alarm" else NEGATIVE)]
+    others = scores[truth == (POSITIVE if kind == "false alarm" else NEGATIVE)]
     probabilities = {name: float(values[row]) for name, values in scored.scores.items()}
     labels = tuple(name for name, values in scored.labels.items() if values[row] == POSITIVE)
     top = sorted(probabilities, key=lambda name: -probabilities[name])[:TOP_QUERIES]

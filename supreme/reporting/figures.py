@@ -1,4 +1,4 @@
-"""Figures as inline SVG: ROC curves, calibration, the course of pre-training, a data set's population."""
+"""Figures as inline SVG: ROC curves, calibration, the history of pre-training, a data set's population."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from supreme.evaluation.results import Calibration
 
 #: Okabe and Ito: told apart by every kind of colour vision.
 SEEN, UNSEEN, THIRD = "#0072b2", "#d55e00", "#009e73"
@@ -21,6 +24,8 @@ _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "text.color": INK,
+    # Names come from users: a data set called $$ is no formula.
+    "text.parse_math": False,
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
@@ -36,17 +41,54 @@ _STYLE: dict[Any, Any] = {
 _MAX_POINTS = 200
 
 
-def roc_rows(curves: Sequence[Mapping[str, Any]], columns: int = 6) -> list[str]:
-    """Small multiples, one a class, a figure a row: a printed page can end between two rows.
+@dataclass(frozen=True)
+class RocCurve:
+    """The ROC curve of one class."""
 
-    Args:
-        curves: dictionaries with name, false, true (rates), auroc, seen.
-    """
+    name: str
+    false: np.ndarray
+    """False positive rates."""
+    true: np.ndarray
+    """True positive rates."""
+    auroc: float
+    seen: bool
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line in a panel of the training figure."""
+
+    label: str
+    rows: Sequence[Mapping[str, Any]]
+    key: str
+    color: str
+
+    def points(self) -> tuple[list[float], list[float]]:
+        """Samples seen and values, where there is a number."""
+        pairs = [
+            (row["samples_seen"], row[self.key])
+            for row in self.rows
+            if isinstance(row.get(self.key), int | float)
+        ]
+        return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+class PaperImage(TypedDict):
+    """What a page needs to show a figure at its true size."""
+
+    image: str
+    """PNG as a data URI."""
+    width_mm: float
+    height_mm: float
+
+
+def roc_rows(curves: Sequence[RocCurve], columns: int = 6) -> list[str]:
+    """Small multiples, one a class, a figure a row: a printed page can end between two rows."""
     rows = [curves[start : start + columns] for start in range(0, len(curves), columns)]
     return [_roc_row(row, columns) for row in rows]
 
 
-def _roc_row(curves: Sequence[Mapping[str, Any]], columns: int) -> str:
+def _roc_row(curves: Sequence[RocCurve], columns: int) -> str:
     with rc_context(_STYLE):
         figure = Figure(figsize=(1.75 * columns, 2.05))
         grid = figure.subplots(1, columns, sharey=True)
@@ -58,32 +100,34 @@ def _roc_row(curves: Sequence[Mapping[str, Any]], columns: int) -> str:
         return svg(figure)
 
 
-def _roc(axes: Axes, curve: Mapping[str, Any]) -> None:
-    color = SEEN if curve["seen"] else UNSEEN
-    false, true = thinned(curve["false"], curve["true"])
+def _roc(axes: Axes, curve: RocCurve) -> None:
+    color = SEEN if curve.seen else UNSEEN
+    false, true = thinned(curve.false, curve.true)
     axes.plot([0, 1], [0, 1], color=LINE, lw=0.8)
     axes.fill_between(false, true, color=color, alpha=0.08, lw=0)
     axes.plot(false, true, color=color, lw=1.4)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 1), yticks=(0, 1), aspect="equal")
-    axes.set_title(textwrap.fill(curve["name"], 25), fontsize=7.2, color=INK, loc="left", pad=3)
-    axes.text(0.97, 0.06, f"{curve['auroc']:.2f}", ha="right", fontsize=10, color=color, weight="bold")
+    axes.set_title(textwrap.fill(curve.name, 25), fontsize=7.2, color=INK, loc="left", pad=3)
+    axes.text(0.97, 0.06, f"{curve.auroc:.2f}", ha="right", fontsize=10, color=color, weight="bold")
 
 
-def thinned(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def thinned(
+    x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """At most 200 points of a curve, ends included: the page holds dozens of curves."""
-    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MAX_POINTS)).round().astype(int))
-    return np.asarray(x)[chosen], np.asarray(y)[chosen]
+    places = np.unique(np.linspace(0, len(x) - 1, min(len(x), _MAX_POINTS)).round().astype(int))
+    return np.asarray(x)[places], np.asarray(y)[places]
 
 
-def calibration(parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Reliability diagrams side by side, one a data set, with how many answers stand behind each point."""
+def calibration(parts: Sequence[tuple[str, Calibration]]) -> str:
+    """Reliability diagrams side by side, one a data set; a point's area is its share of the answers."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(3.1 * len(parts), 3.3))
         grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
-        for axes, (name, part) in zip(grid, parts.items(), strict=True):
-            predicted = [row["predicted"] for row in part["bins"]]
-            observed = [row["observed"] for row in part["bins"]]
-            share = np.array([row["count"] for row in part["bins"]]) / max(part["pairs"], 1)
+        for axes, (name, part) in zip(grid, parts, strict=True):
+            predicted = [row.predicted for row in part.bins]
+            observed = [row.observed for row in part.bins]
+            share = np.array([row.count for row in part.bins]) / max(part.pairs, 1)
             axes.plot([0, 1], [0, 1], color=LINE, lw=0.8)
             axes.plot(predicted, observed, color=SEEN, lw=1.4, zorder=2)
             axes.scatter(predicted, observed, s=14 + 160 * share, color=SEEN, zorder=3, alpha=0.85, lw=0)
@@ -91,7 +135,7 @@ def calibration(parts: Mapping[str, Mapping[str, Any]]) -> str:
                 xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal"
             )
             axes.set_xlabel("probability given")
-            axes.set_title(f"{name}   ECE {part['ece']:.3f}", fontsize=9, color=INK, loc="left")
+            axes.set_title(f"{name}   ECE {part.ece:.3f}", fontsize=9, color=INK, loc="left")
         grid[0].set_ylabel("share that were positive")
         figure.tight_layout()
         return svg(figure)
@@ -99,21 +143,26 @@ def calibration(parts: Mapping[str, Mapping[str, Any]]) -> str:
 
 def training(lines: Sequence[Mapping[str, Any]]) -> str:
     """Loss, validation AUROC, throughput and learning rate against samples seen, from ``metrics.jsonl``."""
-    curve = [point for line in lines for point in line.get("curve", [])]
-    panels = [
-        ("loss", [("training", curve, "step_loss", LINE), ("training, mean", lines, "loss", SEEN)]),
-        ("validation macro AUROC", [("vocabulary", lines, "validation_macro_auroc", SEEN)]),
-        ("records per second", [("", lines, "records_per_s", SEEN)]),
-        ("learning rate", [("", curve or lines, "learning_rate", SEEN)]),
-    ]
-    panels[0][1].append(("validation", lines, "validation_loss", UNSEEN))
-    panels[1][1].append(("unseen", lines, "validation_unseen_macro_auroc", UNSEEN))
-    shown = [(title, series) for title, series in panels if any(_series(s[1], s[2])[0] for s in series)]
+    steps = [point for line in lines for point in line.get("curve", [])]
+    panels = {
+        "loss": [
+            Series("training", steps, "step_loss", LINE),
+            Series("training, mean", lines, "loss", SEEN),
+            Series("validation", lines, "validation_loss", UNSEEN),
+        ],
+        "validation macro AUROC": [
+            Series("vocabulary", lines, "validation_macro_auroc", SEEN),
+            Series("unseen", lines, "validation_unseen_macro_auroc", UNSEEN),
+        ],
+        "records per second": [Series("", lines, "records_per_s", SEEN)],
+        "learning rate": [Series("", steps or lines, "learning_rate", SEEN)],
+    }
+    drawn = {title: series for title, series in panels.items() if any(one.points()[0] for one in series)}
     with rc_context(_STYLE):
-        figure = Figure(figsize=(2.65 * max(len(shown), 1), 2.5))
-        grid = figure.subplots(1, max(len(shown), 1), squeeze=False)[0]
-        for axes, (title, series) in zip(grid, shown, strict=False):
-            _course(axes, title, series)
+        figure = Figure(figsize=(2.65 * max(len(drawn), 1), 2.5))
+        grid = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
+        for axes, (title, series) in zip(grid, drawn.items(), strict=False):
+            _draw_history(axes, title, series)
         figure.tight_layout(w_pad=1.6)
         return svg(figure)
 
@@ -139,17 +188,13 @@ def population(ages: np.ndarray, durations_s: np.ndarray, words: np.ndarray) -> 
         return svg(figure)
 
 
-def _course(
-    axes: Axes, title: str, series: Sequence[tuple[str, Sequence[Mapping[str, Any]], str, str]]
-) -> None:
-    for label, rows, key, color in series:
-        x, y = _series(rows, key)
+def _draw_history(axes: Axes, title: str, series: Sequence[Series]) -> None:
+    for one in series:
+        x, y = one.points()
         if x:
-            thick = 0.9 if color == LINE else 1.5
+            color, width = ("#b9bec7", 0.9) if one.color == LINE else (one.color, 1.5)
             marker = "o" if len(x) <= 12 else None
-            axes.plot(
-                x, y, color="#b9bec7" if color == LINE else color, lw=thick, marker=marker, ms=3, label=label
-            )
+            axes.plot(x, y, color=color, lw=width, marker=marker, ms=3, label=one.label)
     axes.set_title(title, fontsize=9, color=INK, loc="left")
     axes.set_xlabel("ECGs seen")
     axes.set_xlim(left=0)
@@ -161,11 +206,6 @@ def _course(
         axes.set_ylim(bottom=0)
     if len(axes.lines) > 1:
         axes.legend(frameon=False, fontsize=7)
-
-
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    found = [(row["samples_seen"], row[key]) for row in rows if isinstance(row.get(key), int | float)]
-    return [x for x, _ in found], [y for _, y in found]
 
 
 def svg(figure: Figure) -> str:
@@ -189,7 +229,7 @@ def png(figure: Figure, dpi: int = 144) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def on_paper(figure: Figure) -> dict[str, Any]:
-    """What a page needs to show a figure at its true size: ``image``, ``width_mm`` and ``height_mm``."""
+def on_paper(figure: Figure) -> PaperImage:
+    """The figure as a PNG with its size on paper."""
     width_mm, height_mm = (round(25.4 * inches, 2) for inches in figure.get_size_inches())
     return {"image": png(figure), "width_mm": width_mm, "height_mm": height_mm}

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import datasets, stage, targets
+from supreme.evaluation import datasets, targets
 from supreme.evaluation.benchmarks import POOLED
-from supreme.evaluation.results import display_name
+from supreme.evaluation.folder import EvaluationFolder
+from supreme.evaluation.results import ClassResult, DatasetResult, EvaluationResult, ProtocolResult
+from supreme.evaluation.summary import display_name
+from supreme.evaluation.targets import Target
 from supreme.metrics import rankings
 from supreme.reporting import examples, figures, html, plates
-from supreme.storage.parquet import read_table
+from supreme.reporting.examples import Example, ScoredRecords
+from supreme.reporting.figures import PaperImage, RocCurve
+from supreme.training.run import history
 
 PAGE = "report.html"
 _TITLES = {
@@ -32,7 +37,42 @@ _TITLES = {
     "chapman_shaoxing": "CinC 2021: Chapman-Shaoxing",
     "ningbo": "CinC 2021: Ningbo",
 }
-_MOST_ROC_CURVES = 36
+_MAX_ROC_CURVES = 36
+
+
+@dataclass(frozen=True)
+class PageSection:
+    """A data set on the page."""
+
+    title: str
+    part: DatasetResult
+    protocol: ProtocolResult
+    rows: tuple[ClassResult, ...]
+    """Headline classes first, then by AUROC."""
+
+
+@dataclass(frozen=True)
+class Plate:
+    """An ECG on the page with what the model answers about it."""
+
+    example: Example
+    condition: str
+    labels: tuple[str, ...]
+    codes: tuple[str, ...]
+    answers: tuple[tuple[str, float, bool], ...]
+    """Name, probability and whether the record is labelled with it, highest first."""
+    paper: PaperImage
+
+
+class Axis:
+    """Where an AUROC stands in the interval column, in a viewBox 100 wide."""
+
+    def __init__(self, lowest: float) -> None:
+        self.low = max(0.0, int(lowest * 10) / 10)
+        self.ticks = [tenth / 10 for tenth in range(round(self.low * 10), 11)]
+
+    def x(self, value: float) -> float:
+        return round(2 + 96 * (max(value, self.low) - self.low) / (1 - self.low), 2)
 
 
 class ReportResult(BaseModel):
@@ -57,28 +97,28 @@ def write(
         ConfigError: the model was not evaluated yet.
     """
     model = targets.target(recipe, model_uri)
-    evaluated = targets.folder_of(recipe, model)
-    made = manifest.require(evaluated, stage.EVALUATION)
-    course = storage.join(recipe.folder("pretrain"), "metrics.jsonl")
-    lines = storage.read_bytes(course) if storage.exists(course) else b""
+    evaluation = EvaluationFolder.open(recipe, model)
+    lines = _training_lines(model)
     folder = recipe.folder("report")
     request = manifest.Request(
-        stage="report",
-        config={"plates": recipe.evaluation.plates},
-        inputs={"evaluation": made.digest(), "metrics": storage.sha256(lines)},
+        stage=REPORT.name,
+        config={"plates": recipe.evaluation.plates, "model_uri": model.uri},
+        inputs={"evaluation": evaluation.manifest.digest(), "metrics": storage.sha256(lines)},
     )
     finished = manifest.begin(folder, REPORT, request, on_change="replace", new=new)
     uri = storage.join(folder, PAGE)
     if finished is None:
-        found = storage.read_json(storage.join(evaluated, stage.RESULTS))
-        scored = _scored(evaluated, found)
         points = [json.loads(line) for line in lines.splitlines()]
+        scored = _scored_records(evaluation)
         text = render(
-            found,
-            curves=_curves(found, scored),
-            course=points,
-            shown=_plates(recipe, found, scored),
-            origin={"evaluated": made.created, "code_version": made.code_version},
+            evaluation.result.named(model.uri),
+            curves=_roc_curves(evaluation.result, scored),
+            training=points,
+            plates=_plates(recipe, evaluation.result, scored),
+            origin={
+                "evaluated": evaluation.manifest.created,
+                "code_version": evaluation.manifest.code_version,
+            },
         )
         storage.write_bytes(uri, text.encode())
         if model.run_id and model.store:
@@ -91,124 +131,105 @@ def write(
 
 
 def render(
-    found: Mapping[str, Any],
+    result: EvaluationResult,
     *,
-    curves: Mapping[str, Sequence[Mapping[str, Any]]],
-    course: Sequence[Mapping[str, Any]],
-    shown: Sequence[Mapping[str, Any]],
+    curves: Mapping[str, Sequence[RocCurve]],
+    training: Sequence[Mapping[str, Any]],
+    plates: Sequence[Plate],
     origin: Mapping[str, str],
 ) -> str:
     """The page.
 
     Args:
-        found: `results.json`.
-        curves: data set -> ROC curves for `figures.roc_rows`.
-        course: lines of pre-training's `metrics.jsonl`; empty leaves the section out.
-        shown: plates, from `_plates`.
+        curves: data set -> ROC curves.
+        training: history of the run that made the model; empty leaves the figure out.
         origin: what else stands under provenance.
     """
-    parts = found["datasets"]
-    order = sorted(parts, key=lambda name: (name != POOLED, name != "simulated"))
-    rows = [row for part in parts.values() for row in part["conditions"].values() if row["headline"]]
-    lowest = min((row["low"] for row in rows if row["low"] is not None), default=1.0)
-    calibrated = [name for name in ("simulated", POOLED) if name in parts] or order[:1]
+    order = sorted(result.datasets, key=lambda name: (name != POOLED, name != "simulated"))
+    protocols = {name: result.datasets[name].zero_shot for name in order}
+    headline = [row for p in protocols.values() for row in p.conditions.values() if row.headline]
+    lowest = min((row.low for row in headline if row.low is not None), default=1.0)
+    calibrated = [name for name in ("simulated", POOLED) if name in protocols] or order[:1]
     return html.template("page.html").render(
-        found=found,
-        model=found["model"],
-        datasets=[_dataset(name, parts[name], found) for name in order],
-        axis=_axis(min(0.4, lowest)),
-        roc={_title(name): figures.roc_rows(curves[name]) for name in order if curves.get(name)},
-        calibration=figures.calibration({_title(name): parts[name]["calibration"] for name in calibrated}),
-        training=figures.training(course) if course else "",
-        plates=shown,
+        result=result,
+        model=result.model,
+        sections=[_section(name, result.datasets[name]) for name in order],
+        axis=Axis(min(0.4, lowest)),
+        roc=[(_title(name), figures.roc_rows(curves[name])) for name in order if curves.get(name)],
+        calibration=figures.calibration([(_title(name), protocols[name].calibration) for name in calibrated]),
+        training=figures.training(training) if training else "",
+        plates=plates,
+        shards={name: part.shards_digest for name, part in result.datasets.items() if part.shards_digest},
         origin=origin,
     )
 
 
-def _dataset(name: str, part: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+def _training_lines(model: Target) -> bytes:
+    """`metrics.jsonl` of the run that made the model; empty where there is no such run."""
+    if not (model.run_id and model.store):
+        return b""
+    return tracking.Run.attach(model.store, model.run_id).read_file(history.METRICS) or b""
+
+
+def _section(name: str, part: DatasetResult) -> PageSection:
+    protocol = part.zero_shot
     rows = sorted(
-        part["conditions"].values(),
-        key=lambda row: (not row["headline"], -(row["auroc"] if row["auroc"] is not None else -1)),
+        protocol.conditions.values(),
+        key=lambda row: (not row.headline, -(row.auroc if row.auroc is not None else -1)),
     )
-    splits = found["data"].get(name, {}).get("splits", [])
-    return {**part, "id": name, "title": _title(name), "rows": rows, "splits": splits}
+    return PageSection(_title(name), part, protocol, tuple(rows))
 
 
 def _title(name: str) -> str:
     return _TITLES.get(name, name)
 
 
-class _Axis:
-    """Where an AUROC stands in the interval column, in a viewBox 100 wide."""
-
-    def __init__(self, low: float) -> None:
-        self.low = low
-        tenths = range(round(low * 10), 11)
-        self.ticks = [tenth / 10 for tenth in tenths]
-
-    def x(self, value: float) -> float:
-        return round(2 + 96 * (max(value, self.low) - self.low) / (1 - self.low), 2)
-
-
-def _axis(lowest: float) -> _Axis:
-    return _Axis(max(0.0, int(lowest * 10) / 10))
-
-
-def _scored(folder: str, found: Mapping[str, Any]) -> dict[str, examples.Scored]:
+def _scored_records(evaluation: EvaluationFolder) -> dict[str, ScoredRecords]:
     """Scores and labels by data set, the pool included."""
-    tables = [read_table(storage.join(folder, "scores", f"{name}.parquet")) for name in found["data"]]
-    scores = pa.concat_tables(tables)
-    return {
-        name: examples.align(scores, read_table(storage.join(folder, "labels", f"{name}.parquet")))
-        for name in found["datasets"]
-    }
+    scores = evaluation.scores()
+    return {name: examples.align(scores, evaluation.benchmark(name)) for name in evaluation.result.datasets}
 
 
-def _curves(
-    found: Mapping[str, Any], scored: Mapping[str, examples.Scored]
-) -> dict[str, list[dict[str, Any]]]:
+def _roc_curves(result: EvaluationResult, scored: Mapping[str, ScoredRecords]) -> dict[str, list[RocCurve]]:
     """ROC curves of the headline classes, most positives first, of the pool and of the simulated ECGs."""
     curves = {}
     for name in (POOLED, "simulated"):
         if name in scored:
-            rows = [
-                (row["positives"], c)
-                for c, row in found["datasets"][name]["conditions"].items()
-                if row["headline"]
-            ]
-            chosen = [condition for _, condition in sorted(rows, reverse=True)][:_MOST_ROC_CURVES]
-            curves[name] = [_roc(found["datasets"][name]["conditions"][c], scored[name], c) for c in chosen]
+            conditions = result.datasets[name].zero_shot.conditions
+            ranked = sorted(
+                ((row.positives, c) for c, row in conditions.items() if row.headline), reverse=True
+            )
+            ids = [condition for _, condition in ranked][:_MAX_ROC_CURVES]
+            curves[name] = [_roc_curve(conditions[c], scored[name], c) for c in ids]
     return curves
 
 
-def _roc(row: Mapping[str, Any], scored: examples.Scored, condition: str) -> dict[str, Any]:
+def _roc_curve(row: ClassResult, scored: ScoredRecords, condition: str) -> RocCurve:
     false, true = rankings.roc_curve(rankings.rank(scored.scores[condition], scored.labels[condition]))
-    return {**row, "false": false, "true": true}
+    return RocCurve(row.name, false, true, float("nan") if row.auroc is None else row.auroc, row.seen)
 
 
 def _plates(
-    recipe: config.Recipe, found: Mapping[str, Any], scored: Mapping[str, examples.Scored]
-) -> list[dict[str, Any]]:
+    recipe: config.Recipe, result: EvaluationResult, scored: Mapping[str, ScoredRecords]
+) -> list[Plate]:
     """Plates of real ECGs, or of simulated ones where nothing else was evaluated."""
     count, name = recipe.evaluation.plates, POOLED if POOLED in scored else next(iter(scored))
-    conditions = examples.conditions_to_show(
-        found["datasets"][name]["conditions"], -(-count // len(examples.KINDS))
-    )
-    chosen = examples.choose(scored[name], conditions, count)
+    rows = result.datasets[name].zero_shot.conditions
+    conditions = examples.conditions_to_show(rows, -(-count // len(examples.KINDS)))
     shards = {data.name: data.shards for data in datasets.datasets(recipe)}
-    shown = []
-    for item in chosen:
-        folder = shards[item.record_id.partition("/")[0]]
-        ecg = examples.load(folder, [item.record_id])[item.record_id]
+    pictures = []
+    for example in examples.choose(scored[name], conditions, count):
+        folder = shards[example.record_id.partition("/")[0]]
+        ecg = examples.load(folder, [example.record_id])[example.record_id]
         figure = plates.plate(ecg.signal_mv, folder.rate_hz, ecg.n_valid)
-        shown.append(
-            {
-                "example": item,
-                "condition": display_name(item.condition),
-                "labels": [display_name(label) for label in item.labels],
-                "codes": ecg.codes,
-                "top": [(display_name(c), p, true) for c, p, true in item.top],
-                **figures.on_paper(figure),
-            }
+        pictures.append(
+            Plate(
+                example,
+                display_name(example.condition),
+                tuple(display_name(label) for label in example.labels),
+                ecg.codes,
+                tuple((display_name(c), p, labelled) for c, p, labelled in example.top),
+                figures.on_paper(figure),
+            )
         )
-    return shown
+    return pictures

@@ -3,12 +3,15 @@
 A cue before a finding reaches the next finding within a few words, and the findings that are joined to it
 ("no A, B or C"); a cue behind a finding reaches back in the same way. Scope ends at full stops and at words
 such as "but" and "with". Look-alikes ("no change", "probably old") are matched first and mean nothing.
-Without a cue, both sides of "A or B" are uncertain.
+Without a cue, both sides of "A or B" are uncertain; "A/B" is a list unless A and B exclude each other. A cue
+of another time or person ("history of", "on the previous ECG") takes the finding out: it is no mention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -16,11 +19,17 @@ from supreme.reports.lexicon import Match
 from supreme.reports.tokens import Token, load_table
 
 Status = Literal["present", "absent", "uncertain"]
-Side = Literal["before", "after", "either"]
+Side = Literal["before", "after", "either", "closing"]
+#: The grade of what is said of another ECG or person; such a finding is no mention.
+ELSEWHERE = "elsewhere"
 #: Words between a cue and the finding it reaches.
 REACH_BEFORE, REACH_AFTER = 6, 4
 #: Words between two joined findings.
 REACH_JOIN = 4
+#: Findings that one cue reaches: more than any list has, so that time is linear in a statement's length.
+REACH_FINDINGS = 24
+_SLASH = "/"
+_ENDS = {".", ",", ";", ")", "-"}
 _OR = {"or", "nor", "oder", "eller"}
 _ALTERNATIVE = {*_OR, "versus", "vs"}
 
@@ -37,7 +46,10 @@ PRESENT = Assertion("present")
 
 
 class Cue(NamedTuple):
-    """``grade`` is "absent" or a kind of hedge, or "stop", "with", "join" or "pseudo" (``side`` is empty)."""
+    """``grade`` is "absent", "elsewhere" or a kind of hedge.
+
+    Without a ``side`` it is "stop", "with", "join" or "pseudo".
+    """
 
     grade: str
     side: Side | Literal[""] = ""
@@ -68,12 +80,20 @@ def assess(
     result = [PRESENT] * len(findings)
     acting = [match for match in cues if match.value.side]
     texts = [token.text for token in tokens]
-    choice = len(findings) > 1 and ("/" in statement or not _ALTERNATIVE.isdisjoint(texts))
+    choice = len(findings) > 1 and (_SLASH in statement or not _ALTERNATIVE.isdisjoint(texts))
     if not acting and not choice:
         return result
     ends = {match.first: match.value.grade for match in cues if match.value.grade in ("stop", "with")}
+    ends |= {match.first: "stop" for match in cues if match.value.side == "closing"}
+    joins = {match.first for match in cues if match.value.grade == "join"}
     scene = _Scene(
-        tokens, findings, ends, {match.first for match in cues if match.value.grade == "join"}, set(walls)
+        tokens,
+        findings,
+        ends,
+        joins,
+        set(walls),
+        _slashed(statement, tokens, findings),
+        _next_or(texts, ends) if joins else (),
     )
     for match in acting:
         proposed = _assertion(match, tokens)
@@ -99,6 +119,10 @@ class _Scene:
     """Tokens that carry a scope on to the next finding."""
     walls: set[int]
     """Tokens that name walls or leads."""
+    slashed: set[int]
+    """First tokens of findings that stand behind another and a slash: "LVH/LAE"."""
+    next_or: Sequence[int]
+    """Token -> the next "or" at or behind it that no end of a scope comes before; else a large number."""
 
     def words(self, gap: range) -> int:
         """Words between, not counting walls and leads and punctuation."""
@@ -110,7 +134,7 @@ class _Scene:
     def repeats(self, gap: range, span: Match[str], reached: Sequence[int]) -> bool:
         """The same finding again: "probable anterior ischemia, inferior ischemia", "P mitrale, LAE"."""
         again = span.value in {self.findings[index].value for index in reached}
-        return again and all(i in self.walls or self.tokens[i].text in (",", ":") for i in gap)
+        return again and all(i in self.walls or self.tokens[i].text in (",", ":", "(") for i in gap)
 
     def stopped(self, gap: range, cue: Cue) -> bool:
         """ "Consistent with A with B" goes on, "no A with B" does not."""
@@ -118,20 +142,22 @@ class _Scene:
 
     def joins_over(self, gap: range, rest: range) -> bool:
         """A comma joins only in a list that ends in "or" ("no A, B or C"), looked for in ``rest``."""
+        if not gap and gap.stop in self.slashed:
+            return True
         linked = [index for index in gap if index in self.joins]
         if any(self.tokens[index].text != "," for index in linked):
-            return True
-        for index in rest if linked else ():
-            if index in self.ends:
-                return False
-            if self.tokens[index].text in _OR:
-                return True
-        return False
+            # "A and normal rate, B": the comma ends what "and" began.
+            return self.tokens[linked[-1]].text != "," or linked[-1] - linked[0] <= 1
+        return bool(linked) and self.next_or[rest.start] < rest.stop
 
 
 def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
     """The findings in a cue's scope."""
     side = match.value.side
+    if side == "closing" and match.last < len(scene.tokens) and scene.tokens[match.last].text not in _ENDS:
+        return []
+    if match.value.grade == ELSEWHERE and _compares(match, scene):
+        return []
     first = scene.tokens[match.first]
     if first.text == "?" and match.first and scene.tokens[match.first - 1].end == first.start:
         side = "after"
@@ -142,9 +168,9 @@ def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
 def _forward(match: Match[Cue], scene: _Scene) -> list[int]:
     reached: list[int] = []
     at, reach = match.last, REACH_BEFORE
-    for index, span in enumerate(scene.findings):
-        if span.first < match.last:
-            continue
+    start = bisect_left(scene.findings, match.last, key=_first)
+    for index in range(start, min(start + REACH_FINDINGS, len(scene.findings))):
+        span = scene.findings[index]
         gap = range(at, span.first)
         if not scene.repeats(gap, span, reached):
             goes_on = match.value.grade == "suggests" and any(i in scene.ends for i in gap)
@@ -162,10 +188,10 @@ def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
     at, reach = match.first, REACH_AFTER
     # "Inferior infarct, possible": a comma is no barrier for a cue that ends the sentence.
     closing = match.last == len(scene.tokens) or match.last in scene.ends
-    for index in range(len(scene.findings) - 1, -1, -1):
+    # No finding overlaps a cue: those that begin before it end before it.
+    end = bisect_left(scene.findings, match.first, key=_first)
+    for index in range(end - 1, max(end - 1 - REACH_FINDINGS, -1), -1):
         span = scene.findings[index]
-        if span.last > match.first:
-            continue
         gap = range(span.last, at)
         if reached:
             linked = scene.joins_over(gap, range(at, match.first))
@@ -186,13 +212,25 @@ def _backward(match: Match[Cue], scene: _Scene) -> list[int]:
     return reached
 
 
+def _first(match: Match[str]) -> int:
+    return match.first
+
+
+def _next_or(texts: Sequence[str], ends: Mapping[int, str]) -> list[int]:
+    none = len(texts) + 1
+    result = [none] * (len(texts) + 1)
+    for index in range(len(texts) - 1, -1, -1):
+        if index not in ends:
+            result[index] = index if texts[index] in _OR else result[index + 1]
+    return result
+
+
 def _alternative(statement: str, scene: _Scene, index: int) -> str:
     """What makes finding ``index`` and the next alternatives: "or", "versus", "/"; empty if nothing does."""
     one, other = scene.findings[index], scene.findings[index + 1]
     gap = range(one.last, other.first)
     if not gap:
-        between = statement[scene.tokens[one.last - 1].end : scene.tokens[other.first].start]
-        return "/" if "/" in between else ""
+        return _SLASH if other.first in scene.slashed and _exclusive(one.value, other.value) else ""
     if scene.words(gap) > REACH_JOIN or any(i in scene.ends for i in gap) or one.value == other.value:
         return ""
     texts = [scene.tokens[i].text for i in gap]
@@ -201,15 +239,43 @@ def _alternative(statement: str, scene: _Scene, index: int) -> str:
     return word if word and "," not in texts[: max(texts.index(word) - 1, 0)] else ""
 
 
+def _slashed(statement: str, tokens: Sequence[Token], findings: Sequence[Match[str]]) -> set[int]:
+    if _SLASH not in statement:
+        return set()
+    return {
+        other.first
+        for one, other in itertools.pairwise(findings)
+        if one.last == other.first
+        and _SLASH in statement[tokens[one.last - 1].end : tokens[other.first].start]
+    }
+
+
+def _exclusive(one: str, other: str) -> bool:
+    """Can only one of two findings be there ("VT/SVT"), so that a slash means "or"?"""
+    return any(one in group and other in group for group in load_table("cues_between")["exclusive"])
+
+
+def _compares(match: Match[Cue], scene: _Scene) -> bool:
+    """ "Unchanged from the previous ECG", "not seen on the previous ECG": about this ECG as well."""
+    before = scene.tokens[max(match.first - REACH_AFTER, 0) : match.first]
+    behind = scene.tokens[match.last : match.last + REACH_AFTER]
+    table = load_table("cues_between")
+    return any(token.text in table["comparing"] for token in before) or any(
+        token.text in table["comparing_behind"] for token in behind
+    )
+
+
 def _assertion(match: Match[Cue], tokens: Sequence[Token]) -> Assertion:
     cue = " ".join(token.text for token in tokens[match.first : match.last])
-    if match.value.grade == "absent":
-        return Assertion("absent", "", cue)
+    if match.value.grade in ("absent", ELSEWHERE):
+        return Assertion("absent", match.value.grade.removeprefix("absent"), cue)
     return Assertion("uncertain", match.value.grade, cue)
 
 
 def _rank(assertion: Assertion) -> int:
     """A hedge beats a denial, and a denial what it denies: "no evidence to suggest"."""
+    if assertion.grade == ELSEWHERE:
+        return 4
     if assertion.status == "uncertain":
         return 1 if assertion.grade == "suggests" else 3
     return 2 if assertion.status == "absent" else 0

@@ -27,6 +27,8 @@ _STEM_FROM = 6
 """Letters of a word's stem from which on its endings do not matter."""
 _SPELT_FROM = 7
 """Letters of a word from which on a slip of the pen is forgiven."""
+_LONGEST = 48
+"""Letters of a word; a longer one is in no phrase, and to look for its misspellings takes quadratic time."""
 
 
 class Match(NamedTuple, Generic[T]):
@@ -70,6 +72,8 @@ class Words(dict[str, str]):
         return "".join(map(self.__getitem__, [token.text for token in tokens]))
 
     def __missing__(self, word: str) -> str:
+        if len(word) > _LONGEST:
+            return _UNKNOWN
         forms = self._forms(word)
         known = {min(forms, key=lambda form: (len(form), form))} if forms else set()
         if not known:
@@ -101,27 +105,27 @@ class Phrases(Generic[T]):
             self._automaton.add_word(key, (1 - len(key), value))
         self._automaton.make_automaton()
 
-    def find(self, coded: str, taken: int = 0) -> list[Match[T]]:
+    def find(self, coded: str, covered: int = 0) -> list[Match[T]]:
         """Non-overlapping matches in order, longest first where they compete; none over ``taken`` (bits)."""
         # The first number is smaller for a longer match: sorted, they come in the order of choice.
-        found = sorted([(before, end, value) for end, (before, value) in self._automaton.iter(coded)])
-        chosen = []
-        for before, end, value in found:
+        matches = sorted([(before, end, value) for end, (before, value) in self._automaton.iter(coded)])
+        result = []
+        for before, end, value in matches:
             bits = (2 << end) - (1 << (end + before))
-            if not taken & bits:
-                taken |= bits
-                chosen.append(Match(end + before, end + 1, value))
-        if len(chosen) > 1:
-            chosen.sort()
-        return chosen
+            if not covered & bits:
+                covered |= bits
+                result.append(Match(end + before, end + 1, value))
+        if len(result) > 1:
+            result.sort()
+        return result
 
 
 def bits(spans: Iterable[Match[T]]) -> int:
     """The tokens of all spans as bits."""
-    taken = 0
+    covered = 0
     for first, last, _ in spans:
-        taken |= (1 << last) - (1 << first)
-    return taken
+        covered |= (1 << last) - (1 << first)
+    return covered
 
 
 def wordings() -> list[tuple[str, str]]:
@@ -149,16 +153,16 @@ def wordings() -> list[tuple[str, str]]:
 def _both_sides(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """ "Left and right atrial enlargement" of "left atrial enlargement" and "right atrial enlargement"."""
     known = dict(pairs)
-    found = []
+    matches = []
     for text, left in known.items():
         rest = text.removeprefix("left ")
         right = known.get(f"right {rest}")
         if rest != text and right and AND not in left + right:
             both, open_ = f"{left}{AND}{right}", f"{MAYBE}{left}{AND}{MAYBE}{right}"
             for one, other in (("left", "right"), ("right", "left")):
-                found += [(f"{one} {word} {other} {rest}", both) for word in ("and", "nor")]
-                found.append((f"{one} or {other} {rest}", open_))
-    return [(text, value) for text, value in found if text not in known]
+                matches += [(f"{one} {word} {other} {rest}", both) for word in ("and", "nor")]
+                matches.append((f"{one} or {other} {rest}", open_))
+    return [(text, value) for text, value in matches if text not in known]
 
 
 def _stems(word: str) -> Iterator[str]:

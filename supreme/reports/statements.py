@@ -1,4 +1,4 @@
-"""Reports to statements: lines and sentences, without label leaks and notes of the recording system."""
+"""Reports to statements: sentences about this ECG, without label leaks and notes of the recording system."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 from supreme import storage
+from supreme.reports import cleaning, lines, sections
 from supreme.reports.tokens import FOLD, abbreviations, fold_word
 
 #: Some PTB-XL reports end in "Edit: NORM 100, ..." or, since 1.0.3, "consensus label derived from:
@@ -18,6 +19,8 @@ _NOISE = re.compile(
     r"|\bunbest(?:ä|ae)tigt\w*(?:\s+beri\w*)?$|\*unconfirmedanalysis\*"
 )
 _SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+#: "vom 12." is no end before "März".
+_DAY = re.compile(r"(?i)\b(?:vom|am|den|of|from|on)\s+\d{1,2}\.$")
 _EMPTY = " .;!?-*"
 _GRADE = re.compile(r"(?i)\bgrad")
 
@@ -25,21 +28,15 @@ _GRADE = re.compile(r"(?i)\bgrad")
 def split(report: str) -> list[str]:
     """A report's statements, without label leaks and notes of the recording system.
 
-    Lines are statements; a line that starts with "- " (MIMIC-IV-ECG) qualifies the line before and is joined
-    to it; a line with several sentences is cut at their ends, but not after abbreviations.
+    The text is cleaned (:func:`cleaning.clean`), wrapped lines are joined (:func:`lines.unwrap`), sections
+    on the patient, the question or another ECG are left out (:func:`sections.about_this_ecg`), and each line
+    is cut at the ends of its sentences, but not after abbreviations.
     """
+    report = cleaning.clean(report)
     if any(sign in report.lower() for sign in _LEAK_SIGNS):
         report = _LABEL_LEAK.sub("", report)
-    if "\n" not in report:
-        return list(sentences(report))
-    lines: list[str] = []
-    for line in report.splitlines():
-        stripped = line.strip()
-        if stripped.startswith("- ") and lines:
-            lines[-1] = f"{lines[-1].rstrip('. ')} {stripped}"
-        elif stripped:
-            lines.append(stripped)
-    return [statement for line in lines for statement in sentences(line)]
+    relevant = sections.about_this_ecg(lines.unwrap(report), sentences)
+    return [statement for line in relevant if line for statement in sentences(line)]
 
 
 @lru_cache(maxsize=65536)
@@ -63,14 +60,14 @@ def sentences(line: str) -> tuple[str, ...]:
     for part in _SENTENCE_END.split(line):
         joined = f"{joined} {part}" if joined else part
         last = fold_word(joined.rstrip(".").rpartition(" ")[2])
-        unfinished = joined.endswith(".") and last in abbreviations()
-        if not unfinished and joined.strip(_EMPTY):
+        unfinished = joined.endswith(".") and (last in abbreviations() or bool(_DAY.search(joined[-20:])))
+        if not unfinished and (part.strip(_EMPTY) or joined != part):
             parts.append(joined)
             joined = ""
     parts += [joined] if joined else []
     merged: list[str] = []
     for part in parts:
-        if merged and _GRADE.match(part):
+        if merged and (_GRADE.match(part) or (merged[-1].endswith("?") and lines.is_answer(part))):
             merged[-1] += f" {part}"
         elif part.strip(_EMPTY):
             merged.append(part)

@@ -8,11 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from supreme import config, log, storage
+from pydantic_core import to_jsonable_python
+
+from supreme import config, log, redaction, storage
 from supreme.runtime import interrupt
-from supreme.runtime.environment import ENVIRONMENT
+from supreme.runtime.environment import ENVIRONMENT, OWN_SESSION
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,13 @@ class Options:
     """Of `jobs/pretrain.py` alone."""
 
 
-Run = Callable[[config.Recipe, Options], dict[str, Any]]
+#: A job: a recipe and switches to its result (or plan): a mapping, a dataclass or a pydantic model.
+Run = Callable[[config.Recipe, Options], object]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(redaction.redact(message))
 
 
 def main(
@@ -33,11 +41,11 @@ def main(
 ) -> NoReturn:
     """Parse the command line, run, print the result as the last line of stdout, and exit.
 
-    ``switches`` are those of `Options` that only this job has, with what they do. ``run(recipe, options)``
-    returns the result (or, with ``--dry-run``, the plan) as a JSON-able dictionary.
+    ``switches`` are those of `Options` that only this job has, with their help. ``run(recipe, options)``
+    returns the result (or, with ``--dry-run``, the plan); secrets in it are redacted.
     Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 interrupted (Ctrl-C, SIGTERM).
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = _Parser(description=description)
     parser.add_argument(
         "--config", default="demo", metavar="FILE", help="a recipe: .toml file or its name in jobs/recipes"
     )
@@ -48,8 +56,7 @@ def main(
     parser.add_argument("--result-file", metavar="FILE", help="also write the result there")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value")
     arguments = parser.parse_intermixed_args(argv)
-    # Ray's default for an own session, which it tells at every start if it is not chosen.
-    own = {} if os.environ.get("RAY_ADDRESS") else {"RAY_AUTH_MODE": "token"}
+    own = {} if os.environ.get("RAY_ADDRESS") else OWN_SESSION
     for name, value in (ENVIRONMENT | own).items():
         os.environ.setdefault(name, value)
     log.configure()
@@ -57,9 +64,9 @@ def main(
     logger = log.get("job")
     try:
         recipe = config.load(arguments.config, arguments.overrides)
-        chosen = {field.name: getattr(arguments, field.name, False) for field in fields(Options)}
-        result = run(recipe, Options(**chosen))
-        line = json.dumps(result, default=str)
+        switches_set = {field.name: getattr(arguments, field.name, False) for field in fields(Options)}
+        redaction.hide_variable(recipe.llm.key_env)
+        line = result_line(run(recipe, Options(**switches_set)))
         if arguments.result_file:
             storage.write_bytes(arguments.result_file, (line + "\n").encode())
     except KeyboardInterrupt:
@@ -69,15 +76,21 @@ def main(
         logger.error("%s", error)
         sys.exit(2)
     except Exception as error:
-        logger.error("%s", _told(error))
+        logger.error("%s", _summary(error))
         logger.debug("", exc_info=True)
         sys.exit(1)
     print(line, flush=True)
     sys.exit(0)
 
 
-def _told(error: Exception) -> str:
-    """Kind and message; of storage that failed a worker, without the traceback and advice that Ray adds."""
+def result_line(result: object) -> str:
+    """A job's result as one line of strict JSON: without secrets, and with null for what is no number."""
+    plain = to_jsonable_python(result, inf_nan_mode="null", fallback=str)
+    return json.dumps(redaction.redact_values(plain), allow_nan=False)
+
+
+def _summary(error: Exception) -> str:
+    """Kind and message; for a storage error in a worker without the traceback and advice that Ray adds."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, storage.StorageError):
         return f"{type(cause).__name__}: {cause}".splitlines()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 #: Defaults for libraries; a variable that is already set wins.
 ENVIRONMENT = {
@@ -24,6 +25,8 @@ ENVIRONMENT = {
     # Idle processes beyond the cores end. By default one stays for each logical CPU, wakes 150 times a second
     # and takes the core from a training step: of two workers on two cores, two in a hundred of it.
     "RAY_num_workers_soft_limit": str(os.cpu_count() or 1),
+    # Ray's Prometheus port listens on all interfaces and answers anybody.
+    "RAY_enable_metrics_collection": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
     # Torch's profiler talks about itself.
     "KINETO_LOG_LEVEL": "6",
@@ -37,4 +40,12 @@ ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     "TOKENIZERS_PARALLELISM": "false",
+}
+
+#: In addition where a job starts a Ray of its own, which nobody else is to reach. Ray takes 127.0.0.1 for the
+#: address of a network interface, and then listens on all interfaces, unless it knows that there is one host.
+OWN_SESSION = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    **({"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}),
 }

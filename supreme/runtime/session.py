@@ -15,6 +15,7 @@ from typing import Any
 from supreme import config, log
 from supreme.runtime import leftovers
 from supreme.runtime.interrupt import catch_sigterm, is_terminated
+from supreme.runtime.token import keep_token_private
 
 
 @contextlib.contextmanager
@@ -39,6 +40,7 @@ def ray_session() -> Iterator[None]:
         local: dict[str, Any] = {}
         if not address:
             stack.enter_context(_own_folder())
+            keep_token_private()
             # Training workers, Ray Data and a sweep's trials each need a logical CPU, also on a laptop.
             cpus = max(8, os.cpu_count() or 1)
             local = {"address": "local", "num_cpus": cpus, "include_dashboard": False}

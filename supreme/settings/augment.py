@@ -1,18 +1,19 @@
-"""Which changes of an ECG a recipe may ask for, and how large: those that leave its report true.
+"""Augmentation: the section ``[training.augment]``, limited to changes that leave a report true.
 
-Every size has a bound where findings begin to change, and what changes one at any size is refused by name,
-also where an objective reads no labels: an encoder that learned to overlook the rate cannot be asked for it.
+Each size is bounded where findings begin to change. Augmentations that change a finding at any size are
+refused by name, also for objectives without labels: an encoder that is invariant to the heart rate cannot
+report it.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from supreme.settings.section import Section
+from supreme.settings.section import Section, at_most
 
-#: What may be lost at the ends: an ectopic beat or a pause that was there is still in the labels.
+#: Share of a record that may be lost at its ends: an ectopic beat or a pause there stays in the labels.
 MAX_LOST_FRACTION = 0.2
 
 #: Names -> what they change, and some entities that this concerns.
@@ -52,19 +53,10 @@ REFUSED = {
 }
 
 
-def _at_most(limit: float, reason: str) -> AfterValidator:
-    def check(value: float) -> float:
-        if value > limit:
-            raise ValueError(f"more than {limit:g} is refused: {reason}")
-        return value
-
-    return AfterValidator(check)
-
-
 _Gain = Annotated[
     float,
     Field(ge=1),
-    _at_most(
+    at_most(
         1.25,
         "from day to day the R wave in V5 varies by 20 % (McLaughlin 1998, Eur Heart J 19:342); more changes "
         "voltage criteria (lvh_voltage_criteria, low_qrs_voltage)",
@@ -73,30 +65,32 @@ _Gain = Annotated[
 
 
 class Change(Section):
-    """One change, drawn anew for every ECG."""
+    """One augmentation, drawn anew for every ECG."""
 
     p: float = Field(default=1.0, gt=0, le=1)
-    """Share of the ECGs that are changed."""
+    """Share of the ECGs that are augmented."""
 
 
 class Amplitude(Change):
+    """Another amplitude."""
+
     factor: _Gain
-    """All leads by one factor up to this, or down to its inverse (log-uniform)."""
+    """Largest factor of all leads together; the smallest is its inverse (log-uniform)."""
     lead_factor: _Gain = 1.0
-    """Each lead by its own, besides."""
+    """Largest further factor of each lead on its own."""
 
 
 class Crosstalk(Change):
-    """Misplaced electrodes: each lead takes up a little of the others."""
+    """Misplaced electrodes: each lead picks up a little of the others."""
 
     sd: Annotated[
         float,
         Field(gt=0),
-        _at_most(
+        at_most(
             0.08, "half of all axes would turn by more than 10 degrees (left_axis_deviation, normal_axis)"
         ),
     ]
-    """Of the share of every lead that is added to every lead, itself included."""
+    """Standard deviation of the share of every lead that is added to every lead, itself included."""
 
 
 class BaselineWander(Change):
@@ -105,64 +99,68 @@ class BaselineWander(Change):
     peak_mv: Annotated[
         float,
         Field(gt=0),
-        _at_most(0.2, "between PR segment and J point + 60 ms it could pass 0.1 mV (st_elevation)"),
+        at_most(0.2, "between PR segment and J point + 60 ms it could pass 0.1 mV (st_elevation)"),
     ]
-    """Largest amplitude; drawn evenly from zero for each lead."""
+    """Largest amplitude; drawn uniformly from zero for each lead."""
 
 
 class Noise(Change):
+    """Additive noise."""
+
     sd_mv: Annotated[
         float,
         Field(gt=0),
-        _at_most(0.1, "a P wave is about 0.1 mV high (absent_p_wave, atrial_fibrillation)"),
+        at_most(0.1, "a P wave is about 0.1 mV high (absent_p_wave, atrial_fibrillation)"),
     ]
-    """Largest SD: that of a lead is this times the square of a number drawn evenly from 0 to 1."""
+    """Largest standard deviation; a lead's is this times the square of a uniform number from 0 to 1."""
 
 
 class GaussianNoise(Noise):
-    """White, as of an amplifier."""
+    """White noise, as of an amplifier."""
 
 
 class MuscleNoise(Noise):
-    """Bursts between 20 and 150 Hz, or what of this band the rate can hold."""
+    """Bursts between 20 and 150 Hz, or the part of this band below half the sampling rate."""
 
 
 class PowerlineNoise(Noise):
-    """The hum of the mains, with another phase in each lead."""
+    """Hum of the mains, with another phase in each lead."""
 
     frequency_hz: float = Field(default=50.0, gt=0)
+    """Below half of `shards.rate_hz`."""
 
 
 class TimeShift(Change):
-    """Earlier or later; the end that becomes empty is zero, as in a recording that is too short."""
+    """Shift in time; the end that becomes empty is zero, as in a recording that is too short."""
 
     max_s: float = Field(gt=0)
+    """Largest shift to either side, at most a fifth of the record."""
 
 
 class RandomCrop(Change):
-    """A shorter recording: a window of it, moved to the beginning and padded with zeros, as shards are."""
+    """A shorter recording: a window of it, moved to the beginning and padded with zeros as in shards."""
 
     cut_s: float = Field(gt=0)
-    """What is cut off, before and after the window together."""
+    """Seconds cut off before and after the window together, at most a fifth of the record."""
 
 
 class LeadMask(Change):
-    """Electrodes that are off: whole leads become zero."""
+    """Disconnected electrodes: whole leads become zero."""
 
     leads: Annotated[
         int,
         Field(ge=1),
-        _at_most(
+        at_most(
             3,
             "a wall is seen by two to four leads, so that a localised finding (septal_infarction, "
             "lateral_st_elevation) would often be without any",
         ),
     ]
-    """From one to this many, drawn evenly."""
+    """Largest number of leads; drawn uniformly from one."""
 
 
 class Augment(Section):
-    """The changes in the order in which they are made; one that is not named is not made."""
+    """Augmentations in the order in which they are applied; those that are not named are not applied."""
 
     amplitude: Amplitude | None = None
     crosstalk: Crosstalk | None = None
@@ -170,7 +168,7 @@ class Augment(Section):
     gaussian_noise: GaussianNoise | None = None
     muscle_noise: MuscleNoise | None = None
     powerline_noise: PowerlineNoise | None = None
-    # What is empty stays exactly zero, so noise comes before.
+    # Padding stays exactly zero, so noise comes before.
     time_shift: TimeShift | None = None
     random_crop: RandomCrop | None = None
     lead_mask: LeadMask | None = None
@@ -185,11 +183,11 @@ class Augment(Section):
 
     @property
     def changes(self) -> list[Change]:
-        """Those that are made, in order."""
+        """The augmentations that are applied, in order."""
         return [change for name in type(self).model_fields if (change := getattr(self, name))]
 
     def require(self, rate_hz: float, duration_s: float) -> None:
-        """Refuse what records of this rate and length cannot hold.
+        """Refuse what records of this sampling rate and length cannot hold.
 
         Raises:
             ValueError: naming the key.
@@ -213,7 +211,7 @@ class Augment(Section):
 
 
 def refused(name: str) -> str:
-    """Why a change of this name (or as the library has it: `RandomTimeWarp`) is never made; may be empty."""
+    """Why an augmentation is refused, also as the library spells it (`RandomTimeWarp`); empty if not."""
     for names, (what, entities) in REFUSED.items():
         if _plain(name) in map(_plain, names.split()):
             return f"it changes {what} ({entities})"

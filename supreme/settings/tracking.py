@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from supreme.settings.names import Name
 from supreme.settings.section import Section
+from supreme.settings.uris import ServerUri
 
 
 class Tracking(Section):
-    """MLflow."""
+    """Where MLflow keeps runs and models."""
 
-    uri: str = ""
-    """Tracking server; when empty, MLFLOW_TRACKING_URI, or without that a sqlite file under `root`.
-    Credentials: MLFLOW_TRACKING_USERNAME etc."""
-    experiment: str = "supreme"
-    model: str = "supreme-ecg"
-    """Registered model name."""
+    uri: ServerUri = ""
+    """Address of the tracking server; when empty MLFLOW_TRACKING_URI, and without that a sqlite file under
+    `root`. A login comes from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."""
+    experiment: Name = "supreme"
+    """Experiment of the runs."""
+    model: Name = "supreme-ecg"
+    """Name of the registered model."""

@@ -1,4 +1,4 @@
-"""How a model is trained: what a recipe says in ``[training]``, and what goes together there."""
+"""Training: the section ``[training]``, and which of its values exclude each other."""
 
 from __future__ import annotations
 
@@ -7,54 +7,71 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from supreme.settings.augment import Augment
-from supreme.settings.section import Section
+from supreme.settings.section import Count, Epochs, Section, at_most
+
+Objective = Literal["supreme", "linear", "merl", "ked", "simclr"]
+Loss = Literal["bce", "weighted_bce", "asymmetric", "focal"]
+Workers = Annotated[int, at_most(10_000, "each is a process with its own GPU or core")]
+MAX_REPORTS = 100_000
+"""Each report validates, writes a checkpoint and a line of the history."""
 
 
 class Training(Section):
-    """Optimisation."""
+    """Optimisation, checkpoints and workers."""
 
-    epochs: float = Field(default=8, gt=0)
-    batch_size: int = Field(default=32, gt=0)
-    """ECGs a worker and step."""
+    epochs: Epochs = Field(default=8, gt=0)
+    """Passes over the training records; may be a fraction."""
+    batch_size: Annotated[int, at_most(65_536, "a worker holds a batch in memory")] = Field(default=32, gt=0)
+    """ECGs per worker and step."""
     micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    """ECGs that are learned from at once, a divisor of batch_size: less memory, the same gradient (but that
-    batch normalisation takes the statistics of so many). `auto`: as many as fit; 0: the whole batch."""
+    """Micro-batch size for gradient accumulation, a divisor of batch_size: less memory and the same gradient,
+    except that batch normalisation sees smaller batches. `auto`: the largest that fits; 0: none."""
     sharding: Literal["none", "fsdp"] = "none"
-    """`fsdp`: each worker keeps a part of weights and optimizer state, for models too large for one."""
+    """`fsdp`: shard weights and optimizer state over the workers, for models that do not fit on one."""
     compile: bool = False
-    """torch.compile of encoder and head: for GPUs; on a CPU it takes most of a minute and gains little."""
-    workers: int = Field(default=2, ge=1)
-    min_workers: int = Field(default=0, ge=0)
-    """With fewer than `workers` at hand go on with at least these, and with more again when they come
-    (each change goes back to the last checkpoint); 0: wait for all of them."""
+    """Use torch.compile on encoder and head: for GPUs; on a CPU it takes a minute and gains little."""
+    workers: Workers = Field(default=2, ge=1)
+    """Ray Train workers, one process each."""
+    min_workers: Workers = Field(default=0, ge=0)
+    """Train with as few as this many workers while fewer than `workers` are available, and grow again when
+    more join; each change returns to the last checkpoint. 0: wait for all."""
     gpu: bool = False
-    threads_per_worker: int = 1
-    objective: Literal["supreme", "linear", "merl", "ked", "simclr"] = "supreme"
-    """What is learned: the method, or a baseline on the same shards. `linear`: one output an entity. `merl`:
-    ECG and report are brought together. `ked`: both, and queries that see each other. These two read whole
-    reports, so that to them `labels.held_out` is not unseen. `simclr`: an encoder from augmented views alone,
-    which answers no queries."""
-    sampled_queries: int = Field(default=0, ge=0)
-    """Entities that are asked for in a step, drawn anew each time (`supreme` and `ked`); 0: all."""
-    loss: Literal["bce", "weighted_bce", "asymmetric", "focal"] = "bce"
+    """One GPU for each worker."""
+    threads_per_worker: Annotated[int, at_most(1024, "no processor has more cores")] = Field(default=1, ge=1)
+    """CPU threads of a worker."""
+    objective: Objective = "supreme"
+    """`supreme`: the method. Baselines on the same shards: `linear` has one output per entity; `merl` aligns
+    ECG and report; `ked` does both and lets queries attend to each other; `simclr` trains an encoder on
+    augmented views alone, which answers no queries. merl and ked read whole reports, so entities of
+    `labels.held_out` are not unseen to them."""
+    sampled_queries: Count = Field(default=0, ge=0)
+    """Entities asked in one step, drawn anew each time (`supreme` and `ked`); 0: all."""
+    loss: Loss = "bce"
+    """Loss of an answer."""
     uncertain: Literal["mask", "soft"] = "mask"
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    """Uncertain assertions: left out of the loss, or a target of 0.5."""
+    learning_rate: Annotated[float, at_most(100, "training would diverge")] = Field(default=2e-3, gt=0)
+    """Peak learning rate of AdamW, after warm-up and before cosine decay."""
+    weight_decay: Annotated[float, at_most(100, "weights would vanish")] = Field(default=0.01, ge=0)
+    """Weight decay of AdamW."""
     warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    gradient_clip: float = Field(default=1.0, gt=0)
+    """Share of the steps with a rising learning rate."""
+    gradient_clip: Annotated[float, at_most(1e9, "nothing would be clipped")] = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
     ema_decay: float = Field(default=0.998, ge=0, lt=1)
-    """Decay of the averaged weights that are validated and released; 0 switches averaging off."""
+    """Decay of the EMA weights, which are validated and released; 0: the weights themselves."""
     precision: Literal["fp32", "bf16"] = "bf16"
+    """Floating-point format of the forward pass."""
     augment: Augment = Augment()
-    """Changes that leave labels true, off by default as in the paper: see `settings/augment.py`."""
-    checkpoint_every: float = Field(default=1.0, gt=0)
-    """Epochs, or a fraction of one, between checkpoint, validation and report."""
+    """Augmentations that leave labels true; off by default, as in the paper."""
+    checkpoint_every: Epochs = Field(default=1.0, gt=0)
+    """Epochs between reports, each with validation and checkpoint; may be a fraction."""
     select: Literal["last", "best"] = "last"
-    """Which averaged weights are released: the last, or those with the best validation."""
-    patience: int = Field(default=0, ge=0)
-    """Stop after so many reports in a row without a better validation; 0: never."""
-    max_failures: int = Field(default=2, ge=0)
-    """How often a worker may die before the run does; nodes that say beforehand do not count."""
+    """Which weights are released: the last, or those with the best validation."""
+    patience: Count = Field(default=0, ge=0)
+    """Stop after so many reports without a better validation; 0: never."""
+    max_failures: Annotated[int, at_most(1_000_000, "0 to some are useful")] = Field(default=2, ge=0)
+    """How often a worker may die before the run fails; announced preemptions do not count."""
 
     @model_validator(mode="after")
     def _fewer_than_all(self) -> Training:
@@ -62,17 +79,26 @@ class Training(Section):
             raise ValueError(f"min_workers={self.min_workers} is more than workers={self.workers}")
         return self
 
+    @model_validator(mode="after")
+    def _reports_can_be_counted(self) -> Training:
+        if self.epochs > MAX_REPORTS * self.checkpoint_every:
+            raise ValueError(
+                f"epochs={self.epochs:g} with checkpoint_every={self.checkpoint_every:g} are more than "
+                f"{MAX_REPORTS:,} reports: raise checkpoint_every"
+            )
+        return self
+
     @property
     def splits(self) -> bool:
-        """Whether the loss is a mean over records, so that a batch can be learned from in pieces."""
+        """Whether the loss is a mean over records, so that gradients of micro-batches add up."""
         return self.objective in ("supreme", "linear")
 
     @model_validator(mode="after")
     def _in_equal_pieces(self) -> Training:
         if self.micro_batch and not self.splits:
             raise ValueError(
-                f"{self.objective} compares the ECGs of a batch with each other, in pieces it would compare "
-                "fewer: leave micro_batch=0 and lower batch_size"
+                f"{self.objective} compares the ECGs of a batch with each other, and micro-batches would "
+                "hold fewer: leave micro_batch=0 and lower batch_size"
             )
         if self.micro_batch == "auto":
             if self.sharding != "none":

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import chain
 
 import ray
 from ray.exceptions import RayTaskError
 
 from supreme import config, log
 from supreme.settings.data import Source
-from supreme.shards import part, plan
+from supreme.shards import part, plan, scales
 from supreme.shards.plan import Plan
 from supreme.shards.result import ShardManifest
 
@@ -35,11 +36,13 @@ def carry_out(planned: Plan) -> ShardManifest:
     """Make what a plan leaves to do, and publish it.
 
     Raises:
+        ConfigError: most records are not in millivolts; nothing is written.
         Unavailable: storage does not answer or is full; what is finished stays.
         TooManyRejected: after everything is written.
     """
     if planned.finished:
         return planned.finished
+    scales.check_before_building(planned.job, [*chain(*planned.todo.values())])
     plan.begin(planned)
     if planned.todo:
         _make_parts(planned)

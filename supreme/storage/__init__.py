@@ -25,14 +25,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import NativeFile, fs
 
-from supreme.storage import errors, objects, s3
-from supreme.storage.errors import NotFound, StorageError, TooLarge, Unavailable
+from supreme.storage import errors, local, objects, s3
+from supreme.storage.errors import NotFound, NotRegular, OutsideFolder, StorageError, TooLarge, Unavailable
 
 T = TypeVar("T")
 
 _FLUSH_EVERY_S = 0.2
 
-__all__ = ["NotFound", "StorageError", "TooLarge", "Unavailable"]
+__all__ = ["NotFound", "NotRegular", "OutsideFolder", "StorageError", "TooLarge", "Unavailable"]
 
 
 def filesystem(uri: str) -> tuple[fs.FileSystem, str]:
@@ -96,12 +96,14 @@ def _type(uri: str) -> fs.FileType:
 
 def list_files(uri: str, suffix: str = "", *, recursive: bool = True) -> list[str]:
     """Names relative to the folder, sorted; an absent folder has none."""
-    return sorted(name for name in sizes(uri, recursive=recursive) if name.endswith(suffix))
+    below = _below(uri, recursive)
+    return sorted(name for name, size in below.items() if size is not None and name.endswith(suffix))
 
 
 def sizes(uri: str, *, recursive: bool = True) -> dict[str, int]:
     """Name, relative to the folder, and bytes of every file; an absent folder has none."""
-    return {name: size for name, size in _below(uri, recursive).items() if size is not None}
+    below = _below(uri, recursive, with_sizes=True)
+    return {name: size for name, size in below.items() if size is not None}
 
 
 def list_folders(uri: str) -> list[str]:
@@ -109,8 +111,14 @@ def list_folders(uri: str) -> list[str]:
     return sorted(name for name, size in _below(uri, recursive=False).items() if size is None)
 
 
-def _below(uri: str, recursive: bool) -> dict[str, int | None]:
-    """Files with their size and folders without, by their name relative to the folder."""
+def _below(uri: str, recursive: bool, *, with_sizes: bool = False) -> dict[str, int | None]:
+    """Files with their size (of local ones only ``with_sizes``) and folders with None, by relative name."""
+    if not uri.startswith("s3://"):
+        path = _local(uri)
+        try:
+            return local.walk(path, recursive=recursive, with_sizes=with_sizes)
+        except OSError as error:
+            raise errors.of_file(path, error) from error
 
     def below(system: fs.FileSystem, folder: str) -> dict[str, int | None]:
         selector = fs.FileSelector(folder, allow_not_found=True, recursive=recursive)
@@ -120,12 +128,14 @@ def _below(uri: str, recursive: bool) -> dict[str, int | None]:
     return _at(uri, below)
 
 
-def read_bytes(uri: str, limit: int | None = None) -> bytes:
+def read_bytes(uri: str, limit: int | None = None, *, within: str | None = None) -> bytes:
     """A whole file or object, which is one request.
 
     Raises:
         NotFound: no such file, object or bucket.
         TooLarge: it has more than ``limit`` bytes, which were not read.
+        NotRegular: a local pipe, socket or device.
+        OutsideFolder: a link leads out of ``within``, a local folder.
         Unavailable: the storage did not answer, or not in full, however often it was asked.
         StorageError: not permitted, or not a file.
     """
@@ -133,11 +143,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
         return objects.read(place, limit)
     path = _local(uri)
     try:
-        with open(path, "rb", buffering=0) as stream:
-            size = os.fstat(stream.fileno()).st_size
-            if limit is not None and size > limit:
-                raise TooLarge(f"{path}: {size:,} bytes; at most {limit:,} are read")
-            return stream.read()
+        return local.read(path, limit, within and _local(within))
     except StorageError:
         raise
     except OSError as error:

@@ -23,6 +23,14 @@ class TooLarge(StorageError):
     """A file or object is larger than the caller allows; it was not read."""
 
 
+class NotRegular(StorageError):
+    """A pipe, socket or device stands where a file should."""
+
+
+class OutsideFolder(StorageError):
+    """A link leads out of the folder that may be read."""
+
+
 class Unavailable(StorageError):
     """The storage does not answer, sends half a body, is full or does not take the credentials.
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs
 
 from pyarrow import fs
 
+from supreme.settings.uris import S3_OPTIONS
 from supreme.storage import errors
 from supreme.storage.errors import Answer, StorageError, Unavailable
 
@@ -67,10 +68,10 @@ def parse(uri: str) -> Place:
     """Raises StorageError for an unknown option; its value may be a secret and is not repeated."""
     address, _, query = uri.partition("?")
     options = {key: values[-1] for key, values in parse_qs(query).items()}
-    unknown = options.keys() - {"endpoint_override", "scheme", "region", "anonymous"}
+    unknown = options.keys() - S3_OPTIONS
     if unknown:
         names = ", ".join(sorted(unknown))
-        raise StorageError(f"{address}: unknown option(s) {names}; credentials: the environment")
+        raise StorageError(f"{address}: unknown option(s) {names}; credentials come from the environment")
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise StorageError(f"{uri}: names no bucket")

@@ -48,7 +48,7 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Log values at a step that they have not reached before; others are left alone."""
-        self.log_points([Point(step, time.time(), dict(metrics))])
+        self.log_points([Point(step, time.time(), {_key(name): value for name, value in metrics.items()})])
 
     def log_points(self, points: Iterable[Point]) -> None:
         """Log what the server does not have yet: of every metric the steps after its last one there.
@@ -76,7 +76,7 @@ class Run:
 
     def last_step(self, metric: str) -> int:
         """The last step at which a metric was logged; -1 for none."""
-        return self.last_steps().get(metric, -1)
+        return self.last_steps().get(_key(metric), -1)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         self.client.log_batch(self.run_id, tags=[RunTag(_key(k), _text(v, k)) for k, v in tags.items()])
@@ -91,6 +91,13 @@ class Run:
             copy = Path(temporary) / uri.partition("?")[0].rpartition("/")[2]
             copy.write_bytes(storage.read_bytes(uri))
             self.client.log_artifact(self.run_id, str(copy), folder or None)
+
+    def read_file(self, name: str) -> bytes | None:
+        """An artifact of the run's root folder; None where it has none of this name."""
+        if name not in [item.path for item in self.client.list_artifacts(self.run_id)]:
+            return None
+        with tempfile.TemporaryDirectory() as temporary:
+            return Path(self.client.download_artifacts(self.run_id, name, temporary)).read_bytes()
 
     def log_text(self, text: str, name: str) -> None:
         """Store a text, for instance a figure as SVG, as the artifact ``name``."""

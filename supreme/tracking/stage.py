@@ -88,7 +88,7 @@ class StageRun(Run):
     tags: dict[str, Any] = field(repr=False)
     link: Link = field(default_factory=Link, repr=False)
     _described: bool = field(default=False, repr=False)
-    _lines: Sequence[history.Line] = field(default=(), repr=False)
+    _lines: Sequence[history.Report] = field(default=(), repr=False)
     _sent: int = field(default=-1, repr=False)
     """`samples_seen` of the last line that the server is known to have."""
     _attempt: _Attempt | None = field(default=None, repr=False)
@@ -104,7 +104,7 @@ class StageRun(Run):
         self.log_dict(self.params, "recipe.json")
         self._described = True
 
-    def report(self, lines: Sequence[history.Line]) -> None:
+    def report(self, lines: Sequence[history.Report]) -> None:
         """Bring the server up to date with the whole history so far; returns at once."""
         self._lines = lines
         if self._attempt is None or not self._attempt.is_alive():
@@ -155,9 +155,9 @@ class StageRun(Run):
         done: object = None
         while done is not self._lines:  # which may be longer by now
             done = lines = self._lines
-            new = [line for line in lines if line["samples_seen"] > self._sent]
+            new = [line for line in lines if line.samples_seen > self._sent]
             self.log_points(history.points(new))
-            self._sent = max([self._sent, *(line["samples_seen"] for line in new)])
+            self._sent = max([self._sent, *(line.samples_seen for line in new)])
 
 
 def start_or_resume(

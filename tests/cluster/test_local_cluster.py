@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,8 @@ from supreme.records.simulated import write_mimic_folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 CHECKOUT = Path(__file__).resolve().parents[2]
+#: Process and address of all sockets that listened while jobs ran.
+LISTENING: set[tuple[str, str]] = set()
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -80,6 +83,32 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         assert not processes_with(f"SUPREME_CLUSTER={folder}"), "something is left running"
 
 
+def _listening(session: str) -> set[tuple[str, str]]:
+    """Process and address of every TCP socket that listens, of a session of processes and what they started."""
+    rows = subprocess.run(["ps", "-eo", "pid=,sid=,ppid=,comm="], capture_output=True, text=True, check=True)
+    processes = [line.split(None, 3) for line in rows.stdout.splitlines()]
+    names = {pid: name for pid, sid, _, name in processes if sid == session}
+    while more := {pid: name for pid, _, parent, name in processes if parent in names and pid not in names}:
+        names |= more
+    listening: set[tuple[str, str]] = set()
+    addresses: dict[str, str] = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                addresses[f"socket:[{fields[9]}]"] = fields[1].partition(":")[0]
+    for pid, name in names.items():
+        with contextlib.suppress(OSError):  # it has ended
+            links = [os.readlink(entry) for entry in Path("/proc", pid, "fd").iterdir()]
+            listening |= {(name, addresses[link]) for link in links if link in addresses}
+    return listening
+
+
+def _is_loopback(address: str) -> bool:
+    """Of an address as in /proc/net: hexadecimal, each group of four bytes turned round."""
+    return address == "0100007F" or address.endswith("0000FFFF0100007F") or address == f"{'0' * 24}01000000"
+
+
 def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) -> dict[str, Any]:
     """The result of a job, as soon as it is there: the command tails the log for seconds after the end."""
     command = [RAY, "job", "submit", "--address", cluster["RAY_ADDRESS"], "--working-dir", ".", "--"]
@@ -92,7 +121,8 @@ def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) ->
         while not result_file.exists():
             assert process.poll() in (None, 0), f"{job}:\n{log.read_text()[-6000:]}"
             assert time.monotonic() < deadline, f"{job}:\n{log.read_text()[-6000:]}"
-            time.sleep(0.1)
+            LISTENING.update(_listening(Path(cluster["SUPREME_CLUSTER"], "pid").read_text().strip()))
+            time.sleep(0.2)
         if job == "shard":
             assert process.wait(180) == 0, log.read_text()
     finally:
@@ -105,7 +135,7 @@ def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) ->
 @pytest.mark.usefixtures("neighbour")
 def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
     root = f"root={tmp_path / 'runs'}"
-    jobs = ("shard", "label", "pretrain", "promote", "evaluate", "report")
+    jobs = ("shard", "label", "pretrain", "register", "evaluate", "promote", "report")
     results = {job: _submit(cluster, tmp_path, job, root) for job in jobs}
     # The result is the job's last line, before Ray's own words about the end of the job.
     log = (tmp_path / "shard.log").read_text().splitlines()
@@ -123,6 +153,11 @@ def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> No
 
     write_mimic_folder(str(tmp_path / "mimic"), records=3, seed=5)
     scores = tmp_path / "scores.parquet"
+    # As cluster/README.md says: all on loopback, but for PyTorch's rendezvous in a training worker.
+    open_to_all = {name for name, address in LISTENING if not _is_loopback(address)}
+    assert open_to_all <= {"ray::RayTrainWo", "python"}
+    assert {"gcs_server", "raylet", "ray::RayTrainWo"} <= {name for name, _ in LISTENING}
+
     asked = ["atrial fibrillation?", "old inferior infarct?"]
     wanted = [
         f"predict.uri={tmp_path / 'mimic'}",
@@ -133,6 +168,34 @@ def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> No
     rows = pq.read_table(scores).to_pylist()
     assert len(rows) == 6
     assert all(0 <= row["score"] <= 1 for row in rows)
+
+
+def test_the_token_is_private_and_no_argument(cluster: dict[str, str]) -> None:
+    token = Path(cluster["SUPREME_CLUSTER"], "token")
+    assert token.stat().st_mode & 0o777 == 0o600
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [command for command in commands if token.read_bytes() in command]
+    script = (CHECKOUT / "cluster" / "local.sh").read_text()
+    assert not [line for line in script.splitlines() if "curl" in line and "token" in line]
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"SUPREME_PORT": "10500"}, "Ray's workers listen on 10002 to 19999"),
+        ({"SUPREME_DASHBOARD_PORT": "19999"}, "Ray's workers listen on 10002 to 19999"),
+        ({"SUPREME_PORT": "70000"}, "is not a port"),
+        ({"SUPREME_PORT": "6379; true"}, "is not a port"),
+        ({"SUPREME_PORT": "8265", "SUPREME_DASHBOARD_PORT": "8265"}, "choose two"),
+    ],
+)
+def test_ports_that_cannot_be_are_refused(tmp_path: Path, variables: dict[str, str], reason: str) -> None:
+    environment = os.environ | {"SUPREME_CLUSTER": str(tmp_path / "cluster")} | variables
+    command = [str(CHECKOUT / "cluster" / "local.sh"), "start"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert reason in refused.stderr
+    assert not (tmp_path / "cluster").exists()
 
 
 def test_a_wrong_token_is_turned_away(cluster: dict[str, str], tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class Stage:
 
     folder: Path
     uri: str
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[history.Report] = field(default_factory=list)
     slowest_s: float = 0.0
 
     def begin(self, **extra: Any) -> tracking.StageRun:
@@ -117,9 +117,11 @@ class Stage:
     def report(self, run: tracking.StageRun, count: int = 1) -> None:
         for _ in range(count):
             seen = 100 * (len(self.lines) + 1)
-            moments = [{"samples_seen": seen - rest, "unix_time_s": 1.7e9 + seen - rest} for rest in (50, 0)]
-            curve = [moment | {"step_loss": 1 / moment["samples_seen"]} for moment in moments]
-            self.lines.append({**moments[1], "loss": 2 / seen, "curve": curve})
+            curve = [
+                history.Point(samples, 1.7e9 + samples, {"step_loss": 1 / samples})
+                for samples in (seen - 50, seen)
+            ]
+            self.lines.append(history.Report(seen, 1.7e9 + seen, {"loss": 2 / seen}, tuple(curve)))
             history.write(str(self.folder), self.lines)
             began = time.monotonic()
             run.report(list(self.lines))

@@ -16,12 +16,13 @@ pytestmark = pytest.mark.unit
 ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
-    *("ecg", "nested", "settings", "config"),
+    *("ecg", "nested", "redaction", "settings", "config"),
     *("log", "read_ahead", "storage", "manifest", "runtime"),
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
-    *("training", "sweep", "inference", "tracking", "registry"),
+    *("training", "inference", "tracking", "registry"),
+    *("pretraining", "sweep"),
     *("evaluation", "prediction", "promotion", "reporting"),
 )
 #: Package -> files and folders of `supreme` that may import it.
@@ -32,7 +33,12 @@ ALONE = {
     "ray": (
         *("runtime/session.py", "shards/build.py", "reports/spread.py", "reports/llm/cluster.py"),
         *("training/data/ray_stream.py", "training/run/driver.py", "training/run/ray_trainer.py"),
-        *("training/run/worker.py", "training/run/preemption.py", "training/profiling/profiler.py"),
+        *(
+            "training/run/worker.py",
+            "training/run/worker_setup.py",
+            "training/run/preemption.py",
+            "training/profiling/profiler.py",
+        ),
         *("sweep/tuner.py", "prediction.py", "training/run/failures.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),

@@ -133,7 +133,7 @@ def test_an_encoder_named_by_a_bundle_is_not_imported_unasked(
     content["model"]["encoder"] = "planted:Encoder"
     forge(folder, "config.json", json.dumps(content).encode())
     for load in (versions.load, mlflow.pyfunc.load_model):
-        with pytest.raises(config.ConfigError, match="which is not imported unasked"):
+        with pytest.raises(config.ConfigError, match="which is not imported by default"):
             load(str(folder))
     assert not trace.exists()
     monkeypatch.setenv("SUPREME_ENCODERS", "planted:Encoder")

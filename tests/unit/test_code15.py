@@ -72,6 +72,22 @@ def test_a_record_that_exams_csv_lacks_cannot_share_a_patient_with_training(tmp_
     assert [entry.split for entry in _open(tmp_path).index()] == [None, "test", None]
 
 
+def test_keys_that_became_floats_and_flags_as_numbers_are_read(tmp_path):
+    _write(tmp_path)
+    rows = "".join(f"{exam}.0,{patient}.0,1.0,0,0,0,0,1,False\n" for exam, patient in PATIENTS.items())
+    (tmp_path / "exams.csv").write_text(f"Exam ID,Patient_ID,{','.join(DIAGNOSES)}\n{rows}")
+    entries = _open(tmp_path).index()
+    assert {entry.codes for entry in entries} == {("1dAVb", "AF")}
+    assert [entry.patient_id for entry in entries] == ["code15/7", "code15/7", "code15/8"]
+
+
+def test_a_table_of_other_exams_is_refused(tmp_path):
+    _write(tmp_path)
+    _write_exams(tmp_path, "2001", "2002")
+    with pytest.raises(ConfigError, match=r"exams\.csv: no row for any of 3 records.*exam_id '2001'"):
+        _open(tmp_path).index()
+
+
 def test_broken_tables_and_double_exams_are_named(tmp_path):
     _write(tmp_path)
     _write_exams(tmp_path, "1001", "1001")

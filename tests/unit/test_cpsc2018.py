@@ -10,6 +10,7 @@ from scipy.io import savemat
 from wfdb_writer import ecg_mv, write_cpsc2018, write_mat_record
 
 from supreme import config
+from supreme.config import ConfigError
 from supreme.ecg import LEADS, BadRecord
 from supreme.records import Source, discover, open_source
 
@@ -47,6 +48,19 @@ def test_wfdb_files_are_the_same_records(tmp_path):
     np.testing.assert_allclose(record.signal_mv, ecg_mv(6, seed=0), atol=0.0005001)
     with pytest.raises(BadRecord, match="unlabelled"):
         source.read(unknown)
+
+
+@pytest.mark.parametrize("row", ["A0001.mat,5.0,8.0,", " A0001 ,5,8.00,NaN", "A0001,5,8,"])
+def test_classes_are_joined_by_name_and_are_whole_numbers(tmp_path, row):
+    write_cpsc2018(tmp_path, ["A0001"])
+    (tmp_path / "REFERENCE.csv").write_text(f"recording,First_label,Second_label,Third_label\n{row}\n")
+    assert [entry.codes for entry in _open(tmp_path).index()] == [("5", "8")]
+
+
+def test_a_reference_of_other_records_is_refused(tmp_path):
+    write_cpsc2018(tmp_path, ["B0001"])
+    with pytest.raises(ConfigError, match=r"REFERENCE\.csv: no row for any of 1 records"):
+        _open(tmp_path).index()
 
 
 def _struct(data: object) -> dict[str, object]:

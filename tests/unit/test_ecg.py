@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -13,6 +13,7 @@ from supreme.ecg import (
     MIMIC_LEADS,
     BadRecord,
     canonical_lead,
+    millivolts_per_unit,
     order_leads,
     to_microvolts,
     to_millivolts,
@@ -120,10 +121,134 @@ def test_other_channels_are_left_out_where_all_twelve_are_there(order):
 
 
 def test_a_lead_under_an_unknown_name_is_not_taken_for_another_channel():
-    with pytest.raises(BadRecord, match=r"unknown_lead: 'MCL1', 'vx' is none of the twelve; V1 not found"):
+    with pytest.raises(
+        BadRecord,
+        match=r"unknown_lead: 'MCL1', 'vx' is none of the twelve; V1 not found; if.*sources.N.leads=",
+    ):
         order_leads(np.vstack([SIGNAL_MV, SIGNAL_MV[:1]]), [*LEADS[:6], "MCL1", *LEADS[7:], "vx"])
+
+
+_PREFIXES = (
+    "",
+    "MDC_ECG_LEAD_",
+    "mdc_ecg_elec_potl_",
+    "ECG ",
+    "ECG_",
+    "EKG ",
+    "ecg-",
+    "Lead ",
+    "LEAD",
+    "Ableitung ",
+)
+_UNITS = ("", " (mV)", " [uV]", "_mV", "/mV", ", mV", " (µV)", " {millivolts}")
+_NEGATED = (
+    "-{}",
+    "\u2212{}",
+    "- {}",
+    "minus {}",
+    "{}neg",
+    "{} neg",
+    "neg_{}",
+    "{} inverted",
+    "inv. {}",
+    "{} (inverted)",
+)
+
+
+@given(
+    st.sampled_from(LEADS),
+    st.sampled_from(_PREFIXES),
+    st.sampled_from(_UNITS),
+    st.sampled_from([str, str.upper, str.lower, lambda name: f" {name} "]),
+)
+def test_a_lead_is_known_under_every_prefix_unit_and_case(lead, prefix, unit, case):
+    assert canonical_lead(case(f"{prefix}{lead}{unit}")) == (lead, 1)
+
+
+@given(
+    st.sampled_from(LEADS), st.sampled_from(_NEGATED), st.sampled_from(("", "MDC_ECG_LEAD_", "ECG ", "Lead "))
+)
+def test_a_negated_lead_has_its_sign_and_is_turned(lead, negated, prefix):
+    assume(prefix == "" or not negated.startswith("- "))  # there it separates
+    names = [prefix + negated.format(one) if one == lead else one for one in LEADS]
+    assert canonical_lead(names[LEADS.index(lead)]) == (lead, -1)
+    source = np.arange(24, dtype=np.int16).reshape(12, 2)
+    ordered, _ = order_leads(source, names)
+    assert ordered.dtype == np.int16
+    expected = source * np.where([one == lead for one in LEADS], -1, 1)[:, None]
+    np.testing.assert_array_equal(ordered, expected)
+    np.testing.assert_array_equal(source, np.arange(24).reshape(12, 2))  # the source's own memory stays
+
+
+@pytest.mark.parametrize(
+    ("name", "lead"),
+    [
+        *[(name, "I") for name in ("DI", "D1", "Ⅰ", "I+", "+I", "i lead")],
+        *[(name, "III") for name in ("DIII", "d3", "Ⅲ", "ECG - III")],
+        *[(name, "aVR") for name in ("aVR+", "a VR", "Lead-aVR", "A_VR")],
+        *[(name, "V4") for name in ("V 4", "V_4", "v4 (mV)")],
+    ],
+)
+def test_other_spellings_of_leads(name, lead):
+    assert canonical_lead(name) == (lead, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "V1-",
+        "aVR-",
+        "--aVR",
+        "V7",
+        "V1R",
+        "V10",
+        "IV",
+        "VI",
+        "I, II",
+        "I-II",
+        "II (raw)",
+        "I (mmHg)",
+        "vx",
+        "C1",
+        "MCL1",
+        "Resp",
+        "ABP",
+        "VR",
+        "1",
+        "ECG 1",
+        "D4",
+        "lead",
+        "-",
+        "",
+        "ecg" * 500,
+        " " * 500,
+        "(" * 500,
+        "I" * 99,
+    ],
+)
+def test_what_may_mean_something_else_is_no_lead(name):
+    assert canonical_lead(name) is None
+
+
+@pytest.mark.parametrize(
+    ("units", "millivolts"),
+    [
+        (("mV", "MV", "mv", " mV ", "millivolt", "MilliVolts", "mVolt"), 1.0),
+        (("uV", "UV", "µV", "μV", "ÂµV", "microvolt", "Microvolts", "mcV"), 1e-3),
+        (("V", "volt", "Volts"), 1e3),
+        (("nV", "nanovolts"), 1e-6),
+        (("mmHg", "NU", "adu", "", "bpm", "V/s", "µ", "mVs", "%"), None),
+    ],
+)
+def test_units_of_voltages(units, millivolts):
+    assert {unit: millivolts_per_unit(unit) for unit in units} == dict.fromkeys(units, millivolts)
+
+
+def test_two_channels_of_one_lead_are_named():
+    with pytest.raises(BadRecord, match="duplicate_lead: 'aVR' and '-aVR' are both lead aVR: keep one"):
+        order_leads(np.vstack([SIGNAL_MV, SIGNAL_MV[:1]]), [*LEADS, "-aVR"])
 
 
 def test_spelling_of_lead_names():
     names = ("AVR", "lead_v1", " ii ", "vx", "")
-    assert [canonical_lead(name) for name in names] == ["aVR", "V1", "II", None, None]
+    assert [canonical_lead(name) for name in names] == [("aVR", 1), ("V1", 1), ("II", 1), None, None]

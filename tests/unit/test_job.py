@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from supreme import log
+from supreme import log, redaction
 from supreme.config import ConfigError, Recipe
 from supreme.runtime import cli, session
 from supreme.runtime.cli import Options
@@ -190,3 +191,35 @@ def test_ctrl_c_and_sigterm_end_alike_and_let_the_job_close(ended_by: signal.Sig
     assert job.returncode == 128 + ended_by
     assert err.splitlines()[-1].endswith("job: interrupted: the same command goes on from what is done")
     assert "Traceback" not in err
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    auroc: float
+    folder: Path
+    headers: dict[str, str]
+
+
+def test_a_typed_result_is_strict_json_without_secrets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VENDOR", "correct-horse")
+    monkeypatch.setenv(redaction.VARIABLES, "")
+
+    def score(recipe: Recipe, options: Options) -> Scores:
+        log.get("x").info("asked with correct-horse")
+        return Scores(float("nan"), Path("a/correct-horse"), {"Authorization": "Bearer x"})
+
+    file = tmp_path / "result.json"
+    assert call(score, "llm.key_env=VENDOR", "--result-file", str(file)) == 0
+    shown = capsys.readouterr()
+    expected = {"auroc": None, "folder": "a/***", "headers": {"Authorization": "***"}}
+    assert json.loads(shown.out.splitlines()[-1]) == expected == json.loads(file.read_text())
+    assert "correct-horse" not in shown.err
+
+
+def test_a_secret_in_wrong_usage_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(echo, "--token=hunter22hunter") == 2
+    assert call(echo, "tracking.password=hunter22hunter") == 2
+    assert call(echo, "llm.url=http://me:hunter22hunter@ho st") == 2
+    assert "hunter22" not in capsys.readouterr().err

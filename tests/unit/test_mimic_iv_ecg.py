@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,6 +82,29 @@ def test_a_record_without_measurements_has_an_empty_report_and_is_counted(tmp_pa
     assert "no row for 1 of 2 records" in caplog.text
 
 
+def test_empty_statement_columns_that_a_tool_dropped_are_not_missed(tmp_path):
+    _write(tmp_path, STUDIES)
+    path = tmp_path / "machine_measurements.csv"
+    rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    with open(path, "w", newline="") as stream:
+        csv.writer(stream).writerows([[*row[:2], *row[3:6]] for row in rows])
+    assert {entry.report for entry in _open(tmp_path).index()} == {
+        "\n".join(filter(None, statements)) for statements in STUDIES.values()
+    }
+    with open(path, "w", newline="") as stream:
+        csv.writer(stream).writerows([row[:3] for row in rows])
+    with pytest.raises(ConfigError, match=r"machine_measurements\.csv: no column report_0, report_1"):
+        _open(tmp_path).index()
+
+
+def test_measurements_of_other_studies_are_refused(tmp_path):
+    _write(tmp_path, STUDIES, records=["50000001", "50000002"])
+    with pytest.raises(
+        ConfigError, match=r"no row for any of 2 records.*study_id '4000000.', '50000001' there"
+    ):
+        _open(tmp_path).index()
+
+
 def _as_merl_does(statements: list[str]) -> int:
     """`process_report` of MERL's `pretrain/preprocess.ipynb`, as far as the count goes."""
     report = ". ".join(statements)
@@ -127,7 +151,7 @@ def test_merls_filter_refuses_short_reports_without_reading_a_signal(tmp_path):
         ("record_list.csv", "files/p1000", "../p1000", r"record_list\.csv: unsafe_path"),
         ("record_list.csv", ",2180-07-23 08:44:00", "", "row 1 has not 5 cells"),
         ("machine_measurements.csv", "40000003", "40000001", "study_id 40000001 in more than one row"),
-        ("machine_measurements.csv", "report_17", "report_18", "no column 'report_17'; nearest: 'report_18'"),
+        ("machine_measurements.csv", "study_id", "study", "no column 'study_id'; nearest: 'study'"),
         ("machine_measurements.csv", "Sinus", "Sin\udcffus", "line 2 is not UTF-8"),
         ("machine_measurements.csv", None, "", "is empty"),
     ],
@@ -152,7 +176,7 @@ def test_a_folder_without_its_statements_says_what_is_missing(tmp_path):
 @pytest.mark.real
 def test_the_real_tables_have_these_columns(realdata, tmp_path):
     for name in ("record_list", "machine_measurements"):
-        (tmp_path / f"{name}.csv").symlink_to(realdata / "mimic-iv-ecg" / f"{name}_example.csv")
+        shutil.copy(realdata / "mimic-iv-ecg" / f"{name}_example.csv", tmp_path / f"{name}.csv")
     (entry,) = _open(tmp_path).index()
     assert (entry.record_id, entry.patient_id) == ("mimic_iv_ecg/40689238", "mimic_iv_ecg/10000032")
     assert len(entry.report.split("\n")) == 3

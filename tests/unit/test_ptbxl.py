@@ -77,7 +77,7 @@ def test_the_highest_rate_that_is_there_or_the_one_that_is_asked_for(tmp_path):
         ({"ecg_id": "1"}, "ecg_id 1 in more than one row"),
         ({"ecg_id": "01"}, "ptbxl/00001 is there twice"),
         ({"ecg_id": "one"}, "ecg_id one: ValueError"),
-        ({"patient_id": "nan"}, "ecg_id 2: ValueError"),
+        ({"patient_id": "nan"}, "row 2 has no patient_id"),
         ({"patient_id": "inf"}, "ecg_id 2: OverflowError"),
         ({"scp_codes": "NORM"}, "ecg_id 2: ValueError"),
         ({"scp_codes": "{'NORM': }"}, "ecg_id 2: SyntaxError"),

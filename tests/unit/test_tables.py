@@ -55,7 +55,7 @@ def test_parquet_numbers_become_text_and_lists_are_joined(write):
         (b"", r"t\.csv is empty"),
         (b"\n", "no column 'id'; there is no other"),
         (b"ident,report\n1,x\n", "no column 'id'; nearest: 'ident'"),
-        (b"ID;REPORT\n1;x\n", "no column 'id'; nearest: 'ID;REPORT'"),
+        (b"NAME;REPORT\n1;x\n", "no column 'id'; its other columns: 'NAME'"),
         (b"id,id\n1,2\n", "two columns are called 'id'"),
         (b"id,reports\n1,2\n", "column 'reports' is not read: rename it to 'report'"),
         (b"id,report\n1,2\n3\n", "row 2 has not 2 cells"),
@@ -107,6 +107,82 @@ def test_no_csv_crashes_the_reader(write, rows):
     with contextlib.suppress(ConfigError):
         found = tables.read(write(b"id,report\n" + rows), ("id",), ("report",))
         assert found.column_names == ["id", "report"]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_that_of_the_header(write, separator):
+    rows = [("ID", "Report", "age"), ("1", "AF, LBBB; |x", "57,5")]
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator).writerows(rows)
+    for head in ("", f"sep={separator}\n", "\ufeff", f"\ufeffsep={separator}\r\n"):
+        table = tables.read(write((head + text.getvalue()).encode()), ("id",), ("report", "age"))
+        assert table.to_pylist() == [{"id": "1", "report": "AF, LBBB; |x", "age": "57,5"}]
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "nan", "NaN", "NAN", "None", "none", "null", "NULL", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaT"],
+)
+def test_a_word_for_nothing_is_nothing_in_csv_and_parquet(write, word):
+    for content in (f'id,report\n1,"{word}"\n'.encode(), pa.table({"id": ["1"], "report": [word]})):
+        assert tables.read(write(content), ("id",), ("report",)).to_pylist() == [{"id": "1", "report": None}]
+    lists = pa.table({"id": ["1", "2"], "report": [[word, "x", None], [word]]})
+    table = tables.read(write(lists), ("id",), ("report",))
+    assert table["report"].to_pylist() == ["x", None]
+
+
+_LISTS = st.lists(
+    st.none() | st.lists(st.none() | st.sampled_from(["AF", "LBBB", "ä b"]), max_size=4), min_size=1
+)
+
+
+@given(_LISTS, st.sampled_from([pa.list_, pa.large_list]))
+@_SETTINGS
+def test_a_null_in_a_list_drops_itself_alone(write, rows, kind):
+    column = pa.array(rows, kind(pa.string()))
+    table = tables.read(
+        write(pa.table({"id": list(map(str, range(len(rows)))), "labels": column})), ("id", "labels")
+    )
+    expected = [";".join(item for item in row or [] if item is not None) or None for row in rows]
+    assert table["labels"].to_pylist() == expected
+
+
+@given(st.lists(st.integers(0, 2**53 - 1), min_size=1, unique=True))
+@_SETTINGS
+def test_keys_are_the_same_as_integers_floats_and_texts(write, numbers):
+    expected = [str(number) for number in numbers]
+    forms = [
+        numbers,
+        [float(number) for number in numbers],
+        [str(number) for number in numbers],
+        [f" {number}.0" for number in numbers],
+    ]
+    for form in forms:
+        assert tables.read(write(pa.table({"id": form})), ("id",), keys=("id",))["id"].to_pylist() == expected
+    text = "id\n" + "".join(f"{number}.0\n" for number in numbers)
+    assert tables.read(write(text.encode()), ("id",), keys=("id",))["id"].to_pylist() == expected
+
+
+def test_parquet_columns_of_every_plain_type_are_text(write):
+    categories = pa.array(["a", None]).dictionary_encode()
+    columns = {"id": pa.array([True, False]), "labels": categories, "age": pa.array([56.5, float("nan")])}
+    lists = pa.array([[1.0, None], [2.5]], pa.list_(pa.float32()))
+    table = tables.read(write(pa.table(columns | {"report": lists})), ("id", "labels", "age", "report"))
+    assert table.to_pylist() == [
+        {"id": "true", "labels": "a", "age": "56.5", "report": "1"},
+        {"id": "false", "labels": None, "age": None, "report": "2.5"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("matched", "records", "level"), [(0, 0, None), (5, 5, None), (91, 100, "INFO"), (90, 100, "WARNING")]
+)
+def test_records_without_a_row_are_told_and_from_one_in_ten_warned_of(caplog, matched, records, level):
+    with caplog.at_level("INFO", "supreme"):
+        tables.count_unmatched("t.csv", matched, records, "x")
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    with pytest.raises(ConfigError, match=r"t\.csv: no row for any of 7 records"):
+        tables.count_unmatched("t.csv", 0, 7, "x")
 
 
 def test_keys_are_there_and_unique():

@@ -237,7 +237,7 @@ def test_a_locked_database_is_waited_for_by_nobody(tmp_path: Path) -> None:
     store = tracking.open_store(Tracking(), str(tmp_path))
     folder = str(tmp_path / "stage")
     run = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
-    lines = [{"samples_seen": 64, "unix_time_s": 1.5, "loss": 0.5, "curve": []}]
+    lines = [history.Report(64, 1.5, {"loss": 0.5})]
     history.write(folder, lines)
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")

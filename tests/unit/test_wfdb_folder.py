@@ -17,7 +17,7 @@ from supreme import config, records
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
 from supreme.records import open_source, split_of
-from supreme.records.wfdb_folder import COLUMNS
+from supreme.records.wfdb_folder import COLUMNS, SYNONYMS
 
 pytestmark = pytest.mark.unit
 
@@ -124,9 +124,9 @@ def test_patients_do_not_cross_splits(tmp_path, patients):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"ecg_id": "a"}], "no column 'id'; nearest: 'ecg_id'"),
-        ([{"id": "a", "patient": "p"}], "column 'patient' is not read: rename it to 'patient_id'"),
-        ([{"id": "a", "label": "p"}], "'label' is not read: rename it to 'labels'"),
+        ([{"idx": "a"}], "no column 'id'; nearest: 'idx'"),
+        ([{"id": "a", "pateint_id": "p"}], "column 'pateint_id' is not read: rename it to 'patient_id'"),
+        ([{"id": "a", "labls": "p"}], "'labls' is not read: rename it to 'labels'"),
         ([{"id": "a"}, {"id": "b"}, {"id": "a"}], "id a in more than one row"),
         ([{"id": "a", "age": "1"}, {"id": "", "age": "1"}], "row 2 has no id"),
         ([{"id": "a", "split": "dev"}], "id a: split 'dev' is none of train, validation, test"),
@@ -137,6 +137,50 @@ def test_what_is_wrong_with_the_table_is_named(tmp_path, rows, message):
     _touch(tmp_path, "a", "b", "sub/c")
     _table(tmp_path, *rows)
     with pytest.raises(ConfigError, match=rf"table\.csv.*{message}"):
+        _open(tmp_path).index()
+
+
+def test_what_is_not_read_is_told_on_one_line(tmp_path, caplog):
+    _touch(tmp_path, "a")
+    _table(tmp_path, {"ID": "a", "ward": "7", "Hospital": "x", "age": "60-70"})
+    with caplog.at_level("INFO", "supreme"):
+        _open(tmp_path).index()
+    (line,) = [record for record in caplog.records if "columns not read" in record.getMessage()]
+    assert line.levelname == "WARNING"
+    assert line.getMessage().endswith(
+        "table.csv: columns not read: 'ward', 'Hospital'; no column patient_id: every record counts as a "
+        "patient of its own; age of 1 rows not understood ('60-70'): give years"
+    )
+
+
+def test_a_complete_table_says_nothing(tmp_path, caplog):
+    _touch(tmp_path, "a")
+    _table(tmp_path, {"id": "a", "patient_id": "p", "age": "61", "sex": "f"})
+    with caplog.at_level("INFO", "supreme"):
+        _open(tmp_path).index()
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("patients", [[float("nan"), 1.0, None], ["nan", "1", ""], ["None", "1.0", "NA"]])
+def test_no_patient_is_a_patient_of_its_own(tmp_path, patients):
+    _touch(tmp_path, "a", "b", "c")
+    pq.write_table(pa.table({"id": ["a", "b", "c"], "MRN": patients}), tmp_path / "t.parquet")
+    found = [entry.patient_id for entry in _open(tmp_path).index()]
+    assert found == ["mine/a", "mine/1", "mine/c"]
+
+
+def test_a_split_is_read_in_any_case_and_by_its_usual_words(tmp_path):
+    words = {"a": "Train", "b": "VAL", "c": "validation", "d": "Testing", "e": ""}
+    _touch(tmp_path, *words)
+    _table(tmp_path, *({"id": name, "Split": word} for name, word in words.items()))
+    splits = [entry.split for entry in _open(tmp_path).index()]
+    assert splits == ["train", "validation", "validation", "test", None]
+
+
+def test_a_record_has_one_row_however_its_id_is_spelled(tmp_path):
+    _touch(tmp_path, "0001")
+    _table(tmp_path, {"id": "1"}, {"id": "0001"})
+    with pytest.raises(ConfigError, match=r"record 0001 has two rows, under two spellings of its id"):
         _open(tmp_path).index()
 
 
@@ -155,6 +199,13 @@ def test_the_table_is_the_only_one_or_the_one_that_is_named(tmp_path):
     assert [entry.record_id for entry in elsewhere.index()] == ["mine/a"]
     with pytest.raises(ConfigError, match=r"no file .*three\.csv"):
         _open(tmp_path, table="three.csv").index()
+
+
+def test_the_rooms_page_names_every_column_and_synonym():
+    page = (Path(records.__file__).parent / "README.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("`"): tuple(row[2].split(", ")) for row in rows if len(row) == 3}
+    assert listed == SYNONYMS
 
 
 def test_the_columns_are_documented():

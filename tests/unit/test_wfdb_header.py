@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme.ecg import BadRecord
-from supreme.records.wfdb_header import Encoding, Scale, parse
+from supreme.ecg import LEADS, BadRecord
+from supreme.records.wfdb_header import Calibration, Encoding, Scale, parse
 
 pytestmark = pytest.mark.unit
 
@@ -109,6 +109,98 @@ def test_what_is_no_header_is_refused_with_a_reason():
     assert _reason("# only a comment\n") == "unreadable"
     assert _reason(bytes(range(256)) * 8) == "unreadable"
     assert _reason(VALID.encode("utf-16")) == "unreadable"
+
+
+TWELVE = "\n".join(["r 13 500 4", *(f"r.dat 16 1000/mV 16 0 1 4 0 {lead}" for lead in LEADS), ""])
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "r.dat 16 10(0)/mmHg 16 0 0 0 0 ABP",
+        "r.dat 16 0 16 0 0 0 0 MARKER",
+        "r.dat 16x4 100/bpm 16 0 0 0 0 PULSE",
+        "r.dat 16 x/y 16 0 0 0 0 -",
+        "gone.xyz 16 1e99/mV 16 0 0 0 0 vx",
+        "~ 0 1/mV 0 0 0 0 0 NULL",
+        "../r.dat 999 1/mV 16 0 0 0 0 RESP",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_another_channel_is_left_out_before_anything_of_it_is_judged(extra, first):
+    record, *leads, _ = TWELVE.split("\n")
+    lines = [record, extra, *leads] if first else [record, *leads, extra]
+    header = parse("\n".join(lines).encode())
+    assert (header.names, len(header.layout.rows), set(header.files)) == (LEADS, 12, {"r.dat"})
+
+
+def test_a_channel_that_is_no_voltage_is_no_lead_where_leads_are_missing():
+    lines = (
+        TWELVE.replace("r 13", "r 12")
+        .replace(" V6", " ABP")
+        .replace("1000/mV 16 0 1 4 0 ABP", "10/mmHg 16 0 1 4 0 ABP")
+    )
+    assert parse(lines.encode()).names == LEADS[:11]
+    with pytest.raises(
+        BadRecord, match="unknown_unit: signal 'V6': 'mmHg' is not a voltage: give mV, uV, nV or V"
+    ):
+        parse(
+            TWELVE.replace("r 13", "r 12").replace("1000/mV 16 0 1 4 0 V6", "10/mmHg 16 0 1 4 0 V6").encode()
+        )
+
+
+def test_what_the_user_knows_better_than_the_header_wins():
+    lines = TWELVE.replace("r 13", "r 12").replace(" V6", " CH12").replace("1000/mV", "0(7)/NU")
+    header = parse(lines.encode(), Calibration(200.0, (("CH12", "V6"),)))
+    assert header.names == LEADS
+    assert set(header.layout.scales) == {Scale(200.0, 7, 1.0)}
+    with pytest.raises(
+        BadRecord, match=r"unknown_gain: gain '0\(7\)/NU' of signal 'I'.*sources\.N\.gain_per_mv"
+    ):
+        parse(lines.encode())
+
+
+@pytest.mark.parametrize("mu", ["µ".encode("latin-1"), "µ".encode(), "μ".encode(), b"u", "Âµ".encode()])
+def test_microvolts_in_every_encoding(mu):
+    header = parse(
+        b"r 1 500 4\nr.dat 16 1/" + mu + b"V 16 0 1 4 0 I\n#Sex: m\xe4nnlich" * (mu != b"") + b"\n"
+    )
+    assert header.layout.scales[0].millivolts == 1e-3
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "1.2.840.113619.2.dat",
+        "a.b.c",
+        "Müller.dat",
+        "Mu\u0308ller.dat",
+        "x_1-2.MAT",
+        "心电.dat",
+        "a+b@1=2.dat",
+    ],
+)
+def test_a_plain_name_may_have_dots_and_letters_of_any_language(file):
+    assert parse(f"r 1 500\n{file} 16 200/mV 12 0 0 0 0 I".encode()).files == (file,)
+
+
+@pytest.mark.parametrize(
+    "file", ["a..b", ".a", "a.", "a/b", "a\\b", "~a", "a?b", "a%2Fb:c", "*", "a\u202eb", "a\0b"]
+)
+def test_any_other_name_is_refused_with_the_remedy(file):
+    with pytest.raises(
+        BadRecord, match=r"unsafe_header: signal file .*letters, digits, - and _, with dots between"
+    ):
+        parse(f"r 1 500\n{file} 16 200/mV 12 0 0 0 0 I".encode())
+
+
+def test_all_lines_of_codes_count_and_of_others_the_last():
+    comments = parse(VALID.encode() + b"#Dx: 3\n# DX:  2 \n#age: 72\n").comments
+    assert comments == {"age": "72", "dx": "1,2,3,2"}
+
+
+def test_a_byte_order_mark_before_a_comment_is_no_record_line():
+    assert parse(b"\xef\xbb\xbf# exported\n" + VALID.encode()).rate_hz == 500
 
 
 _PIECES = st.text(max_size=5) | st.sampled_from(

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from supreme.ecg import MAX_MICROVOLTS, BadRecord, to_millivolts
 from supreme.records import Entry, wfdb_header, wfdb_signal
-from supreme.records.wfdb_files import read_record
+from supreme.records.wfdb_files import WfdbReader
 
 pytestmark = pytest.mark.unit
 
@@ -156,7 +156,7 @@ def test_all_real_records_equal_what_wfdb_reads(realdata, monkeypatch):
     records = {stem: wfdb.rdrecord(stem) for stem in stems[:: 1 + len(stems) // 200]}
     monkeypatch.setattr(wfdb_signal, "_with_wfdb", None)
     for stem, wanted in records.items():
-        record, comments = read_record(Entry("d/1", "d", "d/1", source_uri=stem))
+        record, comments = WfdbReader().read(Entry("d/1", "d", "d/1", source_uri=stem))
         _assert_same_bits(record.signal_mv, wanted.p_signal.T)
         assert (list(record.leads), record.rate_hz) == (wanted.sig_name, wanted.fs)
         assert list(comments.values()) == [line.partition(":")[2].strip() for line in wanted.comments]

@@ -62,9 +62,11 @@ class Findings:
     """Of an infarction: acute, recent or old."""
 
     def has(self, *names: str) -> bool:
+        """Whether one of these is there."""
         return any(name in self.severity for name in names)
 
     def of(self, name: str) -> float:
+        """Severity of a finding, 0 where it is not there."""
         return self.severity.get(name, 0.0)
 
 
@@ -73,31 +75,31 @@ def draw(rng: np.random.Generator) -> Findings:
     rhythm = _choose(rng, RHYTHMS)
     burden = _choose(rng, {"none": 0.33, "one": 0.25, "many": 0.42})
     age = rng.normal(52, 17) if burden == "none" else rng.normal(65, 14)
-    found = Findings(rhythm, age=float(np.clip(age, 18, 95)), sex="F" if rng.random() < 0.48 else "M")
-    _add(found, rng, rhythm, 1.0)
+    findings = Findings(rhythm, age=float(np.clip(age, 18, 95)), sex="F" if rng.random() < 0.48 else "M")
+    _add(findings, rng, rhythm, 1.0)
     if rhythm in SINUS and rng.random() < 0.13 and rhythm != "sinus_tachycardia":
-        _add(found, rng, "sinus_arrhythmia")
+        _add(findings, rng, "sinus_arrhythmia")
     systems = (_conduction, _chambers, _infarction, _repolarisation, _ectopy)
     if rhythm in ("paced_rhythm", "ventricular_tachycardia"):
-        _ectopy(found, rng)
+        _ectopy(findings, rng)
     elif burden == "one":
         # A single thing is wrong in an otherwise healthy heart.
-        _until_found(found, rng, systems[int(rng.choice(len(systems), p=(0.32, 0.2, 0.18, 0.2, 0.1)))])
+        _until_changed(findings, rng, systems[int(rng.choice(len(systems), p=(0.32, 0.2, 0.18, 0.2, 0.1)))])
     elif burden == "many":
         for system in systems:
-            system(found, rng)
+            system(findings, rng)
     elif rng.random() < 0.08:
-        _add(found, rng, "early_repolarization")
-    return found
+        _add(findings, rng, "early_repolarization")
+    return findings
 
 
-def _until_found(
-    found: Findings, rng: np.random.Generator, system: Callable[[Findings, np.random.Generator], None]
+def _until_changed(
+    findings: Findings, rng: np.random.Generator, system: Callable[[Findings, np.random.Generator], None]
 ) -> None:
-    before = len(found.severity)
+    before = len(findings.severity)
     for _ in range(20):
-        system(found, rng)
-        if len(found.severity) > before:
+        system(findings, rng)
+        if len(findings.severity) > before:
             return
 
 
@@ -107,13 +109,13 @@ def _choose(rng: np.random.Generator, weights: dict[str, float]) -> str:
     return names[int(rng.choice(len(names), p=shares / shares.sum()))]
 
 
-def _add(found: Findings, rng: np.random.Generator, name: str, severity: float | None = None) -> None:
-    found.severity[name] = float(rng.uniform(0.15, 1.0)) if severity is None else severity
+def _add(findings: Findings, rng: np.random.Generator, name: str, severity: float | None = None) -> None:
+    findings.severity[name] = float(rng.uniform(0.15, 1.0)) if severity is None else severity
 
 
-def _conduction(found: Findings, rng: np.random.Generator) -> None:
-    if found.rhythm in (*SINUS, "atrial_tachycardia") and rng.random() < 0.12:
-        _add(found, rng, "first_degree_av_block")
+def _conduction(findings: Findings, rng: np.random.Generator) -> None:
+    if findings.rhythm in (*SINUS, "atrial_tachycardia") and rng.random() < 0.12:
+        _add(findings, rng, "first_degree_av_block")
     bundle = _choose(
         rng,
         {
@@ -123,13 +125,13 @@ def _conduction(found: Findings, rng: np.random.Generator) -> None:
             "incomplete_right_bundle_branch_block": 0.08,
             "incomplete_left_bundle_branch_block": 0.03,
             "intraventricular_conduction_delay": 0.06,
-            "ventricular_preexcitation": 0.035 if found.rhythm in SINUS else 0.0,
+            "ventricular_preexcitation": 0.035 if findings.rhythm in SINUS else 0.0,
         },
     )
     if bundle == "ventricular_preexcitation":
-        found.severity.pop("first_degree_av_block", None)
+        findings.severity.pop("first_degree_av_block", None)
     if bundle:
-        _add(found, rng, bundle)
+        _add(findings, rng, bundle)
     if bundle in (
         "left_bundle_branch_block",
         "incomplete_left_bundle_branch_block",
@@ -147,11 +149,11 @@ def _conduction(found: Findings, rng: np.random.Generator) -> None:
         },
     )
     if axis:
-        _add(found, rng, axis)
+        _add(findings, rng, axis)
 
 
-def _chambers(found: Findings, rng: np.random.Generator) -> None:
-    blocked = found.has("left_bundle_branch_block", "ventricular_preexcitation")
+def _chambers(findings: Findings, rng: np.random.Generator) -> None:
+    blocked = findings.has("left_bundle_branch_block", "ventricular_preexcitation")
     if not blocked:
         chamber = _choose(
             rng,
@@ -159,32 +161,32 @@ def _chambers(found: Findings, rng: np.random.Generator) -> None:
                 "": 0.70,
                 "left_ventricular_hypertrophy": 0.15,
                 "right_ventricular_hypertrophy": 0.06
-                if not found.has("left_anterior_fascicular_block")
+                if not findings.has("left_anterior_fascicular_block")
                 else 0.01,
                 "low_qrs_voltage": 0.08,
                 "high_qrs_voltage": 0.04,
             },
         )
         if chamber:
-            _add(found, rng, chamber)
+            _add(findings, rng, chamber)
         if chamber == "left_ventricular_hypertrophy" and rng.random() < 0.5:
-            _add(found, rng, "left_ventricular_strain")
+            _add(findings, rng, "left_ventricular_strain")
         if chamber == "right_ventricular_hypertrophy":
             for other in ("left_axis_deviation", "left_anterior_fascicular_block", "right_axis_deviation"):
-                found.severity.pop(other, None)
+                findings.severity.pop(other, None)
             if rng.random() < 0.8:
-                _add(found, rng, "right_axis_deviation")
-    if found.rhythm in SINUS:
-        if rng.random() < (0.3 if found.has("left_ventricular_hypertrophy") else 0.09):
-            _add(found, rng, "left_atrial_enlargement")
-        if rng.random() < (0.35 if found.has("right_ventricular_hypertrophy") else 0.06):
-            _add(found, rng, "right_atrial_enlargement")
+                _add(findings, rng, "right_axis_deviation")
+    if findings.rhythm in SINUS:
+        if rng.random() < (0.3 if findings.has("left_ventricular_hypertrophy") else 0.09):
+            _add(findings, rng, "left_atrial_enlargement")
+        if rng.random() < (0.35 if findings.has("right_ventricular_hypertrophy") else 0.06):
+            _add(findings, rng, "right_atrial_enlargement")
 
 
-def _infarction(found: Findings, rng: np.random.Generator) -> None:
-    if found.has("left_bundle_branch_block", "ventricular_preexcitation") or rng.random() > 0.30:
-        if not found.has("left_bundle_branch_block") and rng.random() < 0.09:
-            _add(found, rng, "poor_r_wave_progression")
+def _infarction(findings: Findings, rng: np.random.Generator) -> None:
+    if findings.has("left_bundle_branch_block", "ventricular_preexcitation") or rng.random() > 0.30:
+        if not findings.has("left_bundle_branch_block") and rng.random() < 0.09:
+            _add(findings, rng, "poor_r_wave_progression")
         return
     kinds = {
         "inferior_infarction": 0.42,
@@ -194,19 +196,19 @@ def _infarction(found: Findings, rng: np.random.Generator) -> None:
         "posterior_infarction": 0.05,
     }
     kind = _choose(rng, kinds)
-    chosen = {kind}
+    names = {kind}
     if rng.random() < 0.2:
-        chosen.add(_choose(rng, kinds))
-    found.stage = _choose(rng, {"old": 0.62, "recent": 0.23, "acute": 0.15})
-    for name in sorted(chosen):
-        _add(found, rng, name)
-        found.region[name] = str(rng.choice(INFARCTIONS[name]))
+        names.add(_choose(rng, kinds))
+    findings.stage = _choose(rng, {"old": 0.62, "recent": 0.23, "acute": 0.15})
+    for name in sorted(names):
+        _add(findings, rng, name)
+        findings.region[name] = str(rng.choice(INFARCTIONS[name]))
 
 
-def _repolarisation(found: Findings, rng: np.random.Generator) -> None:
-    if found.has("left_bundle_branch_block", "ventricular_preexcitation", "left_ventricular_strain"):
+def _repolarisation(findings: Findings, rng: np.random.Generator) -> None:
+    if findings.has("left_bundle_branch_block", "ventricular_preexcitation", "left_ventricular_strain"):
         return
-    if found.stage != "acute":
+    if findings.stage != "acute":
         change = _choose(
             rng,
             {
@@ -221,20 +223,22 @@ def _repolarisation(found: Findings, rng: np.random.Generator) -> None:
             },
         )
         if change:
-            _add(found, rng, change)
+            _add(findings, rng, change)
             regions = ("anterior", "anterolateral", "lateral", "inferior", "anteroseptal")
-            found.region[change] = str(rng.choice(regions, p=(0.2, 0.25, 0.2, 0.25, 0.1)))
+            findings.region[change] = str(rng.choice(regions, p=(0.2, 0.25, 0.2, 0.25, 0.1)))
     if rng.random() < 0.09:
-        _add(found, rng, "long_qt")
+        _add(findings, rng, "long_qt")
     elif rng.random() < 0.02:
-        _add(found, rng, "short_qt")
+        _add(findings, rng, "short_qt")
 
 
-def _ectopy(found: Findings, rng: np.random.Generator) -> None:
-    if found.rhythm in SINUS and rng.random() < 0.13:
-        _add(found, rng, "atrial_premature_complex")
-    if found.rhythm != "ventricular_tachycardia" and rng.random() < 0.15:
-        bigeminy = found.rhythm in SINUS and not found.has("atrial_premature_complex") and rng.random() < 0.2
-        _add(found, rng, "ventricular_premature_complex")
+def _ectopy(findings: Findings, rng: np.random.Generator) -> None:
+    if findings.rhythm in SINUS and rng.random() < 0.13:
+        _add(findings, rng, "atrial_premature_complex")
+    if findings.rhythm != "ventricular_tachycardia" and rng.random() < 0.15:
+        bigeminy = (
+            findings.rhythm in SINUS and not findings.has("atrial_premature_complex") and rng.random() < 0.2
+        )
+        _add(findings, rng, "ventricular_premature_complex")
         if bigeminy:
-            _add(found, rng, "ventricular_bigeminy")
+            _add(findings, rng, "ventricular_bigeminy")

@@ -11,7 +11,7 @@ from supreme.records.simulator.rhythm import Beats
 
 
 def render(
-    found: Findings, beats: Beats, heart: Heart, duration_s: float, rate_hz: int, rng: np.random.Generator
+    findings: Findings, beats: Beats, heart: Heart, duration_s: float, rate_hz: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Float32 millivolts of shape (12, duration * rate)."""
     samples = round(duration_s * rate_hz)
@@ -31,18 +31,20 @@ def render(
     # Each pulse touches a window of +-4.5 sd only: a tenth of the work of the whole length.
     half = np.ceil(4.5 * pulses[:, 1] * rate_hz).astype(int)
     for size in np.unique(_round_up(half)):
-        chosen = pulses[_round_up(half) == size]
-        centre = np.rint(chosen[:, 0] * rate_hz).astype(int)
+        same_size = pulses[_round_up(half) == size]
+        centre = np.rint(same_size[:, 0] * rate_hz).astype(int)
         index = centre[:, None] + np.arange(-size, size + 1)
-        shape = np.exp(-0.5 * ((index / rate_hz - chosen[:, :1]) / chosen[:, 1:2]).astype(np.float32) ** 2)
+        shape = np.exp(
+            -0.5 * ((index / rate_hz - same_size[:, :1]) / same_size[:, 1:2]).astype(np.float32) ** 2
+        )
         inside = (index >= 0) & (index < samples)
         flat = index[inside]
-        owner = np.broadcast_to(np.arange(len(chosen))[:, None], index.shape)[inside]
+        owner = np.broadcast_to(np.arange(len(same_size))[:, None], index.shape)[inside]
         weight = shape[inside]
         for lead in range(8):
-            eight[lead] += np.bincount(flat, weight * chosen[owner, 2 + lead], minlength=samples)
+            eight[lead] += np.bincount(flat, weight * same_size[owner, 2 + lead], minlength=samples)
     if beats.atrial_wave_hz:
-        eight += _atrial_waves(found, beats.atrial_wave_hz, time_s, rng)
+        eight += _atrial_waves(findings, beats.atrial_wave_hz, time_s, rng)
     return _record(twelve_leads(eight), rate_hz, rng)
 
 
@@ -69,10 +71,10 @@ def _spike(rate_hz: int, rng: np.random.Generator) -> Pulses:
 
 
 def _atrial_waves(
-    found: Findings, wave_hz: float, time_s: np.ndarray, rng: np.random.Generator
+    findings: Findings, wave_hz: float, time_s: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Sawtooth of flutter (down in II, up in V1) or the drifting waves of fibrillation (largest in V1)."""
-    if found.rhythm == "atrial_flutter":
+    if findings.rhythm == "atrial_flutter":
         phase = (time_s * wave_hz + rng.random()) % 1
         slow = rng.uniform(0.6, 0.85)
         saw = np.where(phase < slow, 0.5 - phase / slow, (phase - slow) / (1 - slow) - 0.5)

@@ -12,7 +12,7 @@ import numpy as np
 from supreme.records.simulator.findings import Findings
 
 _WORDS = Path(__file__).resolve().parents[1] / "data" / "simulated_reports.toml"
-#: Said by the name of the finding that they follow from, so seldom in words of their own.
+#: They follow from the name of another finding, and so seldom have words of their own.
 _SELDOM = {
     "bundle_branch_block": 0.0,
     "av_block": 0.0,
@@ -35,7 +35,7 @@ def words() -> dict[str, Any]:
     return tomllib.loads(_WORDS.read_text())
 
 
-def write(found: Findings, true: tuple[str, ...], rng: np.random.Generator) -> str:
+def write(findings: Findings, true: tuple[str, ...], rng: np.random.Generator) -> str:
     """Statements, one a line, as they would be read from an ECG with the conditions ``true``."""
     german = rng.random() < 0.08
     phrases = words()["german" if german else "english"]
@@ -43,7 +43,7 @@ def write(found: Findings, true: tuple[str, ...], rng: np.random.Generator) -> s
     lines = []
     for name in spoken:
         line = str(rng.choice(phrases[name]))
-        weak = found.of(name) and found.of(name) < 0.35
+        weak = findings.of(name) and findings.of(name) < 0.35
         if weak and name not in ("sinus_rhythm", "normal_ecg") and rng.random() < 0.35:
             line = _hedge(line, german, rng)
         lines.append(line)
@@ -73,10 +73,10 @@ def _hedge(line: str, german: bool, rng: np.random.Generator) -> str:
 
 
 def _negations(true: tuple[str, ...], phrases: dict[str, Any], rng: np.random.Generator) -> list[str]:
-    """Up to two things that are said not to be there, and are not."""
+    """Up to two statements that something absent is absent."""
     possible = [entry for entry in phrases["negated"] if not set(entry["of"]) & set(true)]
     count = int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))
     if not possible:
         return []
-    chosen = rng.choice(len(possible), size=min(count, len(possible)), replace=False)
-    return [possible[int(i)]["text"] for i in sorted(chosen)]
+    numbers = rng.choice(len(possible), size=min(count, len(possible)), replace=False)
+    return [possible[int(i)]["text"] for i in sorted(numbers)]

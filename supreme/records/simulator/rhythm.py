@@ -27,25 +27,25 @@ class Beats:
     """Flutter or fibrillation waves; 0 for none."""
 
 
-def draw(found: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
+def draw(findings: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
     """The activations of one recording, from a second before it to a second after it."""
-    rhythm = found.rhythm
+    rhythm = findings.rhythm
     if rhythm == "atrial_fibrillation":
-        return _fibrillation(found, duration_s, rng)
+        return _fibrillation(findings, duration_s, rng)
     if rhythm == "atrial_flutter":
-        return _flutter(duration_s, rng, found)
+        return _flutter(duration_s, rng, findings)
     if rhythm == "third_degree_av_block":
-        return _complete_block(duration_s, rng, found)
+        return _complete_block(duration_s, rng, findings)
     if rhythm == "second_degree_av_block":
-        return _dropped_beats(duration_s, rng, found)
+        return _dropped_beats(duration_s, rng, findings)
     if rhythm == "paced_rhythm":
         return _paced(duration_s, rng)
     if rhythm in SINUS or rhythm == "atrial_tachycardia":
-        return _sinus(found, duration_s, rng)
-    return _regular(found, duration_s, rng)
+        return _sinus(findings, duration_s, rng)
+    return _regular(findings, duration_s, rng)
 
 
-def _rate(found: Findings, rng: np.random.Generator) -> float:
+def _rate(findings: Findings, rng: np.random.Generator) -> float:
     ranges = {
         "sinus_rhythm": (60, 99),
         "sinus_bradycardia": (38, 58),
@@ -55,11 +55,11 @@ def _rate(found: Findings, rng: np.random.Generator) -> float:
         "junctional_rhythm": (36, 75),
         "ventricular_tachycardia": (120, 210),
     }
-    low, high = ranges[found.rhythm]
-    if found.rhythm == "sinus_rhythm":
+    low, high = ranges[findings.rhythm]
+    if findings.rhythm == "sinus_rhythm":
         return float(np.clip(rng.normal(70, 11), 52, high))
-    if found.rhythm in ("sinus_tachycardia", "sinus_bradycardia"):
-        near, far = (low, high) if found.rhythm == "sinus_tachycardia" else (high, low)
+    if findings.rhythm in ("sinus_tachycardia", "sinus_bradycardia"):
+        near, far = (low, high) if findings.rhythm == "sinus_tachycardia" else (high, low)
         return float(near + (far - near) * rng.beta(1.1, 2.2))
     return float(rng.uniform(low, high))
 
@@ -75,36 +75,36 @@ def _intervals(rr_s: float, duration_s: float, rng: np.random.Generator, variati
     return start + np.cumsum(np.maximum(intervals, 0.25))
 
 
-def _pr(found: Findings, rr_s: float, rng: np.random.Generator) -> float:
-    if found.has("ventricular_preexcitation"):
+def _pr(findings: Findings, rr_s: float, rng: np.random.Generator) -> float:
+    if findings.has("ventricular_preexcitation"):
         return float(rng.uniform(0.07, 0.115))
-    if found.has("first_degree_av_block"):
+    if findings.has("first_degree_av_block"):
         longest = min(0.40, 0.62 * rr_s)
         return max(
-            0.205, 0.212 + (longest - 0.212) * found.of("first_degree_av_block") * rng.uniform(0.5, 1.0)
+            0.205, 0.212 + (longest - 0.212) * findings.of("first_degree_av_block") * rng.uniform(0.5, 1.0)
         )
     return float(min(np.clip(rng.normal(0.155, 0.018), 0.12, 0.195), 0.45 * rr_s))
 
 
-def _sinus(found: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
-    rr_s = 60 / _rate(found, rng)
-    arrhythmia = found.of("sinus_arrhythmia")
+def _sinus(findings: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
+    rr_s = 60 / _rate(findings, rng)
+    arrhythmia = findings.of("sinus_arrhythmia")
     variation = 0.05 + 0.12 * arrhythmia if arrhythmia else rng.uniform(0.0, 0.045)
-    if found.rhythm != "sinus_rhythm" and not arrhythmia:
+    if findings.rhythm != "sinus_rhythm" and not arrhythmia:
         variation *= 0.6
     times = _intervals(rr_s, duration_s, rng, variation)
-    beats = Beats(rr_s, _pr(found, rr_s, rng), qrs=list(times))
-    p_kind = beats.ectopic_p if found.rhythm == "atrial_tachycardia" else beats.p
+    beats = Beats(rr_s, _pr(findings, rr_s, rng), qrs=list(times))
+    p_kind = beats.ectopic_p if findings.rhythm == "atrial_tachycardia" else beats.p
     p_kind.extend(t - beats.pr_s for t in times)
-    if found.has("atrial_premature_complex"):
-        _insert_atrial(beats, found, rng)
-    _insert_ventricular(beats, found, rng, p_kind)
+    if findings.has("atrial_premature_complex"):
+        _insert_atrial(beats, findings, rng)
+    _insert_ventricular(beats, findings, rng, p_kind)
     return beats
 
 
-def _insert_atrial(beats: Beats, found: Findings, rng: np.random.Generator) -> None:
+def _insert_atrial(beats: Beats, findings: Findings, rng: np.random.Generator) -> None:
     inside = [i for i in range(2, len(beats.qrs) - 2) if 0.3 < beats.qrs[i] < 9.3]
-    number = 1 + int(rng.poisson(1.6 * found.of("atrial_premature_complex")))
+    number = 1 + int(rng.poisson(1.6 * findings.of("atrial_premature_complex")))
     for i in (
         sorted(rng.choice(inside, size=min(number, max(1, len(inside) // 3)), replace=False))
         if inside
@@ -125,21 +125,23 @@ def _insert_atrial(beats: Beats, found: Findings, rng: np.random.Generator) -> N
     beats.p = [t for t in beats.p if np.isfinite(t)]
 
 
-def _insert_ventricular(beats: Beats, found: Findings, rng: np.random.Generator, p_kind: list[float]) -> None:
+def _insert_ventricular(
+    beats: Beats, findings: Findings, rng: np.random.Generator, p_kind: list[float]
+) -> None:
     """Replace conducted beats by premature wide ones; the next sinus beat comes on time (full pause)."""
-    if not found.has("ventricular_premature_complex"):
+    if not findings.has("ventricular_premature_complex"):
         return
     order = sorted(beats.qrs)
     inside = [i for i in range(1, len(order) - 1) if 0.2 < order[i] < 9.5]
     if not inside:
         return
-    if found.has("ventricular_bigeminy"):
-        chosen = inside[:: 2 if rng.random() < 0.75 else 3]
+    if findings.has("ventricular_bigeminy"):
+        premature = inside[:: 2 if rng.random() < 0.75 else 3]
     else:
-        number = 1 + int(rng.poisson(2.2 * found.of("ventricular_premature_complex")))
-        chosen = sorted(rng.choice(inside, size=min(number, max(1, len(inside) // 3)), replace=False))
+        number = 1 + int(rng.poisson(2.2 * findings.of("ventricular_premature_complex")))
+        premature = sorted(rng.choice(inside, size=min(number, max(1, len(inside) // 3)), replace=False))
     coupling = rng.uniform(0.5, 0.75)
-    for i in chosen:
+    for i in premature:
         interval = order[i] - order[i - 1]
         beats.aberrant.append(order[i - 1] + interval * min(0.9, coupling * rng.uniform(0.95, 1.05)))
         beats.qrs.remove(order[i])
@@ -148,12 +150,12 @@ def _insert_ventricular(beats: Beats, found: Findings, rng: np.random.Generator,
                 p_kind.remove(t)
 
 
-def _regular(found: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
+def _regular(findings: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
     """Junctional rhythm, supraventricular and ventricular tachycardia: no sinus P before the QRS."""
-    rr_s = 60 / _rate(found, rng)
+    rr_s = 60 / _rate(findings, rng)
     times = list(_intervals(rr_s, duration_s, rng, rng.uniform(0.0, 0.012)))
     beats = Beats(rr_s, 0.12)
-    if found.rhythm == "ventricular_tachycardia":
+    if findings.rhythm == "ventricular_tachycardia":
         beats.aberrant = times
         if rng.random() < 0.5:
             beats.p = list(_intervals(60 / rng.uniform(60, 100), duration_s, rng, 0.02))
@@ -161,15 +163,17 @@ def _regular(found: Findings, duration_s: float, rng: np.random.Generator) -> Be
     beats.qrs = times
     if rng.random() < 0.6:
         offset = (
-            rng.uniform(-0.10, -0.06) if found.rhythm == "junctional_rhythm" and rng.random() < 0.5 else 0.0
+            rng.uniform(-0.10, -0.06)
+            if findings.rhythm == "junctional_rhythm" and rng.random() < 0.5
+            else 0.0
         )
         offset = offset or rng.uniform(0.07, 0.16)
         beats.retrograde_p = [t + offset for t in times]
-    _insert_ventricular(beats, found, rng, beats.retrograde_p)
+    _insert_ventricular(beats, findings, rng, beats.retrograde_p)
     return beats
 
 
-def _fibrillation(found: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
+def _fibrillation(findings: Findings, duration_s: float, rng: np.random.Generator) -> Beats:
     mean_s = 60 / float(np.clip(rng.normal(95, 28), 42, 180))
     spread = rng.uniform(0.14, 0.32)
     count = int((duration_s + 3) / mean_s * 1.6) + 4
@@ -177,11 +181,11 @@ def _fibrillation(found: Findings, duration_s: float, rng: np.random.Generator) 
     shortest = min(0.3, 0.6 * mean_s)
     intervals = np.maximum(rng.gamma(shape, mean_s / shape, count), shortest)
     beats = Beats(mean_s, 0.15, qrs=list(-1.2 + np.cumsum(intervals)), atrial_wave_hz=rng.uniform(4.5, 8.5))
-    _insert_ventricular(beats, found, rng, [])
+    _insert_ventricular(beats, findings, rng, [])
     return beats
 
 
-def _flutter(duration_s: float, rng: np.random.Generator, found: Findings) -> Beats:
+def _flutter(duration_s: float, rng: np.random.Generator, findings: Findings) -> Beats:
     wave_hz = rng.uniform(215, 340) / 60
     cycle_s = 1 / wave_hz
     variable = rng.random() < 0.4
@@ -190,11 +194,11 @@ def _flutter(duration_s: float, rng: np.random.Generator, found: Findings) -> Be
     times = -1.2 + np.cumsum(ratios * cycle_s) + rng.normal(0, 0.004, 80)
     beats = Beats(float(np.mean(ratios) * cycle_s), 0.15, atrial_wave_hz=wave_hz)
     beats.qrs = [float(t) for t in times if t < duration_s + 1]
-    _insert_ventricular(beats, found, rng, [])
+    _insert_ventricular(beats, findings, rng, [])
     return beats
 
 
-def _complete_block(duration_s: float, rng: np.random.Generator, found: Findings) -> Beats:
+def _complete_block(duration_s: float, rng: np.random.Generator, findings: Findings) -> Beats:
     rr_s = 60 / rng.uniform(27, 52)
     beats = Beats(rr_s, 0.16)
     times = list(_intervals(rr_s, duration_s, rng, 0.005))
@@ -210,7 +214,7 @@ def _complete_block(duration_s: float, rng: np.random.Generator, found: Findings
     return beats
 
 
-def _dropped_beats(duration_s: float, rng: np.random.Generator, found: Findings) -> Beats:
+def _dropped_beats(duration_s: float, rng: np.random.Generator, findings: Findings) -> Beats:
     pp_s = 60 / rng.uniform(55, 105)
     times = list(_intervals(pp_s, duration_s, rng, 0.012))
     kind = rng.choice(["wenckebach", "mobitz", "two_to_one"], p=[0.5, 0.2, 0.3])
@@ -223,7 +227,7 @@ def _dropped_beats(duration_s: float, rng: np.random.Generator, found: Findings)
         place = (i + phase) % cycle
         if place < cycle - 1:
             beats.qrs.append(t + pr_s + min(step_s * place * (1 - 0.12 * place), 0.25))
-    _insert_ventricular(beats, found, rng, [])
+    _insert_ventricular(beats, findings, rng, [])
     return beats
 
 

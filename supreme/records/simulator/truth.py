@@ -37,26 +37,28 @@ _IMPLIES = {
 _FAST, _SLOW = 100.0, 60.0
 
 
-def conditions(found: Findings, beats: Beats, heart: Heart, duration_s: float) -> tuple[str, ...]:
+def conditions(findings: Findings, beats: Beats, heart: Heart, duration_s: float) -> tuple[str, ...]:
     """Sorted condition ids."""
-    true = set(found.severity)
-    for name in found.severity:
+    true = set(findings.severity)
+    for name in findings.severity:
         true.update(_IMPLIES.get(name, ()))
-        true.update(_regional(found, name))
+        true.update(_regional(findings, name))
     ventricular = sorted(t for t in (*beats.qrs, *beats.aberrant) if 0 <= t < duration_s)
     if len(ventricular) > 2:
         rate = 60 / float(np.mean(np.diff(ventricular)))
         # A rate just below 60 is called a normal sinus rhythm by most readers.
-        slow = rate < _SLOW and found.rhythm != "sinus_rhythm"
+        slow = rate < _SLOW and findings.rhythm != "sinus_rhythm"
         true.update({"tachycardia"} if rate > _FAST else {"bradycardia"} if slow else ())
-    ventricular_only = found.rhythm in ("paced_rhythm", "ventricular_tachycardia")
+    ventricular_only = findings.rhythm in ("paced_rhythm", "ventricular_tachycardia")
     if heart.qrs_s >= 0.12 and not ventricular_only:
         true.add("wide_qrs")
-    if not ventricular_only and not found.has("left_bundle_branch_block"):
+    if not ventricular_only and not findings.has("left_bundle_branch_block"):
         true.update({"left_axis_deviation"} if heart.axis_deg < -30 else ())
         true.update({"right_axis_deviation"} if heart.axis_deg > 95 else ())
-    if found.stage == "old" and any(
-        found.of(name) > 0.35 for name in found.region if name.endswith("_infarction") and name[:4] != "post"
+    if findings.stage == "old" and any(
+        findings.of(name) > 0.35
+        for name in findings.region
+        if name.endswith("_infarction") and name[:4] != "post"
     ):
         true.add("abnormal_q_wave")
     # Ectopic beats are true only where one falls into the recording.
@@ -73,12 +75,12 @@ def _is_normal(true: set[str]) -> bool:
     return "sinus_rhythm" in true and true <= {"sinus_rhythm", "sinus_arrhythmia", "early_repolarization"}
 
 
-def _regional(found: Findings, name: str) -> tuple[str, ...]:
-    region = REPORTED_REGION.get(found.region.get(name, ""), "")
+def _regional(findings: Findings, name: str) -> tuple[str, ...]:
+    region = REPORTED_REGION.get(findings.region.get(name, ""), "")
     if not region:
         return (
             ("anterior_st_depression", "st_depression")
-            if name == "posterior_infarction" and found.stage == "acute"
+            if name == "posterior_infarction" and findings.stage == "acute"
             else ()
         )
     if name in ("t_wave_inversion", "st_depression", "st_elevation"):
@@ -86,6 +88,6 @@ def _regional(found: Findings, name: str) -> tuple[str, ...]:
     if name == "myocardial_ischemia":
         return ("t_wave_inversion", "st_depression", f"{region}_t_wave_inversion", f"{region}_st_depression")
     if name.endswith("_infarction"):
-        change = {"acute": "st_elevation", "recent": "t_wave_inversion", "old": ""}[found.stage]
+        change = {"acute": "st_elevation", "recent": "t_wave_inversion", "old": ""}[findings.stage]
         return (change, f"{region}_{change}") if change else ()
     return ()

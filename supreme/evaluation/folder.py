@@ -1,0 +1,59 @@
+"""What an evaluation left in its folder, for the page, for comparisons and for the gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from supreme import config, manifest, storage
+from supreme.evaluation import results
+from supreme.evaluation.benchmarks import POOLED, Benchmark
+from supreme.evaluation.results import EVALUATION, EvaluationResult, EvaluationSummary
+from supreme.evaluation.targets import Target, folder_of
+from supreme.manifest import Manifest
+from supreme.storage.parquet import read_table
+
+_IDS = ("record_id", "patient_id")
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """A finished evaluation: result, scores and labels."""
+
+    folder: str
+    manifest: Manifest[EvaluationSummary]
+    result: EvaluationResult
+
+    @classmethod
+    def open(cls, recipe: config.Recipe, model: Target) -> EvaluationFolder:
+        """The evaluation of a model.
+
+        Raises:
+            ConfigError: there is none, or its result is damaged or of another version.
+        """
+        folder = folder_of(recipe, model)
+        return cls(folder, manifest.require(folder, EVALUATION), results.read(folder))
+
+    def scores(self) -> pa.Table:
+        """Probabilities of every evaluated record: ``record_id`` and one column a condition."""
+        names = [name for name in self.result.datasets if name != POOLED]
+        return pa.concat_tables(
+            [read_table(storage.join(self.folder, "scores", f"{name}.parquet")) for name in names]
+        )
+
+    def benchmark(self, dataset: str) -> Benchmark:
+        """The labels of the records that were evaluated of a data set."""
+        table = read_table(storage.join(self.folder, "labels", f"{dataset}.parquet"))
+        conditions = tuple(name for name in table.column_names if name not in _IDS)
+        record_ids = tuple(table.column("record_id").to_pylist())
+        labels = [table.column(name).to_numpy() for name in conditions]
+        return Benchmark(
+            dataset,
+            record_ids,
+            tuple(table.column("patient_id").to_pylist()),
+            record_ids,
+            conditions,
+            np.stack(labels, axis=1) if labels else np.empty((len(record_ids), 0), np.int8),
+        )
