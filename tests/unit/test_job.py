@@ -223,3 +223,13 @@ def test_a_secret_in_wrong_usage_is_not_repeated(capsys: pytest.CaptureFixture[s
     assert call(echo, "tracking.password=hunter22hunter") == 2
     assert call(echo, "llm.url=http://me:hunter22hunter@ho st") == 2
     assert "hunter22" not in capsys.readouterr().err
+
+
+def test_a_node_out_of_memory_is_told_in_a_line() -> None:
+    import ray.exceptions
+
+    error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed due to the node\n" + "PID MEM\n" * 50)
+    said = cli._summary(error)
+    assert said == (
+        "a node ran out of memory: 1 worker(s) were killed due to the node; the same command continues"
+    )
