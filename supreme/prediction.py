@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import ray.data
 
 from supreme import config, ecg, log, storage
-from supreme.inference import query_model
+from supreme.inference.query_embeddings import normalize_query
 from supreme.preparation import check_record
 from supreme.records import Entry
 from supreme.records.record_files import RecordFiles
@@ -120,11 +120,11 @@ def find_records(uri: str) -> list[dict[str, str]]:
 
 
 def check_queries(queries: tuple[str, ...]) -> None:
-    if not [query for query in queries if query_model.fold(query)]:
+    if not [query for query in queries if normalize_query(query)]:
         raise config.ConfigError(
             "predict.queries is empty: give 'predict.queries=[\"atrial fibrillation?\"]'"
         )
-    if len(set(queries)) != len(queries) or not all(query_model.fold(query) for query in queries):
+    if len(set(queries)) != len(queries) or not all(normalize_query(query) for query in queries):
         raise config.ConfigError("predict.queries: a query is empty or there twice")
 
 
@@ -191,7 +191,7 @@ class _Scorer:
     """A worker that holds the model."""
 
     def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
-        self.model = versions.load(model_uri, tracking_uri)
+        self.model = versions.load(model_uri, tracking_uri, quality_checked=True)
         self.model_uri, self.queries = model_uri, queries
         self.entities = self.model.understand(queries)
 

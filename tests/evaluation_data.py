@@ -92,7 +92,7 @@ class PlantedModel:
         self.vocabulary: Vocabulary = load_base().subset(known)
         self.queries: list[str] = []
 
-    def seen(self, query: str) -> str:
+    def known_entity(self, query: str) -> str:
         entity = self.vocabulary.find(query)
         return entity.id if entity else ""
 

@@ -49,12 +49,7 @@ def make(config: Model, samples: int) -> tuple[nn.Module, int, int]:
     Raises:
         ConfigError: an import path that the environment does not allow or that is no encoder.
     """
-    if ":" in config.encoder:
-        encoder = _imported(config.encoder)(config, samples)
-    elif config.encoder.startswith("resnet1d"):
-        encoder = _resnet(config)
-    else:
-        encoder = _vit(config, samples)
+    encoder = build(config, samples)
     training = encoder.training
     with torch.no_grad():
         tokens = encoder.eval()(torch.zeros(2, N_LEADS, samples))
@@ -66,6 +61,19 @@ def make(config: Model, samples: int) -> tuple[nn.Module, int, int]:
             f"{samples}): it must return (2, tokens, width)"
         )
     return encoder, shape[2], shape[1]
+
+
+def build(config: Model, samples: int) -> nn.Module:
+    """The encoder alone, without a look at what it makes.
+
+    Raises:
+        ConfigError: an import path that the environment does not allow, or that names no encoder.
+    """
+    if ":" in config.encoder:
+        return _imported(config.encoder)(config, samples)
+    if config.encoder.startswith("resnet1d"):
+        return _resnet(config)
+    return _vit(config, samples)
 
 
 def _resnet(config: Model) -> nn.Module:

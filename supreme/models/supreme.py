@@ -48,16 +48,7 @@ class SupremeModel(nn.Module):
         super().__init__()
         self.config, self.text_dim, self.samples, self.head = config, text_dim, samples, head
         self.encoder, self.token_width, tokens = encoders.make(config, samples)
-        if head == "fusion":
-            self.fusion = CardiacFusionNetwork(config, self.token_width, text_dim, tokens)
-        elif head == "common_space":
-            space = (self.token_width, text_dim, config.fusion_width)
-            self.fusion = JointEmbeddingHead(*space, config.temperature)
-        elif head == "entities":
-            assert known is not None
-            self.fusion = EntityHead(self.token_width, *known)
-        else:
-            self.fusion = None
+        self.fusion = make_head(head, config, self.token_width, text_dim, tokens, known)
 
     @property
     def answers_queries(self) -> bool:
@@ -104,6 +95,25 @@ class SupremeModel(nn.Module):
         model = cls(config, values["text_dim"], values["samples"], head, known)
         model.load_state_dict(weights)
         return model.eval()
+
+
+def make_head(
+    head: Head,
+    config: Model,
+    token_width: int,
+    text_dim: int,
+    tokens: int,
+    known: tuple[Tensor, Tensor] | None,
+) -> nn.Module | None:
+    """What makes logits of ``tokens`` tokens and queries; None for an encoder alone."""
+    if head == "fusion":
+        return CardiacFusionNetwork(config, token_width, text_dim, tokens)
+    if head == "common_space":
+        return JointEmbeddingHead(token_width, text_dim, config.fusion_width, config.temperature)
+    if head == "entities":
+        assert known is not None
+        return EntityHead(token_width, *known)
+    return None
 
 
 def without_baseline(ecg_mv: Tensor) -> Tensor:

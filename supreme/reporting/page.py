@@ -122,7 +122,7 @@ def write(
         )
         storage.write_bytes(uri, text.encode())
         if model.run_id and model.store:
-            run = tracking.Run.attach(model.store, model.run_id)
+            run = tracking.TrackingRun.attach(model.store, model.run_id)
             run.log_file(uri, "report")
             if points:
                 run.log_text(figures.training(points), "figures/training.svg")
@@ -168,7 +168,7 @@ def _training_lines(model: Target) -> bytes:
     """`metrics.jsonl` of the run that made the model; empty where there is no such run."""
     if not (model.run_id and model.store):
         return b""
-    return tracking.Run.attach(model.store, model.run_id).read_file(history.METRICS) or b""
+    return tracking.TrackingRun.attach(model.store, model.run_id).read_file(history.METRICS) or b""
 
 
 def _section(name: str, part: DatasetResult) -> PageSection:

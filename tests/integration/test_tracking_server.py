@@ -229,7 +229,7 @@ def test_a_batch_whose_answer_was_lost_is_not_there_twice(
     made.report(run, 2)
     # The server gets twice, at the same time, what it had taken.
     twice = cloudpickle.loads(cloudpickle.dumps(run))
-    monkeypatch.setattr(tracking.Run, "last_steps", lambda self: {})
+    monkeypatch.setattr(tracking.TrackingRun, "last_steps", lambda self: {})
     twice.report(list(made.lines))
     run.finish()
     wait_until(lambda: idle(twice))
@@ -307,7 +307,7 @@ def test_the_status_of_a_stopped_trial_is_filled_in_later(
     for trial, run in zip(trials, runs, strict=True):
         trial.report(run, 2)
     parent.link.patience_s = 2
-    monkeypatch.setattr(stage, "HASTE_WAIT_S", 0.1)
+    monkeypatch.setattr(stage, "ABORT_WAIT_S", 0.1)
     for run in runs:
         run.link = parent.link  # as in the job, where nothing is sent to another process
         began = time.monotonic()

@@ -19,6 +19,7 @@ from supreme import config, manifest, tracking
 from supreme.registry import versions
 from supreme.runtime.cli import Options
 from supreme.settings.tracking import Tracking
+from supreme.tracking import server as server_module
 from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
 
 pytestmark = pytest.mark.unit
@@ -46,7 +47,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def run(store: str, tmp_path: Path) -> tracking.Run:
+def run(store: str, tmp_path: Path) -> tracking.TrackingRun:
     return tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", {})
 
 
@@ -89,7 +90,7 @@ def same_answers(uri: str, folder: str, tracking_uri: str) -> None:
     np.testing.assert_array_equal(versions.load(uri, tracking_uri).score(ecg_mv, 100, QUERIES), expected)
 
 
-def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: list[str]) -> None:
+def test_a_bundle_is_registered_once(store: str, run: tracking.TrackingRun, bundles: list[str]) -> None:
     first = versions.register(
         bundles[0], run.run_id, tracking_uri=store, model="once", tags={"recipe": "demo"}
     )
@@ -108,7 +109,9 @@ def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: lis
     )
 
 
-def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bundles: list[str]) -> None:
+def test_the_champion_before_becomes_previous(
+    store: str, run: tracking.TrackingRun, bundles: list[str]
+) -> None:
     registered = [versions.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
     for version in [registered[0], registered[1], registered[1]]:
         versions.promote(version, tracking_uri=store, reason="better")
@@ -118,7 +121,7 @@ def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bun
 
 
 def test_plain_pyfunc_answers_like_registry_load(
-    store: str, run: tracking.Run, bundles: list[str], monkeypatch: pytest.MonkeyPatch
+    store: str, run: tracking.TrackingRun, bundles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions.promote(
         versions.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
@@ -155,7 +158,8 @@ def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str)
 
 def test_a_registry_that_fails_is_not_an_empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(MlflowException):
+    monkeypatch.setattr(server_module, "WAIT_S", 1.0)
+    with pytest.raises(tracking.TrackingError, match=r"127\.0\.0\.1:9 does not serve it"):
         versions.find("models:/a@champion", "http://127.0.0.1:9")
 
 

@@ -62,7 +62,7 @@ def test_an_unseen_condition_is_queried_in_its_phrasings(shards: Shards) -> None
 
 def test_no_phrasing_of_an_unseen_condition_names_a_seen_one() -> None:
     class Confused(PlantedModel):
-        def seen(self, query: str) -> str:
+        def known_entity(self, query: str) -> str:
             return "" if "interval" in query else "sinus_tachycardia"
 
     phrasings = zeroshot.queries_of("long_qt", Confused())
