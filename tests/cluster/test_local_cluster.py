@@ -155,7 +155,7 @@ def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> No
     scores = tmp_path / "scores.parquet"
     # As cluster/README.md says: all on loopback, but for PyTorch's rendezvous in a training worker.
     open_to_all = {name for name, address in LISTENING if not _is_loopback(address)}
-    assert open_to_all <= {"ray::RayTrainWo", "python"}
+    assert open_to_all <= {"ray::RayTrainWo"}
     assert {"gcs_server", "raylet", "ray::RayTrainWo"} <= {name for name, _ in LISTENING}
 
     asked = ["atrial fibrillation?", "old inferior infarct?"]
