@@ -1,6 +1,6 @@
 """Multi-label losses over (ECG, query) pairs, and contrastive losses over pairs of a batch.
 
-In the former, what the report left uncertain is masked or a soft target. The latter take any rows (N, D): a
+The former mask uncertain labels or give them a soft target. The latter take rows (N, D) of any length; a
 similarity is the cosine over the temperature.
 """
 
@@ -94,8 +94,8 @@ def finding_contrast(ecg: Tensor, report: Tensor, present: Tensor, temperature: 
     total = shared.sum(1, keepdim=True)
     weights = shared / total.clamp(min=1)
     similarity = _cosines(ecg, report) / temperature
-    found = similarity.log_softmax(1) + similarity.T.log_softmax(1)
-    return -(weights * found).sum() / 2 / (total > 0).sum().clamp(min=1)
+    log_likelihood = similarity.log_softmax(1) + similarity.T.log_softmax(1)
+    return -(weights * log_likelihood).sum() / 2 / (total > 0).sum().clamp(min=1)
 
 
 def view_contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:

@@ -148,7 +148,7 @@ def is_started(folder: str, stage: Stage[Result], request: Request) -> bool:
     Raises:
         ConfigError: it was begun with another one; the message holds the difference.
     """
-    earlier = _request(folder, stage)
+    earlier = read_request(folder, stage)
     if earlier is None:
         return False
     changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
@@ -231,13 +231,13 @@ def _refuse_foreign(folder: str, stage: Stage[Result]) -> None:
 
 
 def _is_finished(folder: str, stage: Stage[Result], request: Request) -> bool:
-    earlier = _request(folder, stage)
+    earlier = read_request(folder, stage)
     return earlier == request and storage.exists(storage.join(folder, MANIFEST))
 
 
 def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
     """Whether what is there gives way to ``request`` under ``follow``."""
-    earlier = _request(folder, stage)
+    earlier = read_request(folder, stage)
     if earlier is None or earlier == request:
         return False
     if not storage.exists(storage.join(folder, MANIFEST)):
@@ -248,8 +248,8 @@ def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
     return extended
 
 
-def _request(folder: str, stage: Stage[Result]) -> Request | None:
-    """What a folder was begun with."""
+def read_request(folder: str, stage: Stage[Result]) -> Request | None:
+    """What a stage folder was begun with, finished or not; None where nothing was."""
     uri = storage.join(folder, REQUEST)
     return read_document(uri, Request, remedy=stage.remedy) if storage.exists(uri) else None
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
 
-from supreme import config, ecg, log, quality, storage
-from supreme.inference import query_model
+from supreme import config, ecg, log, storage
+from supreme.inference.query_embeddings import normalize_query
+from supreme.preparation import check_record
 from supreme.records import Entry
 from supreme.records.record_files import RecordFiles
 from supreme.records.wfdb_files import WfdbReader, entry_of
@@ -119,11 +120,11 @@ def find_records(uri: str) -> list[dict[str, str]]:
 
 
 def check_queries(queries: tuple[str, ...]) -> None:
-    if not [query for query in queries if query_model.fold(query)]:
+    if not [query for query in queries if normalize_query(query)]:
         raise config.ConfigError(
             "predict.queries is empty: give 'predict.queries=[\"atrial fibrillation?\"]'"
         )
-    if len(set(queries)) != len(queries) or not all(query_model.fold(query) for query in queries):
+    if len(set(queries)) != len(queries) or not all(normalize_query(query) for query in queries):
         raise config.ConfigError("predict.queries: a query is empty or there twice")
 
 
@@ -179,21 +180,18 @@ def _read(entry: Entry, reader: WfdbReader, derive_limb_leads: bool) -> dict[str
     }
     try:
         record, _ = reader.read(entry)
-        signal, _ = ecg.order_leads(record.signal, record.leads, derive_limb_leads=derive_limb_leads)
-        signal = ecg.whole_microvolts(signal)
-        flags = quality.check(signal, record.rate_hz)
+        checked = check_record(record, derive_limb_leads=derive_limb_leads)
     except ecg.BadRecord as error:
         return row | {"reason": error.reason, "detail": error.detail}
-    # Rounded and clipped as in the shards of pre-training.
-    signal_uv = ecg.to_microvolts(signal)
-    return row | {"signal": signal_uv.tobytes(), "rate_hz": record.rate_hz, "quality": flags}
+    signal = checked.signal_mv.tobytes()
+    return row | {"signal": signal, "rate_hz": checked.rate_hz, "quality": checked.flags}
 
 
 class _Scorer:
     """A worker that holds the model."""
 
     def __init__(self, model_uri: str, tracking_uri: str | None, queries: list[str]) -> None:
-        self.model = versions.load(model_uri, tracking_uri)
+        self.model = versions.load(model_uri, tracking_uri, quality_checked=True)
         self.model_uri, self.queries = model_uri, queries
         self.entities = self.model.understand(queries)
 
@@ -205,8 +203,8 @@ class _Scorer:
                 alike.setdefault((len(row["signal"]), row["rate_hz"]), []).append(index)
         scores: dict[int, np.ndarray] = {}
         for (_, rate_hz), members in alike.items():
-            signals = [np.frombuffer(rows[index]["signal"], np.int16) for index in members]
-            ecg_mv = ecg.to_millivolts(np.stack(signals).reshape(len(members), ecg.N_LEADS, -1))
+            signals = [np.frombuffer(rows[index]["signal"], np.float32) for index in members]
+            ecg_mv = np.stack(signals).reshape(len(members), ecg.N_LEADS, -1)
             scores |= dict(zip(members, self.model.score(ecg_mv, rate_hz, self.queries), strict=True))
         answers = [self._answers(row, scores.get(index)) for index, row in enumerate(rows)]
         return pa.Table.from_pylist([row for group in answers for row in group], schema=_ANSWERED)

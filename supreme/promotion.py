@@ -61,21 +61,25 @@ def run(recipe: config.Recipe, *, new_data: bool = False) -> tuple[ModelVersion,
         raise config.ConfigError(f"{uri} is not registered: run jobs/register.py first")
     store = tracking.open_store(recipe.tracking, recipe.root)
     candidate = versions.resolve(uri, store)
-    champion = versions.find(f"models:/{candidate.name}@{versions.CHAMPION}", store)
-    if champion is not None and versions.same(champion, candidate):
-        return champion, Decision(True, champion.tags.get("promotion_reason", "it is the champion already"))
-    contender = _contender(recipe, candidate, store)
-    rival = None
-    if champion is not None and contender.knows_its_data:
-        rival = _contender(recipe, champion, store)
-    decision = decide(contender, rival, recipe.promote.margin, new_data=new_data)
-    if decision.promoted:
-        versions.promote(candidate, tracking_uri=store, reason=decision.reason)
-    else:
-        logger.info(
-            "version %s of %s stays a candidate: %s", candidate.version, candidate.name, decision.reason
-        )
-    return candidate, decision
+    # Whenever another process has promoted a model meanwhile, that one is the champion to compare with.
+    while True:
+        champion = versions.find(f"models:/{candidate.name}@{versions.CHAMPION}", store)
+        if champion is not None and versions.same(champion, candidate):
+            reason = champion.tags.get(versions.REASON, "it is the champion already")
+            return champion, Decision(True, reason)
+        contender = _contender(recipe, candidate, store)
+        rival = None
+        if champion is not None and contender.knows_its_data:
+            rival = _contender(recipe, champion, store)
+        decision = decide(contender, rival, recipe.promote.margin, new_data=new_data)
+        if not decision.promoted:
+            logger.info(
+                "version %s of %s stays a candidate: %s", candidate.version, candidate.name, decision.reason
+            )
+            return candidate, decision
+        if versions.replace_champion(candidate, champion, tracking_uri=store, reason=decision.reason):
+            return candidate, decision
+        logger.info("another model was promoted meanwhile: compared again")
 
 
 def decide(

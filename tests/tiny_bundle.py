@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-from supreme import config, text
+from supreme import config, storage, text
+from supreme.ecg import to_microvolts, to_millivolts
 from supreme.inference import bundle
+from supreme.inference.provenance import Provenance, SeenDataset
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.settings.data import Shards
@@ -45,21 +47,40 @@ def network(seed: int = 0) -> SupremeModel:
     return model
 
 
-def write(folder: object, seed: int = 0, objective: Literal["supreme", "ked"] = "supreme") -> str:
+def write(
+    folder: object,
+    seed: int = 0,
+    objective: Literal["supreme", "ked"] = "supreme",
+    trained_on: Provenance | None = None,
+) -> str:
     """Write the bundle of the network of a seed; its digest."""
     training = RECIPE.training.model_copy(update={"objective": objective})
     recipe = RECIPE.model_copy(update={"training": training})
     vocabulary, texts, embeddings = queries()
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
     card = {"selection": {"metric": "validation_macro_auroc", "value": 0.5}}
-    return bundle.write_bundle(
-        str(folder), network(seed), recipe, vocabulary, texts, embeddings, whitening, encoder(), card
+    parts = (vocabulary, texts, embeddings, whitening, encoder(), card)
+    return bundle.write_bundle(str(folder), network(seed), recipe, *parts, trained_on)
+
+
+def provenance() -> Provenance:
+    """Of three recordings of one data set."""
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 256, (3, 6), np.uint8)
+    seen = SeenDataset(
+        dataset="planted",
+        kind="ptbxl",
+        shards_digest="0" * 64,
+        splits=("train", "validation"),
+        records=3,
+        recordings_digest=storage.sha256(keys.tobytes()),
     )
+    return Provenance((seen,), (keys,), (rng.integers(0, 256, (3, 12), np.uint8),))
 
 
 def ecgs(count: int, samples: int = 400, seed: int = 0) -> np.ndarray:
-    """Random smooth signals ``(count, 12, samples)`` in millivolts."""
+    """Random smooth signals ``(count, 12, samples)`` in whole microvolts, given in mV."""
     noise = np.random.default_rng(seed).normal(size=(count, 12, samples + 20))
     kernel = np.ones(21) / 21
     smooth = np.apply_along_axis(lambda row: np.convolve(row, kernel, "valid"), 2, noise)
-    return (2 * smooth).astype(np.float32)
+    return to_millivolts(to_microvolts(2 * smooth))

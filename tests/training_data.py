@@ -20,7 +20,7 @@ from supreme.reports.vocabulary import load_base
 from supreme.settings.data import Shards
 from supreme.shards import codec, schema
 from supreme.shards.result import SHARDS, ShardResult
-from supreme.training.run.driver import shard_folders
+from supreme.training.data.sources import shard_folders
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
 SPLITS = {"train": 300, "validation": 60}

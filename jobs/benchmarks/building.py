@@ -34,7 +34,7 @@ from supreme.records import Entry
 from supreme.records.simulated import write_mimic_folder
 from supreme.settings.data import Source
 from supreme.shards import build, codec, part
-from supreme.shards.fingerprint import changes, in_hexadecimal, signs
+from supreme.shards.fingerprint import block_differences, simhash_bits, to_hex
 from supreme.shards.plan import Plan
 from supreme.shards.schema import SCHEMA, part_name
 
@@ -123,8 +123,8 @@ def bare(entries: list[Entry], job: part.Job) -> None:
     ):
         for start in range(0, len(entries), job.shards.row_group_size):
             rows = [_bare_row(entry, job) for entry in entries[start : start + job.shards.row_group_size]]
-            prints = in_hexadecimal(signs(np.stack([row["fingerprint"] for row in rows])))
-            rows = [row | {"fingerprint": one} for row, one in zip(rows, prints, strict=True)]
+            fingerprints = to_hex(simhash_bits(np.stack([row["fingerprint"] for row in rows])))
+            rows = [row | {"fingerprint": one} for row, one in zip(rows, fingerprints, strict=True)]
             writer.write_table(pa.Table.from_pylist(rows, SCHEMA), row_group_size=len(rows))
 
 
@@ -140,7 +140,7 @@ def _bare_row(entry: Entry, job: part.Job) -> dict[str, Any]:
         },
         "split": "train",
         "signal": codec.encode(signal_uv, job.shards.compression),
-        "fingerprint": changes(signal_uv, RATE_HZ),
+        "fingerprint": block_differences(signal_uv, RATE_HZ),
         "n_valid": signal_uv.shape[1],
         "rate_hz": RATE_HZ,
         "source_rate_hz": float(RATE_HZ),

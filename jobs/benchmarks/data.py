@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import wfdb
 
-from supreme import manifest, records, signal
-from supreme.ecg import LEADS, BadRecord, order_leads, to_microvolts
+from supreme import manifest, records
+from supreme.ecg import LEADS, BadRecord
+from supreme.preparation import check_record, resample_uv
 from supreme.records.simulated import SimulatedSource
 from supreme.settings.data import Shards
 from supreme.shards import codec, writer
@@ -73,10 +74,9 @@ def _usable(source: records.Source, entry: records.Entry, rate_hz: int) -> np.nd
 
 
 def _prepared(record: records.Record, rate_hz: int) -> np.ndarray:
-    seconds = Shards().duration_s
-    ordered, _ = order_leads(record.signal, record.leads)
-    kept = signal.first_seconds(ordered, record.rate_hz, seconds)
-    return to_microvolts(signal.prepare(kept, record.rate_hz, rate_hz, round(rate_hz * seconds))[0])
+    duration_s = Shards().duration_s
+    checked = check_record(record, duration_s=duration_s)
+    return resample_uv(checked.signal, checked.rate_hz, rate_hz, round(rate_hz * duration_s))[0]
 
 
 def write_shards(folder: str, ecgs: Ecgs, count: int, compression: Codec) -> None:

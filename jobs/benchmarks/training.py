@@ -16,8 +16,9 @@ from supreme.reports import stage
 from supreme.reports.spread import on_ray
 from supreme.settings.data import Source
 from supreme.shards import build, plan
+from supreme.training.data.sources import shard_folders
+from supreme.training.profiling.profile import Profile
 from supreme.training.profiling.profiler import ALL_STEPS, profile
-from supreme.training.run.driver import shard_folders
 
 VIT = "vit1d_tiny"
 WORKERS = (1, 2)
@@ -43,19 +44,19 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
         encoders = list(dict.fromkeys([ours.model.encoder, VIT]))
         ways = {_name(encoder, n): _variant(ours, n, encoder) for encoder in encoders for n in WORKERS}
         measures = {name: partial(profile, way) for name, way in ways.items()}
-        found = interleaved(measures, recipe.bench.repetitions)
+        profiles = interleaved(measures, recipe.bench.repetitions)
     rows = {
-        name: {column: round(median(r[column] for r in each), 2) for column in _COLUMNS}
-        for name, each in found.items()
+        name: {column: round(median(getattr(one, column) for one in each), 2) for column in _COLUMNS}
+        for name, each in profiles.items()
     }
     for line in table(rows):
         logger.info(line)
-    alone, both = ({e: found[_name(e, n)] for e in encoders} for n in WORKERS)
+    alone, both = ({e: profiles[_name(e, n)] for e in encoders} for n in WORKERS)
     return {
         "suite": "training",
-        "device": alone[VIT][0]["device"],
+        "device": alone[VIT][0].device,
         "ways": rows,
-        "milliseconds": {name: each[-1]["milliseconds"] for name, each in found.items()},
+        "milliseconds": {name: each[-1].milliseconds for name, each in profiles.items()},
         "second_worker": {e: _gain(alone[e], both[e]) for e in encoders},
         "loader_wait": {e: _wait(both[e]) for e in encoders},
     }
@@ -65,13 +66,13 @@ def _name(encoder: str, workers: int) -> str:
     return f"{encoder}, {workers} worker{'s' * (workers > 1)}"
 
 
-def _gain(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> float:
+def _gain(one: Sequence[Profile], two: Sequence[Profile]) -> float:
     pairs = zip(one, two, strict=True)
-    return round(median(b["records_per_s"] / a["records_per_s"] for a, b in pairs), 3)
+    return round(median(b.records_per_s / a.records_per_s for a, b in pairs), 3)
 
 
-def _wait(found: Sequence[dict[str, Any]]) -> float:
-    return round(median(one["milliseconds"]["loader wait"] / one["step_ms"] for one in found), 4)
+def _wait(profiles: Sequence[Profile]) -> float:
+    return round(median(profile.share("loader wait") for profile in profiles), 4)
 
 
 def _write(recipe: config.Recipe) -> None:

@@ -154,6 +154,10 @@ class EvaluationResult(_Result):
     model: EvaluatedModel
     datasets: dict[str, DatasetResult]
 
+    def named(self, uri: str) -> EvaluationResult:
+        """The same numbers under another URI of the same bundle."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"uri": uri})})
+
     def macro(self, group: Group) -> dict[str, float | None]:
         """Zero-shot macro AUROC of each data set."""
         return {name: part.zero_shot.macro[group].auroc for name, part in self.datasets.items()}

@@ -70,7 +70,7 @@ def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> Evaluatio
     if manifest.begin(folder, EVALUATION, request, on_change="follow", new=new):
         logger.info("%s is finished", folder)
         return results.read(folder)
-    loaded = versions.load(model.uri, model.store)
+    loaded = versions.load(model.uri, model.store, quality_checked=True)
     if loaded.trained_on is None:
         logger.warning(
             "%s does not say what it was trained on: records that it has seen cannot be left out", model.uri
@@ -183,7 +183,7 @@ def _track(model: Target, result: EvaluationResult, uri: str) -> None:
     """Log the macro means and the file to the run that made the model."""
     if not (model.run_id and model.store):
         return
-    run = tracking.Run.attach(model.store, model.run_id)
+    run = tracking.TrackingRun.attach(model.store, model.run_id)
     for group in results.GROUPS:
         for dataset, auroc in result.macro(group).items():
             name = f"evaluation/{dataset}/macro_auroc_{group}"

@@ -25,7 +25,7 @@ class QueryModel(Protocol):
     @property
     def vocabulary(self) -> Vocabulary: ...
 
-    def seen(self, query: str) -> str:
+    def known_entity(self, query: str) -> str:
         """Id of the entity that a query names, "" for an unseen query."""
         ...
 
@@ -45,7 +45,7 @@ def queries_of(condition: str, model: QueryModel) -> list[str]:
     if condition not in base:
         return [condition.replace("_", " ")]
     texts = query_texts(base[condition])
-    return [text for text in texts if not model.seen(text)] or [texts[0]]
+    return [text for text in texts if not model.known_entity(text)] or [texts[0]]
 
 
 def score(

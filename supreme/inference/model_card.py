@@ -17,7 +17,12 @@ _HEADS = {
 }
 
 
-def _card(recipe: config.Recipe, vocabulary: Vocabulary, card: Mapping[str, Any]) -> str:
+def model_card(recipe: config.Recipe, vocabulary: Vocabulary, card: Mapping[str, Any]) -> str:
+    """The README.md of a bundle: how to load it, the facts of its training, and the entities it knows.
+
+    Args:
+        card: more facts, nested or not, such as the rule and value of the selection.
+    """
     facts = config.flatten(dict(card))
     name = recipe.tracking.model
     lines = [

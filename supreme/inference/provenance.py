@@ -10,11 +10,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -24,8 +23,6 @@ from supreme.records.recordings import recording_key
 from supreme.settings.data import Source
 from supreme.shards.read import Shards
 
-RECORDINGS = "recordings.safetensors"
-TRAINED_ON = "trained_on"
 #: What training and the selection of weights have seen.
 SPLITS_SEEN = ("train", "validation")
 #: Columns of the shards by which a recording is recognised.
@@ -42,7 +39,7 @@ _BLOCK_PAIRS = 4_000_000
 
 
 class ProvenanceError(ValueError):
-    """The provenance in a bundle is damaged or of an unknown version; the message names file and remedy."""
+    """The provenance in a bundle is damaged; the message says how."""
 
 
 class SeenDataset(BaseModel):
@@ -115,34 +112,25 @@ class Provenance:
         return cls.collect(recipe.sources, [Shards.open(folder) for folder in folders])
 
     @classmethod
-    def read(cls, folder: str) -> Provenance | None:
-        """The provenance of a bundle (local folder or s3:// prefix); None for a bundle that has none.
+    def parse(cls, datasets: Sequence[SeenDataset], content: bytes) -> Provenance:
+        """The provenance in the bytes of `recordings.safetensors`.
 
         Raises:
-            ProvenanceError: it is damaged, or the two files do not belong together.
+            ProvenanceError: they are damaged, or not those of these data sets.
         """
-        values = storage.read_json(storage.join(folder, "config.json")).get(TRAINED_ON)
-        if values is None:
-            return None
-        uri = storage.join(folder, RECORDINGS)
         try:
-            datasets = tuple(SeenDataset.model_validate(value) for value in values)
-            tensors = load(storage.read_bytes(uri))
+            tensors = load(content)
             keys = tuple(tensors[f"{at}.keys"] for at in range(len(datasets)))
             fingerprints = tuple(tensors[f"{at}.fingerprints"] for at in range(len(datasets)))
-        except (storage.NotFound, KeyError, TypeError, ValidationError, SafetensorError) as error:
-            raise ProvenanceError(f"{uri}: cannot be read ({error}): write the bundle again") from error
-        for dataset, part in zip(datasets, keys, strict=True):
-            if storage.sha256(part.tobytes()) != dataset.recordings_digest:
-                raise ProvenanceError(
-                    f"{uri}: the recordings of {dataset.dataset} are not those of config.json: "
-                    "write the bundle again"
-                )
-        return cls(datasets, keys, fingerprints)
-
-    def described(self) -> list[dict[str, Any]]:
-        """The value of `trained_on` in `config.json`."""
-        return [dataset.model_dump(mode="json") for dataset in self.datasets]
+        except (KeyError, ValueError, TypeError, OverflowError, SafetensorError) as error:
+            raise ProvenanceError(f"cannot be read ({type(error).__name__}: {error})") from None
+        for dataset, own_keys, own_fingerprints in zip(datasets, keys, fingerprints, strict=True):
+            for part, width in ((own_keys, _KEY_BYTES), (own_fingerprints, _FINGERPRINT_BYTES)):
+                if part.dtype != np.uint8 or part.ndim != 2 or part.shape[1] != width:
+                    raise ProvenanceError(f"holds {part.dtype} {part.shape} instead of rows of {width} bytes")
+            if storage.sha256(own_keys.tobytes()) != dataset.recordings_digest:
+                raise ProvenanceError(f"the recordings of {dataset.dataset} are not those of config.json")
+        return cls(tuple(datasets), keys, fingerprints)
 
     def to_safetensors(self) -> bytes:
         """The content of `recordings.safetensors`."""

@@ -1,4 +1,4 @@
-"""Multi-head attention and the two-layer perceptron that both transformers here are made of."""
+"""Multi-head attention and the two-layer perceptron: the parts of both transformers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 
 class Attention(nn.Module):
-    """Multi-head attention of ``(B, Q, D)`` over ``(B, N, D)``; self-attention when both are the same.
+    """Multi-head attention of ``(B, Q, D)`` over ``(B, N, D)``; self-attention when both are the same tensor.
 
-    Queries of batch 1 are asked of every context.
+    Queries with batch size 1 are broadcast over the contexts.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -66,7 +66,7 @@ def _weights(query: Tensor, key: Tensor) -> Tensor:
 
 
 def rotary(positions: Tensor, width: int, base: float = 10_000.0) -> Tensor:
-    """Cosines and sines ``(2, N, width / 2)`` by which heads of an even width are turned at N positions.
+    """Cosines and sines ``(2, N, width / 2)`` that rotate heads of an even width at N positions.
 
     Source: RoFormer (arXiv 2104.09864), eq. 15; the pairs are (i, i + width / 2).
     """
@@ -78,7 +78,7 @@ def rotary(positions: Tensor, width: int, base: float = 10_000.0) -> Tensor:
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn ``(..., N, width)`` by its positions."""
+    """Rotate ``(..., N, width)`` by its positions."""
     cos, sin = rotation
     first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], -1).to(x.dtype)

@@ -1,4 +1,4 @@
-"""ECG encoders by name, and those of others by import path, where the environment allows them."""
+"""ECG encoders by name, and foreign ones by import path where the environment allows them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from supreme.settings.model import ALLOWED_ENCODERS, Model, is_allowed
 
 
 class Encoder(Protocol):
-    """ECGs to tokens: what an ``nn.Module`` made by ``Class(config, samples)`` must be.
+    """ECGs to tokens: the interface of an ``nn.Module`` that ``Class(config, samples)`` returns.
 
     ``config.width``, ``depth``, ``heads``, ``patch`` and ``dropout`` are the recipe's, None where not set.
     """
@@ -26,11 +26,11 @@ class Encoder(Protocol):
     """D of the tokens."""
 
     def __call__(self, ecg_BLT: Tensor) -> Tensor:
-        """``(B, 12, T)`` millivolts to tokens ``(B, N, D)``, N the same for every batch."""
+        """``(B, 12, T)`` millivolts to tokens ``(B, N, D)``; N is constant."""
         ...
 
 
-#: What an encoder is made of where the recipe says nothing else.
+#: Sizes of the named encoders where the recipe does not set them.
 SIZES: dict[str, dict[str, Any]] = {
     "resnet1d": {"width": 16, "depth": (2, 2, 2, 2)},
     "resnet1d_18": {"width": 64, "depth": (2, 2, 2, 2)},
@@ -44,28 +44,36 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def make(config: Model, samples: int) -> tuple[nn.Module, int, int]:
-    """The encoder of a configuration, the width of its tokens, and how many it makes of ECGs of ``samples``.
+    """The encoder of a configuration, the width of its tokens, and their number for ECGs of ``samples``.
+
+    Raises:
+        ConfigError: an import path that the environment does not allow or that is no encoder.
+    """
+    encoder = build(config, samples)
+    training = encoder.training
+    with torch.no_grad():
+        tokens = encoder.eval()(torch.zeros(2, N_LEADS, samples))
+    encoder.train(training)
+    shape, width = tuple(tokens.shape), getattr(encoder, "width", None)
+    if len(shape) != 3 or shape[0] != 2 or shape[2] != width:
+        raise ConfigError(
+            f"model.encoder={config.encoder!r} has width {width} and returns {shape} for (2, {N_LEADS}, "
+            f"{samples}): it must return (2, tokens, width)"
+        )
+    return encoder, shape[2], shape[1]
+
+
+def build(config: Model, samples: int) -> nn.Module:
+    """The encoder alone, without a look at what it makes.
 
     Raises:
         ConfigError: an import path that the environment does not allow, or that names no encoder.
     """
     if ":" in config.encoder:
-        encoder = _imported(config.encoder)(config, samples)
-    elif config.encoder.startswith("resnet1d"):
-        encoder = _resnet(config)
-    else:
-        encoder = _vit(config, samples)
-    training = encoder.training
-    with torch.no_grad():
-        tokens = encoder.eval()(torch.zeros(2, N_LEADS, samples))
-    encoder.train(training)
-    found, width = tuple(tokens.shape), getattr(encoder, "width", None)
-    if len(found) != 3 or found[0] != 2 or found[2] != width:
-        raise ConfigError(
-            f"model.encoder={config.encoder!r} has width {width} and makes {found} of (2, {N_LEADS}, "
-            f"{samples}): it must make (2, tokens, width)"
-        )
-    return encoder, found[2], found[1]
+        return _imported(config.encoder)(config, samples)
+    if config.encoder.startswith("resnet1d"):
+        return _resnet(config)
+    return _vit(config, samples)
 
 
 def _resnet(config: Model) -> nn.Module:
@@ -78,8 +86,8 @@ def _resnet(config: Model) -> nn.Module:
 
 
 def _vit(config: Model, samples: int) -> nn.Module:
-    set_here = {name: getattr(config, name) for name in ("width", "depth", "heads")}
-    size = SIZES[config.encoder] | {name: value for name, value in set_here.items() if value is not None}
+    settings = {name: getattr(config, name) for name in ("width", "depth", "heads")}
+    size = SIZES[config.encoder] | {name: value for name, value in settings.items() if value is not None}
     return ViT1d(
         samples,
         patch=config.patch,
@@ -91,17 +99,17 @@ def _vit(config: Model, samples: int) -> nn.Module:
 
 
 def _imported(path: str) -> Callable[[Model, int], nn.Module]:
-    # It may come out of a downloaded bundle or recipe: only whoever starts the process may name code.
+    # The path may come from a downloaded bundle or recipe: only whoever starts the process may allow code.
     if not is_allowed(path):
         raise ConfigError(
-            f"model.encoder={path!r} is code outside this package, which is not imported unasked: "
-            f"if you trust it, put {path} into the environment variable {ALLOWED_ENCODERS}, on every node"
+            f"model.encoder={path!r} is code outside this package, which is not imported by default: "
+            f"if you trust it, add {path} to the environment variable {ALLOWED_ENCODERS} on every node"
         )
     module, _, name = path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        encoder = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"model.encoder={path!r}: {error}; install it where this process runs") from error
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise ConfigError(f"model.encoder={path!r} is no torch.nn.Module class")
-    return found
+    if not (isinstance(encoder, type) and issubclass(encoder, nn.Module)):
+        raise ConfigError(f"model.encoder={path!r} is not a torch.nn.Module class")
+    return encoder

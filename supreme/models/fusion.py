@@ -1,7 +1,7 @@
 """The Cardiac Fusion Network: text queries attend to ECG tokens, and each gets one score.
 
 Source: SuPreME (arXiv 2502.19668). Self-attention among the queries, as in MedKLIP and KED, is a switch:
-without it a score does not depend on what else is asked.
+without it a score does not depend on the other queries.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ class _Layer(nn.Module):
     def __init__(self, config: Model) -> None:
         super().__init__()
         width, heads, dropout = config.fusion_width, config.fusion_heads, config.dropout
+        # The names of these modules are keys of stored weights.
         self.among = Attention(width, heads) if config.query_self_attention else None
         self.norm_among = nn.LayerNorm(width) if config.query_self_attention else None
         self.norm_cross, self.cross = nn.LayerNorm(width), Attention(width, heads)
@@ -29,13 +30,13 @@ class _Layer(nn.Module):
         if self.among is not None and self.norm_among is not None:
             normed = self.norm_among(query_BQD)
             query_BQD = query_BQD + self.among(normed, normed)
-        asked = self.norm_cross(query_BQD)
+        normed = self.norm_cross(query_BQD)
         if maps is None:
-            heard = self.cross(asked, token_BND)
+            attended = self.cross(normed, token_BND)
         else:
-            heard, weights = self.cross.with_weights(asked, token_BND)
+            attended, weights = self.cross.with_weights(normed, token_BND)
             maps.append(weights)
-        query_BQD = query_BQD + heard
+        query_BQD = query_BQD + attended
         return query_BQD + self.mlp(self.norm_mlp(query_BQD))
 
 
@@ -56,14 +57,14 @@ class CardiacFusionNetwork(nn.Module):
         return self._scores(token_BND, query_QE, None)
 
     def with_attention(self, token_BND: Tensor, query_QE: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits, and the attention of each query to the tokens ``(B, layers, heads, Q, N)``, one over N."""
+        """Logits, and the attention weights ``(B, layers, heads, Q, N)``, which sum to one over N."""
         maps: list[Tensor] = []
         logits = self._scores(token_BND, query_QE, maps)
         return logits, torch.stack(maps, dim=1)
 
     def _scores(self, token_BND: Tensor, query_QE: Tensor, maps: list[Tensor] | None) -> Tensor:
         token_BND = self.token_projection(token_BND) + self.position
-        # Of batch 1 up to the first attention to tokens: before it, what is asked of one ECG is asked of all.
+        # Batch size 1 up to the first cross-attention: until then the queries are the same for all ECGs.
         query_BQD = self.query_projection(query_QE)[None]
         for layer in self.layers:
             query_BQD = layer(query_BQD, token_BND, maps)

@@ -1,4 +1,4 @@
-"""What the baselines have in place of the fusion network: tokens (B, N, D), queries (Q, E), logits (B, Q)."""
+"""Heads of the baselines instead of the fusion network: tokens (B, N, D), queries (Q, E), logits (B, Q)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class CommonSpace(nn.Module):
+class JointEmbeddingHead(nn.Module):
     """ECGs and texts as unit vectors of one space; a logit is their cosine over the temperature.
 
-    The head of MERL (arXiv 2403.06659): two layers from the mean of the tokens, two from the frozen text
-    embedding; without batch normalisation, for which one record is no batch.
+    The head of MERL (arXiv 2403.06659): two layers on the mean of the tokens, two on the frozen text
+    embedding; without batch normalisation, which cannot train on a batch of one record.
     """
 
     def __init__(self, token_width: int, text_width: int, width: int, temperature: float) -> None:
@@ -30,16 +30,16 @@ class CommonSpace(nn.Module):
 
     def forward(self, token_BND: Tensor, query_QE: Tensor) -> Tensor:
         ecg, text = self.ecg(token_BND), self.text(query_QE)
-        # In bfloat16 a cosine is off by 1/256, over the temperature by 1/18.
+        # In bfloat16 a cosine is off by 1/256; divided by the temperature, by 1/18.
         with torch.autocast(ecg.device.type, enabled=False):
             return ecg @ text.T / self.temperature
 
 
 class EntityHead(nn.Module):
-    """One logit for each entity of training; a text is taken for the entity with the nearest known phrasing.
+    """One logit per trained entity; a text query is answered by the entity with the nearest known phrasing.
 
-    It cannot tell a query that it was not trained on from the nearest one that it was: the baseline that text
-    queries have to beat.
+    A query that was not trained on gets the score of the nearest one that was: the baseline that text queries
+    have to beat.
 
     Args:
         phrasings: (P, E), whitened embeddings of the entities' phrasings.
@@ -60,7 +60,7 @@ class EntityHead(nn.Module):
         return self.score(token_BND.mean(1))
 
     def forward(self, token_BND: Tensor, query_QE: Tensor) -> Tensor:
-        # Whitened embeddings are of one length: the largest product is the nearest.
+        # Whitened embeddings have equal length: the largest product is the nearest.
         with torch.autocast(query_QE.device.type, enabled=False):
             nearest = (query_QE.float() @ self.phrasings.T).argmax(1)
         return self.of_entities(token_BND)[:, self.owner[nearest]]

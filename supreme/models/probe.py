@@ -1,4 +1,4 @@
-"""A linear head over an encoder's tokens: what linear and attentive probes train on a frozen encoder."""
+"""The head that linear and attentive probes train on the tokens of a frozen encoder."""
 
 from __future__ import annotations
 

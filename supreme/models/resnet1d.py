@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from supreme.ecg import N_LEADS
 
-#: Kernel of every convolution, in samples; odd, so that the length is halved exactly by stride 2.
+#: Kernel of every convolution, in samples; odd, so that stride 2 halves the length exactly.
 _KERNEL = 7
 _STEM_KERNEL = 15
 _STAGES = (1, 2, 4, 8)
 _EXPANSION = 4
-#: Samples of the signal that one token stands for.
+#: Samples of the signal per token.
 STRIDE = 32
 
 
-class _Block(nn.Module):
-    """Two convolutions, or a wide one between two of kernel 1 (bottleneck); the first wide one strides."""
+class _ResidualBlock(nn.Module):
+    """Two convolutions, or one between two of kernel 1 (bottleneck), with a residual connection."""
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Block(nn.Module):
             )
         self.skip = nn.Sequential()
         if stride != 1 or inputs != self.outputs:
-            # There is no padding to count. To say so changes nothing but the gradient of the last window when
+            # There is no padding to count. Saying so only changes the gradient of the last window when
             # compiled, which is wrong otherwise (pytorch#198119).
             pool = nn.AvgPool1d(stride, stride, ceil_mode=True, count_include_pad=False)
             self.skip = nn.Sequential(pool, *_conv(inputs, self.outputs, 1))
@@ -66,7 +66,7 @@ class ResNet1d(nn.Module):
         blocks, inputs = [], width
         for factor, count in zip(_STAGES, depth, strict=True):
             for number in range(count):
-                block = _Block(inputs, factor * width, 2 if number == 0 else 1, bottleneck)
+                block = _ResidualBlock(inputs, factor * width, 2 if number == 0 else 1, bottleneck)
                 blocks.append(block)
                 inputs = block.outputs
         self.blocks = nn.Sequential(*blocks)

@@ -1,4 +1,4 @@
-"""ECG encoder + Cardiac Fusion Network or a baseline's head, with the normalisation that belongs to them."""
+"""ECG encoder plus Cardiac Fusion Network or a baseline's head, with the baseline removal before them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from supreme.models import encoders
 from supreme.models.fusion import CardiacFusionNetwork
-from supreme.models.heads import CommonSpace, EntityHead
+from supreme.models.heads import EntityHead, JointEmbeddingHead
 from supreme.settings.model import Model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-#: Cycles a record below which is baseline, not ECG: 0.5 Hz in ten seconds.
+#: Cycles per record below which is baseline, not ECG: 0.5 Hz in ten seconds.
 _BASELINE_CYCLES = 5
 _CLIP_MV = 4.0
 
-#: The Cardiac Fusion Network, MERL's common space, a linear head over trained entities, or an encoder alone.
+#: Cardiac Fusion Network, MERL's joint embedding, a linear head over trained entities, or an encoder alone.
 Head = Literal["fusion", "common_space", "entities", "none"]
 
 
@@ -31,8 +31,8 @@ class SupremeModel(nn.Module):
         config: architecture.
         text_dim: width of the query embeddings.
         samples: T of every ECG.
-        head: what makes logits of tokens and queries; without one it is an encoder, which answers no queries.
-        known: for the head of entities: their phrasings (P, text_dim), and the entity (P,) of each.
+        head: computes logits of tokens and queries; "none" is an encoder alone, which answers no queries.
+        known: for the head "entities": their phrasings (P, text_dim), and the entity (P,) of each.
     """
 
     fusion: nn.Module | None
@@ -48,16 +48,7 @@ class SupremeModel(nn.Module):
         super().__init__()
         self.config, self.text_dim, self.samples, self.head = config, text_dim, samples, head
         self.encoder, self.token_width, tokens = encoders.make(config, samples)
-        if head == "fusion":
-            self.fusion = CardiacFusionNetwork(config, self.token_width, text_dim, tokens)
-        elif head == "common_space":
-            space = (self.token_width, text_dim, config.fusion_width)
-            self.fusion = CommonSpace(*space, config.temperature)
-        elif head == "entities":
-            assert known is not None
-            self.fusion = EntityHead(self.token_width, *known)
-        else:
-            self.fusion = None
+        self.fusion = make_head(head, config, self.token_width, text_dim, tokens, known)
 
     @property
     def answers_queries(self) -> bool:
@@ -93,11 +84,11 @@ class SupremeModel(nn.Module):
         """Read what :meth:`save_pretrained` wrote.
 
         Raises:
-            ConfigError: the encoder is code of others that the environment does not allow.
+            ConfigError: the encoder is foreign code that the environment does not allow.
         """
         values = json.loads((Path(folder) / CONFIG).read_text())
         config, weights = Model.model_validate(values["model"]), load_file(Path(folder) / WEIGHTS)
-        # Folders of before there were other heads do not name theirs.
+        # Bundles from before there were other heads do not name theirs.
         head, known = values.get("head", "fusion"), None
         if head == "entities":
             known = weights["fusion.phrasings"], weights["fusion.owner"]
@@ -106,8 +97,30 @@ class SupremeModel(nn.Module):
         return model.eval()
 
 
+def make_head(
+    head: Head,
+    config: Model,
+    token_width: int,
+    text_dim: int,
+    tokens: int,
+    known: tuple[Tensor, Tensor] | None,
+) -> nn.Module | None:
+    """What makes logits of ``tokens`` tokens and queries; None for an encoder alone."""
+    if head == "fusion":
+        return CardiacFusionNetwork(config, token_width, text_dim, tokens)
+    if head == "common_space":
+        return JointEmbeddingHead(token_width, text_dim, config.fusion_width, config.temperature)
+    if head == "entities":
+        assert known is not None
+        return EntityHead(token_width, *known)
+    return None
+
+
 def without_baseline(ecg_mv: Tensor) -> Tensor:
-    """Take out slow drift with a soft edge in the spectrum and clip what no heart makes; shape is kept."""
+    """High-pass filter with a soft edge in the spectrum, then clip to what a heart can produce.
+
+    Millivolts ``(B, 12, T)`` to the same shape.
+    """
     with torch.autocast(ecg_mv.device.type, enabled=False):
         spectrum = torch.fft.rfft(ecg_mv.float(), dim=-1)
         cycles = torch.arange(spectrum.shape[-1], device=ecg_mv.device)

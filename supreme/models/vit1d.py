@@ -14,7 +14,7 @@ from supreme.models.attention import Attention, Mlp, rotary
 _MLP_RATIO = 4
 
 
-class _Block(nn.Module):
+class _TransformerBlock(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -31,8 +31,8 @@ class ViT1d(nn.Module):
 
     Args:
         samples: T, a multiple of ``patch``.
-        tokens: a token is a patch of all leads ("joint") or of one ("leadwise"), named by a learned vector.
-        positions: of a patch in time: "learned", or "rotary" in every attention.
+        tokens: a token is a patch of all leads ("joint") or of one ("leadwise", with a learned lead vector).
+        positions: encoding of a patch's time: "learned", or "rotary" in every attention.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class ViT1d(nn.Module):
         self.patches = nn.Conv1d(1 if self.leadwise else N_LEADS, width, patch, patch)
         self.position = nn.Parameter(torch.randn(1, count, width) * 0.02) if positions == "learned" else None
         self.lead = nn.Parameter(torch.randn(1, N_LEADS, 1, width) * 0.02) if self.leadwise else None
-        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(_TransformerBlock(width, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        turns = None
+        rotation = None
         if positions == "rotary":
-            turns = rotary(torch.arange(count).repeat(N_LEADS if self.leadwise else 1), width // heads)
-        self.register_buffer("rotation", turns, persistent=False)
+            rotation = rotary(torch.arange(count).repeat(N_LEADS if self.leadwise else 1), width // heads)
+        self.register_buffer("rotation", rotation, persistent=False)
 
     def forward(self, ecg_BLT: Tensor) -> Tensor:
         token_BND = self._embed(ecg_BLT)
@@ -69,9 +69,9 @@ class ViT1d(nn.Module):
         return self.norm(token_BND)
 
     def _embed(self, ecg_BLT: Tensor) -> Tensor:
-        """Tokens without context, lead after lead where they are of one lead each."""
+        """Tokens without context; leadwise, lead after lead."""
         x = ecg_BLT.flatten(0, 1)[:, None] if self.leadwise else ecg_BLT
-        # The convolution as a product: faster, and its result lies in memory as all that follows needs it.
+        # The convolution as a matrix product: faster, and its memory layout fits what follows.
         patches = x.unflatten(2, (-1, self.patches.stride[0])).transpose(1, 2).flatten(2)
         token = F.linear(patches, self.patches.weight.flatten(1), self.patches.bias)
         if self.position is not None:

@@ -1,1 +1,1 @@
-"""What is learned from a batch: each objective is a task, a model with its loss."""
+"""Training objectives: each is a task, a model with its loss."""

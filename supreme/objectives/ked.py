@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from supreme.losses import finding_contrast
-from supreme.models.heads import CommonSpace
+from supreme.models.heads import JointEmbeddingHead
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.supreme import Supreme
 from supreme.objectives.task import PRESENT, Inputs
@@ -16,9 +16,9 @@ from supreme.settings.training import Training
 class Ked(Supreme):
     """The loss of each entity plus the contrast over findings, weighted equally as in the released code.
 
-    After Tian et al., Cell Reports Medicine 2024; the texts that it adds to a label are the definitions and
-    phrasings of the vocabulary. Unlike there, the text encoder is frozen, and the query network is not asked
-    of reports as well.
+    After Tian et al., Cell Reports Medicine 2024; the texts that enrich a label are the definitions and
+    phrasings of the vocabulary. Unlike there, the text encoder is frozen, and the query network does not
+    attend to reports.
 
     Args:
         model: with self-attention among queries.
@@ -31,12 +31,14 @@ class Ked(Supreme):
     def __init__(self, model: SupremeModel, training: Training, positive_rate: Tensor) -> None:
         super().__init__(model, training, positive_rate)
         config = model.config
-        self.space = CommonSpace(model.token_width, model.text_dim, config.fusion_width, config.temperature)
+        self.space = JointEmbeddingHead(
+            model.token_width, model.text_dim, config.fusion_width, config.temperature
+        )
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
         [ecg_mv] = inputs.views
         tokens = self.model.encode(ecg_mv)
-        entities, _ = self.entities(tokens, inputs, self.drawn(inputs))
+        entities, _ = self.entities(tokens, inputs, self.sampled_entities(inputs))
         contrast = self._contrast(tokens, inputs)
         return entities + contrast, {"entities": entities.detach(), "contrast": contrast.detach()}
 
@@ -51,5 +53,5 @@ class Ked(Supreme):
         ecg, report = self.space.ecg(token_BND), self.space.text(inputs.reports)
         present = (inputs.codes == PRESENT).float()
         with torch.autocast(ecg.device.type, enabled=False):
-            ecg, report, present = map(self.everyone, (ecg, report, present))
+            ecg, report, present = map(self.all_gather, (ecg, report, present))
             return finding_contrast(ecg, report, present, self.space.temperature)

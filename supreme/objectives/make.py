@@ -40,7 +40,7 @@ def make_task(recipe: Recipe, known: tuple[Tensor, Tensor], samples: int, positi
         case "merl":
             return Merl(SupremeModel(recipe.model, *size, "common_space"))
         case "ked":
-            asking = recipe.model.model_copy(update={"query_self_attention": True})
-            return Ked(SupremeModel(asking, *size), training, positive_rate)
+            model = recipe.model.model_copy(update={"query_self_attention": True})
+            return Ked(SupremeModel(model, *size), training, positive_rate)
         case "simclr":
             return SimClr(SupremeModel(recipe.model, *size, "none"))

@@ -1,4 +1,4 @@
-"""MERL: an ECG is brought together with its report; text queries are answered in the space of the reports."""
+"""MERL: ECG and report are aligned in one space, in which text queries are answered as well."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from supreme.losses import pair_contrast
-from supreme.models.heads import CommonSpace
+from supreme.models.heads import JointEmbeddingHead
 from supreme.models.supreme import SupremeModel
 from supreme.objectives.task import Inputs, Task
 
-#: Of the uni-modal views, as in the released code.
+#: Dropout of the uni-modal views, as in the released code.
 _DROPOUT = 0.1
 
 
 class Merl(Task):
     """Cross-modal plus uni-modal alignment (arXiv 2403.06659), the text encoder frozen.
 
-    The uni-modal term contrasts two projections of the same ECG under independent dropout, as the released
-    code has it: an augmentation of what was encoded, not of the signal. As there, equal reports in a batch
-    are told from each other as if they differed.
+    The uni-modal term contrasts two projections of the same ECG under independent dropout, as in the released
+    code: an augmentation of the encoding, not of the signal. As there, equal reports in a batch count as
+    different ones.
     """
 
     reads_reports = True
@@ -35,8 +35,8 @@ class Merl(Task):
         )
 
     @property
-    def space(self) -> CommonSpace:
-        assert isinstance(self.model.fusion, CommonSpace)
+    def space(self) -> JointEmbeddingHead:
+        assert isinstance(self.model.fusion, JointEmbeddingHead)
         return self.model.fusion
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
@@ -55,6 +55,6 @@ class Merl(Task):
         first, second = self.first(pooled).float(), self.second(pooled).float()
         with torch.autocast(pooled.device.type, enabled=False):
             temperature = self.model.config.temperature
-            cross = pair_contrast(self.everyone(ecg), self.everyone(report), temperature)
-            uni = pair_contrast(self.everyone(first), self.everyone(second), temperature)
+            cross = pair_contrast(self.all_gather(ecg), self.all_gather(report), temperature)
+            uni = pair_contrast(self.all_gather(first), self.all_gather(second), temperature)
         return cross + uni, {"cross_modal": cross.detach(), "uni_modal": uni.detach()}

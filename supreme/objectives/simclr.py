@@ -1,4 +1,4 @@
-"""SimCLR: two augmented views of an ECG are brought together; no report and no label has a part in it."""
+"""SimCLR: two augmented views of an ECG are aligned, without reports and labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from supreme.objectives.task import Inputs, Task
 
 
 class SimClr(Task):
-    """An encoder alone (arXiv 2002.05709): the projection in which views are contrasted is not released."""
+    """An encoder alone (arXiv 2002.05709): the projection for the contrast is not released."""
 
     views = 2
     answers_queries = False
@@ -29,8 +29,8 @@ class SimClr(Task):
         tokens = self.model.encode(torch.cat(inputs.views))
         first, second = self.project(tokens.mean(1)).float().chunk(2)
         with torch.autocast(first.device.type, enabled=False):
-            everyone = self.everyone(first), self.everyone(second)
-            return view_contrast(*everyone, self.model.config.temperature), {}
+            views = self.all_gather(first), self.all_gather(second)
+            return view_contrast(*views, self.model.config.temperature), {}
 
     def validate(self, inputs: Inputs) -> tuple[Tensor, None]:
         return self(inputs)[0], None

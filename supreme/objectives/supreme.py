@@ -1,4 +1,4 @@
-"""SuPreME: every entity of the vocabulary is asked of every ECG, its label is what the report says."""
+"""SuPreME: every entity of the vocabulary is a query to every ECG, labelled by what the report says."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ class Supreme(Task):
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
         [ecg_mv] = inputs.views
-        return self.entities(self.model.encode(ecg_mv), inputs, self.drawn(inputs))[0], {}
+        return self.entities(self.model.encode(ecg_mv), inputs, self.sampled_entities(inputs))[0], {}
 
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         [ecg_mv] = inputs.views
         tokens = self.model.encode(ecg_mv)
         loss, logits = self.entities(tokens, inputs)
         if inputs.unseen is not None:
-            # Asked apart: the scores of the vocabulary stay as they are without them.
+            # A separate pass: the scores of the vocabulary stay the same with or without them.
             logits = torch.cat([logits, self.logits(tokens, inputs.unseen)], 1)
         return loss, logits
 
     def weight(self, inputs: Inputs) -> Tensor:
-        codes = inputs.codes[:, self.drawn(inputs)]
+        codes = inputs.codes[:, self.sampled_entities(inputs)]
         return counted(codes == PRESENT, codes == UNCERTAIN, self.training_config).sum()
 
-    def drawn(self, inputs: Inputs) -> Tensor | slice:
-        """The entities that are asked for in this step, the same on all workers.
+    def sampled_entities(self, inputs: Inputs) -> Tensor | slice:
+        """The entities that this step asks for (indices), the same on all workers.
 
-        Each is as likely as the others, whether the batch has it or not: the loss is then that of all
-        entities on average. Were those that are present preferred, every score would come out too high.
+        Each is equally likely, present in the batch or not: on average the loss is that of all entities.
+        Preferring entities that are present would make every score too high.
         """
         count, entities = self.training_config.sampled_queries, len(inputs.queries)
         if not 0 < count < entities:
@@ -57,12 +57,12 @@ class Supreme(Task):
         return torch.randperm(entities, generator=generator)[:count].to(inputs.queries.device)
 
     def entities(
-        self, token_BND: Tensor, inputs: Inputs, drawn: Tensor | slice = slice(None)
+        self, token_BND: Tensor, inputs: Inputs, sample: Tensor | slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """The loss of the entities ``drawn``, and their logits."""
-        logits, codes = self.logits(token_BND, inputs.queries[drawn]), inputs.codes[:, drawn]
+        """The loss of the entities in ``sample``, and their logits."""
+        logits, codes = self.logits(token_BND, inputs.queries[sample]), inputs.codes[:, sample]
         with torch.autocast(logits.device.type, enabled=False):
-            present, uncertain, rate = codes == PRESENT, codes == UNCERTAIN, self.positive_rate[drawn]
+            present, uncertain, rate = codes == PRESENT, codes == UNCERTAIN, self.positive_rate[sample]
             return entity_loss(logits, present, uncertain, self.training_config, rate), logits
 
     def logits(self, token_BND: Tensor, query_QE: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The seam between the training step and what is learned: batch in, loss and report out.
+"""The seam between the training step and an objective: inputs in, loss and its parts out.
 
 Shapes: B records of a worker, T samples, Q entities, D text width.
 """
@@ -11,30 +11,30 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from supreme.models.supreme import SupremeModel
-from supreme.objectives.gather import of_all_workers
+from supreme.objectives.gather import all_gather_with_grad
 
 PRESENT, UNCERTAIN = 1, 2
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a task learns from in one step, on the device."""
+    """Inputs of a task in one step, on the device."""
 
     views: tuple[Tensor, ...]
-    """ECGs in millivolts, each (B, 12, T) float32; as many as the task asks for, augmented independently."""
+    """ECGs in millivolts, each (B, 12, T) float32: `Task.views` of them, augmented independently."""
     codes: Tensor
     """(B, Q) int8: 0 not mentioned or absent, `PRESENT` or `UNCERTAIN`."""
     queries: Tensor
     """(Q, D): one phrasing of each entity, the same on all workers."""
     seed: int
-    """Of this step, the same on all workers: for what they must draw alike."""
+    """Seed of this step, the same on all workers: for draws that must agree."""
     reports: Tensor | None = None
-    """(B, D) embedded reports, where the task asks for them."""
+    """(B, D) embedded reports, where the task reads them."""
     unseen: Tensor | None = None
-    """(U, D): names of entities that were held out, to be scored in validation."""
+    """(U, D): names of held-out entities, scored in validation."""
 
-    def pieces(self, count: int) -> list[Inputs]:
-        """The same, ``count`` records at a time."""
+    def split(self, count: int) -> list[Inputs]:
+        """The inputs in micro-batches of ``count`` records."""
         if count >= len(self.codes):
             return [self]
         views = zip(*(view.split(count) for view in self.views), strict=True)
@@ -46,17 +46,19 @@ class Inputs:
 
 
 class Task(nn.Module, ABC):
-    """Model and objective: what is distributed, averaged and kept in checkpoints."""
+    """Model and objective: the module that is distributed, averaged (EMA) and checkpointed."""
 
     model: SupremeModel
-    """What is released: ``(ecg_mv (B, 12, T), queries (Q, D)) -> logits (B, Q)``."""
+    """The part that is released: ``(ecg_mv (B, 12, T), queries (Q, D)) -> logits (B, Q)``."""
     views: int = 1
+    """Augmented copies of each ECG that the loss compares."""
     reads_reports: bool = False
+    """Whether the loss reads embedded reports."""
     answers_queries: bool = True
-    """False: the model is an encoder alone, no text can be asked of it."""
+    """False: the model is an encoder alone and answers no text queries."""
     zero_shot: bool = False
-    """Entities that the labels hold out are unseen, and can be asked for: not where whole reports are read,
-    which tell of them, nor where only the vocabulary is answered."""
+    """Whether held-out entities are unseen and can be asked for: not where the loss reads whole reports,
+    which mention them, nor where the model answers only its vocabulary."""
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
@@ -66,19 +68,18 @@ class Task(nn.Module, ABC):
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor | None]:
         """On held-out records, in evaluation mode: the loss, and the logits (B, Q) of the queries.
 
-        Those of the unseen entities follow, (B, Q + U), where there are any. None instead of logits where the
-        model answers no queries. A loss that contrasts the records of a batch depends on its size: compare it
-        with those of the same recipe only.
+        With unseen entities the logits are (B, Q + U); None where the model answers no queries. A loss that
+        contrasts the records of a batch depends on the batch size: compare it within one recipe only.
         """
 
     def weight(self, inputs: Inputs) -> Tensor:
-        """How much of the loss' mean these records are, so that a batch can be learned from in pieces.
+        """The weight of these records in the loss' mean over the batch, for gradient accumulation.
 
         Raises:
-            TypeError: the loss compares the records of a batch, which cannot be cut then.
+            TypeError: the loss compares the records of a batch, which cannot be split then.
         """
-        raise TypeError(f"{type(self).__name__} compares the records of a batch, which cannot be cut")
+        raise TypeError(f"{type(self).__name__} compares the records of a batch, which cannot be split")
 
-    def everyone(self, rows: Tensor) -> Tensor:
-        """Rows (B, ...) of the records of all workers while training; in validation, this worker's."""
-        return of_all_workers(rows) if self.training else rows
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Rows (B, ...) of the records of all workers in training; in validation, of this worker."""
+        return all_gather_with_grad(rows) if self.training else rows

@@ -139,15 +139,16 @@ def parse(content: bytes, calibration: Calibration = TRUST_HEADER) -> Header:
     if None in matches:
         raise BadRecord("unreadable", f"signal line {lines[1 + matches.index(None)][:100]!r} in the header")
     columns = tuple(zip(*[match.groups() for match in matches if match], strict=True))
-    rows = _rows(columns[-1], columns[2], calibration)
-    if len(rows) < len(matches):
-        columns, rows = _without_other_files(columns, rows)
     files, encodings, scales, zeros, first_values, checksums, names = columns
+    layout = _layout_of_all(encodings, scales, zeros, names, calibration)
+    if layout is None:
+        columns, rows = _without_other_files(columns, _rows(names, scales, calibration))
+        files, encodings, scales, zeros, first_values, checksums, names = columns
+        layout = _layout(encodings, scales, zeros, names, rows, calibration)
     for file in dict.fromkeys(files):
         if not _FILE_NAME.fullmatch(file):
             remedy = "letters, digits, - and _, with dots between them, beside the header"
             raise BadRecord("unsafe_header", f"signal file {file!r}: only a plain name is read ({remedy})")
-    layout = _layout(encodings, scales, zeros, names, rows, calibration)
     values = max(samples, 1) * layout.values_per_frame
     if values > MAX_VALUES:
         raise BadRecord("unsafe_header", f"{values:,} values; at most {MAX_VALUES:,} are allowed")
@@ -185,7 +186,6 @@ def _text(content: bytes) -> str:
     return "\n".join(map(_text, lines))
 
 
-@lru_cache(maxsize=256)
 def _rows(names: tuple[str, ...], scales: tuple[str, ...], calibration: Calibration) -> tuple[int, ...]:
     """The signals that are read: the leads where all twelve are there, else all that may be one.
 
@@ -231,6 +231,19 @@ def _record_line(line: str, described: int) -> tuple[float, int]:
     if not 0 < rate_hz < float("inf"):
         raise BadRecord("unknown_rate", f"sampling rate {rate[:100]!r} in the header")
     return rate_hz, _integer(samples, "number of samples") if samples else 0
+
+
+@lru_cache(maxsize=256)
+def _layout_of_all(
+    encodings: tuple[str, ...],
+    scales: tuple[str, ...],
+    zeros: tuple[str | None, ...],
+    names: tuple[str, ...],
+    calibration: Calibration,
+) -> Layout | None:
+    """Of the texts of all signals, where all are read."""
+    rows = _rows(names, scales, calibration)
+    return _layout(encodings, scales, zeros, names, rows, calibration) if len(rows) == len(names) else None
 
 
 @lru_cache(maxsize=256)

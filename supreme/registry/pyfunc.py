@@ -24,7 +24,7 @@ class _QueryFunction:
         names = [entity.name for entity in self.model.vocabulary]
         queries = (params or {}).get("queries", names)
         return self.model.score(
-            np.asarray(model_input), self.model.rate_hz, [str(query) for query in queries]
+            np.asarray(model_input), self.model.convention.rate_hz, [str(query) for query in queries]
         )
 
 

@@ -1,6 +1,8 @@
 """Registered models: bundles become versions with aliases, and a URI becomes a model that answers queries.
 
 Aliases: `candidate` is the newest registered bundle, `champion` the one in use, `previous` the one before it.
+One process at a time registers or promotes a model, see `supreme.registry.lock`; requests are patient, see
+`supreme.tracking.server`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +28,16 @@ from mlflow.protos.databricks_pb2 import (
     ErrorCode,
 )
 
-from supreme import config, log, storage
-from supreme.inference.bundle import BundleError, files_of, verify
+from supreme import config, log
+from supreme.inference.bundle import BundleError, files
 from supreme.inference.query_model import EcgQueryModel
+from supreme.registry import lock
+from supreme.tracking import server
+from supreme.tracking.logged import safe_value
 from supreme.training.run.summary import PretrainResult
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
-SHA256 = "sha256"
+SHA256, REASON = "sha256", "promotion_reason"
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))$")
 #: What MLflow says about a missing model, version and alias.
 _ABSENT = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
@@ -77,22 +83,27 @@ class Selection:
         )
 
 
-def load(uri: str, tracking_uri: str | None = None) -> EcgQueryModel:
+def load(uri: str, tracking_uri: str | None = None, *, quality_checked: bool = False) -> EcgQueryModel:
     """The model of ``models:/name@alias``, ``models:/name/3`` or of a bundle folder.
 
     Args:
         tracking_uri: of the registry; MLFLOW_TRACKING_URI when None.
+        quality_checked: every record that will be scored has passed `quality.check` already.
 
     Raises:
         ConfigError: there is no such version.
         BundleError: the files are not those that were registered, or hold anything but a bundle.
+        TrackingError: the tracking server is away, or refuses the login.
     """
     if not uri.startswith("models:"):
-        return EcgQueryModel.from_bundle(uri)
+        return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked)
     version = resolve(uri, tracking_uri)
+    source = str(version.source)
     with tempfile.TemporaryDirectory() as folder:
-        mlflow.artifacts.download_artifacts(version.source, dst_path=folder, tracking_uri=tracking_uri)
-        return EcgQueryModel.from_bundle(str(_root(Path(folder))), _sha256(version))
+        download = partial(mlflow.artifacts.download_artifacts, dst_path=folder, tracking_uri=tracking_uri)
+        server.call(tracking_uri, lambda: download(source), f"download {uri}", limit_s=server.TRANSFER_S)
+        bundle = str(_root(Path(folder)))
+        return EcgQueryModel.from_bundle(bundle, _sha256(version), quality_checked=quality_checked)
 
 
 def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:
@@ -106,15 +117,24 @@ def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:
         raise config.ConfigError(
             f"{uri!r} is no model: give models:/name@champion, models:/name/3 or a folder"
         )
-    client = _client(tracking_uri)
+    client = server.connect(tracking_uri)
     try:
         if parts["alias"]:
-            return client.get_model_version_by_alias(parts["name"], parts["alias"])
-        return client.get_model_version(parts["name"], parts["version"])
+            version = client.get_model_version_by_alias(parts["name"], parts["alias"])
+        else:
+            version = client.get_model_version(parts["name"], parts["version"])
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-        raise config.ConfigError(f"{uri}: {error.message}; run jobs/promote.py first") from None
+        raise config.ConfigError(
+            f"{uri}: {error.message}; run jobs/register.py or jobs/promote.py first"
+        ) from None
+    if not str(version.version).isdecimal():
+        raise server.TrackingError(
+            f"{server.address(tracking_uri)} answers without a version, as no MLflow server does; give the "
+            "address of one as tracking.uri or MLFLOW_TRACKING_URI"
+        )
+    return version
 
 
 def find(uri: str, tracking_uri: str | None = None) -> ModelVersion | None:
@@ -133,51 +153,96 @@ def same(one: ModelVersion | None, other: ModelVersion) -> bool:
 def register(
     folder: str, run_id: str, *, tracking_uri: str, model: str, tags: Mapping[str, Any] | None = None
 ) -> ModelVersion:
-    """Make a bundle a version of ``model`` with the alias `candidate`; a bundle is registered once only.
+    """Make a bundle a version of ``model`` with the alias `candidate`.
 
-    The files become artifacts of the run; their digest becomes the version's tag `sha256`, against which
-    every load is checked.
+    A bundle is registered once only, however many processes ask for it. Its files become artifacts of the
+    run; their digest becomes the version's tag `sha256`, against which every load is checked.
 
     Raises:
         BundleError: the folder is no intact bundle.
+        TrackingError: the tracking server is away, or refuses the login.
     """
-    digest = verify(folder)
-    client = _client(tracking_uri)
+    bundle = files.read(folder)
+    client = server.connect(tracking_uri)
     try:
         client.create_registered_model(model)
     except MlflowException as error:
         if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
             raise
-    known = client.search_model_versions(f"name = '{model}' and tags.{SHA256} = '{digest}'")
-    if known:
-        version = min(known, key=lambda item: int(item.version))
-        logger.info("%s is version %s of %s already", folder, version.version, model)
-    else:
-        # The digest in the path keeps an earlier bundle of the same run intact.
-        place = f"bundle-{digest[:12]}"
-        with tempfile.TemporaryDirectory() as temporary:
-            for name in files_of(folder):
-                (Path(temporary) / name).write_bytes(storage.read_bytes(storage.join(folder, name)))
-            client.log_artifacts(run_id, temporary, place)
-        source = f"{client.get_run(run_id).info.artifact_uri}/{place}"
-        texts = {key: log.redact(str(value)) for key, value in (tags or {}).items()}
-        version = client.create_model_version(model, source, run_id, tags=texts | {SHA256: digest})
-        logger.info("registered %s as version %s of %s", folder, version.version, model)
-    champion = find(f"models:/{model}@{CHAMPION}", tracking_uri)
-    if not same(champion, version):
-        client.set_registered_model_alias(model, CANDIDATE, version.version)
+    with lock.exclusive(model, tracking_uri) as still_mine:
+        version = _registered(client, model, bundle.digest)
+        if version is not None:
+            logger.info("%s is version %s of %s already", folder, version.version, model)
+        else:
+            source = _upload(client, bundle, run_id)
+            texts = {key: safe_value(value, key) for key, value in (tags or {}).items()}
+            still_mine()
+            client.create_model_version(model, source, run_id, tags=texts | {SHA256: bundle.digest})
+            # A request whose answer was lost is repeated: the first version counts.
+            version = _registered(client, model, bundle.digest)
+            assert version is not None
+            logger.info("registered %s as version %s of %s", folder, version.version, model)
+        champion = find(f"models:/{model}@{CHAMPION}", tracking_uri)
+        if not same(champion, version):
+            client.set_registered_model_alias(model, CANDIDATE, version.version)
     return client.get_model_version(model, version.version)
 
 
 def promote(version: ModelVersion, *, tracking_uri: str, reason: str) -> None:
-    """Give a version the alias `champion`; the champion before it becomes `previous`."""
-    client = _client(tracking_uri)
-    champion = find(f"models:/{version.name}@{CHAMPION}", tracking_uri)
+    """Give a version the alias `champion`, whoever has it; the champion before it becomes `previous`.
+
+    Raises:
+        TrackingError: the tracking server is away, or refuses the login.
+    """
+    with lock.exclusive(version.name, tracking_uri) as still_mine:
+        champion = find(f"models:/{version.name}@{CHAMPION}", tracking_uri)
+        still_mine()
+        _promote(version, champion, tracking_uri, reason)
+
+
+def replace_champion(
+    version: ModelVersion, champion: ModelVersion | None, *, tracking_uri: str, reason: str
+) -> bool:
+    """As :func:`promote`, if ``champion`` is the champion still (None: if there is none); else False.
+
+    Of several processes that have compared their candidates with the same champion only one replaces it.
+
+    Raises:
+        TrackingError: the tracking server is away, or refuses the login.
+    """
+    with lock.exclusive(version.name, tracking_uri) as still_mine:
+        current = find(f"models:/{version.name}@{CHAMPION}", tracking_uri)
+        is_unchanged = same(current, champion) if champion else current is None
+        if is_unchanged:
+            still_mine()
+            _promote(version, current, tracking_uri, reason)
+        return is_unchanged
+
+
+def _promote(version: ModelVersion, champion: ModelVersion | None, tracking_uri: str, reason: str) -> None:
+    client = server.connect(tracking_uri)
     if champion is not None and not same(champion, version):
         client.set_registered_model_alias(version.name, PREVIOUS, champion.version)
-    client.set_model_version_tag(version.name, version.version, "promotion_reason", log.redact(reason))
+    client.set_model_version_tag(version.name, version.version, REASON, safe_value(reason, REASON))
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
     logger.info("version %s of %s is the champion: %s", version.version, version.name, reason)
+
+
+def _registered(client: MlflowClient, model: str, digest: str) -> ModelVersion | None:
+    """The first version with this digest."""
+    versions = client.search_model_versions(f"name = '{model}' and tags.{SHA256} = '{digest}'")
+    return min(versions, key=lambda item: int(item.version), default=None)
+
+
+def _upload(client: MlflowClient, bundle: files.BundleFiles, run_id: str) -> str:
+    """Make the verified bytes of a bundle artifacts of a run; where they are."""
+    # The digest in the path keeps an earlier bundle of the same run intact.
+    place = f"bundle-{bundle.digest[:12]}"
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, content in bundle.contents.items():
+            (Path(temporary) / name).write_bytes(content)
+        client.log_artifacts(run_id, temporary, place)
+    return f"{client.get_run(run_id).info.artifact_uri}/{place}"
 
 
 def _sha256(version: ModelVersion) -> str:
@@ -192,7 +257,3 @@ def _root(folder: Path) -> Path:
     """The bundle in a download folder: some artifact stores keep the last part of the source path."""
     inner = list(folder.iterdir())
     return inner[0] if len(inner) == 1 and inner[0].is_dir() else folder
-
-
-def _client(tracking_uri: str | None) -> MlflowClient:
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

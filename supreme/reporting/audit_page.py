@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 from supreme import config, manifest, storage
 from supreme.reporting.html import template
 from supreme.reports import audit
+from supreme.reports.audit_figures import Audit, SampleStatement
 from supreme.reports.result import LABELS
 from supreme.reports.spread import Spread, in_process
 
@@ -26,37 +27,60 @@ def write(recipe: config.Recipe, shard_folders: Sequence[str], spread: Spread = 
     """
     folder = recipe.folder("labels")
     page, figures = storage.join(folder, PAGE), storage.join(folder, FIGURES)
-    asked = audit.request(recipe, manifest.require(folder, LABELS))
-    if not (storage.exists(page) and storage.read_json(figures)["request"] == asked):
-        found = audit.measure(recipe, shard_folders, folder, spread)
-        storage.write_json(figures, found)
-        storage.write_bytes(page, render(found).encode())
+    request = audit.request(recipe, manifest.require(folder, LABELS))
+    if not (storage.exists(page) and storage.read_json(figures).get("request") == request.model_dump()):
+        content = audit.measure(recipe, shard_folders, folder, spread)
+        storage.write_json(figures, content.to_json())
+        storage.write_bytes(page, render(content).encode())
     return page
 
 
-def render(found: Mapping[str, Any]) -> str:
+def render(content: Audit) -> str:
     """The page of the figures that `audit.measure` gives."""
-    names = {row["id"]: row["name"] for row in found["entities"]}
-    samples = [
-        {**sample, "statements": [_marked(row) for row in sample["statements"]]}
-        for sample in found["samples"]
-    ]
-    most = max((row["present"] for row in found["entities"]), default=0)
-    mentioned = [row for row in found["entities"] if row["present"] or row["uncertain"] or row["absent"]]
+    mentioned = [row for row in content.entities if row.present or row.uncertain or row.absent]
     return template("audit.html").render(
-        found=found,
+        content=content,
         mentioned=mentioned,
-        silent=[row for row in found["entities"] if row not in mentioned],
-        most=max(most, 1),
-        names=names,
-        samples=samples,
+        silent=[row for row in content.entities if row not in mentioned],
+        most=max([1, *(row.present for row in content.entities)]),
+        names={row.id: row.name for row in content.entities},
+        samples=[
+            MarkedSample(
+                sample.record_id, sample.codes, sample.labels, [_marked(row) for row in sample.statements]
+            )
+            for sample in content.samples
+        ],
         how=("synonym", "neighbour", "new", "rare"),
     )
 
 
-def _marked(statement: Mapping[str, Any]) -> dict[str, Any]:
-    """The statement in pieces: text, and the mentions that cover it."""
-    text, mentions = statement["text"], statement["mentions"]
+class MarkedPiece(NamedTuple):
+    """A stretch of a statement, with the strongest assertion of the mentions that cover it, or ""."""
+
+    text: str
+    assertion: str
+    title: str
+
+
+class MarkedStatement(NamedTuple):
+    """A statement in pieces; ``nothing`` if no entity was found in it."""
+
+    pieces: list[MarkedPiece]
+    corrected: bool
+    nothing: bool
+
+
+class MarkedSample(NamedTuple):
+    """A sample report as the page shows it."""
+
+    record_id: str
+    codes: list[str]
+    labels: dict[str, tuple[str, ...]]
+    statements: list[MarkedStatement]
+
+
+def _marked(statement: SampleStatement) -> MarkedStatement:
+    text, mentions = statement.text, statement.mentions
     cuts = {0, len(text), *(at for start, end, *_ in mentions for at in (start, end))}
     edges = sorted(at for at in cuts if at <= len(text))
     pieces = []
@@ -64,8 +88,8 @@ def _marked(statement: Mapping[str, Any]) -> dict[str, Any]:
         over = [mention for mention in mentions if mention[0] <= start and end <= mention[1]]
         strongest = max((mention[3] for mention in over), key=_STRENGTH.index, default="")
         titles = [_title(*mention[2:]) for mention in over]
-        pieces.append({"text": text[start:end], "assertion": strongest, "title": "; ".join(titles)})
-    return {"pieces": pieces, "corrected": statement["corrected"], "nothing": not mentions}
+        pieces.append(MarkedPiece(text[start:end], strongest, "; ".join(titles)))
+    return MarkedStatement(pieces, statement.corrected, not mentions)
 
 
 def _title(entity: str, assertion: str, cue: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -101,7 +102,7 @@ def write(
     folder = recipe.folder("report")
     request = manifest.Request(
         stage=REPORT.name,
-        config={"plates": recipe.evaluation.plates},
+        config={"plates": recipe.evaluation.plates, "model_uri": model.uri},
         inputs={"evaluation": evaluation.manifest.digest(), "metrics": storage.sha256(lines)},
     )
     finished = manifest.begin(folder, REPORT, request, on_change="replace", new=new)
@@ -110,7 +111,7 @@ def write(
         points = [json.loads(line) for line in lines.splitlines()]
         scored = _scored_records(evaluation)
         text = render(
-            evaluation.result,
+            evaluation.result.named(model.uri),
             curves=_roc_curves(evaluation.result, scored),
             training=points,
             plates=_plates(recipe, evaluation.result, scored),
@@ -121,7 +122,7 @@ def write(
         )
         storage.write_bytes(uri, text.encode())
         if model.run_id and model.store:
-            run = tracking.Run.attach(model.store, model.run_id)
+            run = tracking.TrackingRun.attach(model.store, model.run_id)
             run.log_file(uri, "report")
             if points:
                 run.log_text(figures.training(points), "figures/training.svg")
@@ -133,7 +134,7 @@ def render(
     result: EvaluationResult,
     *,
     curves: Mapping[str, Sequence[RocCurve]],
-    training: Sequence[history.Line],
+    training: Sequence[Mapping[str, Any]],
     plates: Sequence[Plate],
     origin: Mapping[str, str],
 ) -> str:
@@ -167,7 +168,7 @@ def _training_lines(model: Target) -> bytes:
     """`metrics.jsonl` of the run that made the model; empty where there is no such run."""
     if not (model.run_id and model.store):
         return b""
-    return tracking.Run.attach(model.store, model.run_id).read_file(history.METRICS) or b""
+    return tracking.TrackingRun.attach(model.store, model.run_id).read_file(history.METRICS) or b""
 
 
 def _section(name: str, part: DatasetResult) -> PageSection:

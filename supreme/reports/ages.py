@@ -27,18 +27,21 @@ def infarcts() -> frozenset[str]:
 def find(
     tokens: Sequence[Token],
     finding: Match[str],
-    taken: Set[int],
+    covered: Set[int],
     named: Set[int],
     assertion: Assertion,
 ) -> list[tuple[str, Assertion, int]]:
     """(entity, assertion, token) for each age word that belongs to one of `infarcts`.
 
-    The age is as sure as the infarct, or uncertain where it has a hedge of its own. ``taken`` are the tokens of
-    findings, ``named`` those of walls.
+    The age is as sure as the infarct, or uncertain where it has a hedge of its own.
+
+    Args:
+        covered: tokens of findings.
+        named: tokens of walls.
     """
     table = load_table("regions")["ages"]
     result: dict[str, tuple[str, Assertion, int]] = {}
-    for index in _near(tokens, finding, taken, named):
+    for index in _near(tokens, finding, covered, named):
         entity = _words().get(tokens[index].text)
         around = {tokens[i].text for i in (index - 1, index + 1) if 0 <= i < len(tokens)}
         if entity and not around & set(table["unknown"]):
@@ -49,12 +52,12 @@ def find(
     return list(result.values())
 
 
-def _near(tokens: Sequence[Token], finding: Match[str], taken: Set[int], named: Set[int]) -> list[int]:
+def _near(tokens: Sequence[Token], finding: Match[str], covered: Set[int], named: Set[int]) -> list[int]:
     near = []
     for step, start, reach in ((-1, finding.first - 1, REACH_BEFORE), (1, finding.last, REACH_AFTER)):
         index, words = start, 0
         while 0 <= index < len(tokens) and words < reach and abs(index - start) < REACH_TOKENS:
-            if index in taken or tokens[index].text in _ENDS:
+            if index in covered or tokens[index].text in _ENDS:
                 break
             words += index not in named and tokens[index].text.isalnum()
             near.append(index)

@@ -16,7 +16,7 @@ class CodeAgreement(NamedTuple):
     code: str
     entities: tuple[str, ...]
     coded: int
-    said: int
+    stated: int
     both: int
     precision: float | None
     recall: float | None
@@ -48,15 +48,15 @@ def agreement(
     coded: Counter[str] = Counter()
     both: Counter[str] = Counter()
     only: Counter[str] = Counter()
-    for present, given in zip(labels, codes, strict=True):
+    for present, listed_codes in zip(labels, codes, strict=True):
         names = frozenset(present)
         if names not in known:
             known[names] = _said(names, own, vocabulary)
-        said, named = known[names]
-        listed = owners.keys() & set(given)
+        stated, named = known[names]
+        listed = owners.keys() & set(listed_codes)
         together = {code for one in listed for entity in owners[one] for code in own[entity]}
         coded.update(listed)
-        both.update(listed & said)
+        both.update(listed & stated)
         only.update(named - together)
     return [
         _row(code, tuple(owners[code]), coded[code], both[code], only[code], len(labels)) for code in owners
@@ -67,7 +67,7 @@ def micro(rows: Iterable[CodeAgreement]) -> tuple[float, float]:
     """Precision and recall over several codes, each record and code counting once."""
     rows = list(rows)
     both = sum(row.both for row in rows)
-    return both / max(sum(row.said for row in rows), 1), both / max(sum(row.coded for row in rows), 1)
+    return both / max(sum(row.stated for row in rows), 1), both / max(sum(row.coded for row in rows), 1)
 
 
 def _said(
@@ -83,17 +83,17 @@ def _said(
         else:
             waiting += [parent for parent in vocabulary[entity].parents if parent in own]
     implied = {above for entity in nearest for above in vocabulary.ancestors(entity)}
-    said = {code for entity in vocabulary.propagate(present) for code in own[entity]}
-    return said, {code for entity in nearest - implied for code in own[entity]}
+    stated = {code for entity in vocabulary.propagate(present) for code in own[entity]}
+    return stated, {code for entity in nearest - implied for code in own[entity]}
 
 
 def _row(
     code: str, entities: tuple[str, ...], coded: int, both: int, only: int, records: int
 ) -> CodeAgreement:
-    said = both + only
-    precision = both / said if said else None
+    stated = both + only
+    precision = both / stated if stated else None
     recall = both / coded if coded else None
-    f1 = 2 * both / (said + coded) if said + coded else None
+    f1 = 2 * both / (stated + coded) if stated + coded else None
     return CodeAgreement(
-        code, entities, coded, said, both, precision, recall, f1, kappa(both, coded - both, only, records)
+        code, entities, coded, stated, both, precision, recall, f1, kappa(both, coded - both, only, records)
     )

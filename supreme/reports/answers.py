@@ -1,7 +1,7 @@
-"""Answers of forms: "Atrial fibrillation: no", "AF?  No", "[x] LBBB", "AF [ ] yes [x] no", "Not seen: AF, LBBB".
+"""Answers of forms: "Atrial fibrillation: no", "AF? No", "[x] LBBB", "AF [ ] yes [x] no", "Not seen: AF".
 
-An answer decides on the finding that it belongs to, whatever the cues say; a box that is not ticked takes back
-what its line says.
+An answer decides on the finding that it belongs to, whatever the cues say; a box that is not ticked takes
+back what its line says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOXES = (marks.TICKED, marks.EMPTY)
 _JOINS = {"or", "and", "nor", "oder", "eller"}
 
 
-class Answer(NamedTuple):
+class FormAnswer(NamedTuple):
     """``grade`` as in :class:`Assertion`; ``plain`` answers need no colon."""
 
     status: str
@@ -31,23 +31,23 @@ class Answer(NamedTuple):
     plain: bool = False
 
 
-def answer_words() -> list[tuple[str, Answer]]:
+def answer_words() -> list[tuple[str, FormAnswer]]:
     """The wordings of ``answers.toml``, and those of ``cues.toml`` as answers."""
     table = load_table("answers")
-    pairs: dict[str, tuple[str, Answer]] = {}
+    pairs: dict[str, tuple[str, FormAnswer]] = {}
 
-    def add(text: str, answer: Answer) -> None:
+    def add(text: str, answer: FormAnswer) -> None:
         pairs.setdefault(" ".join(token.text for token in tokenize(text)), (text, answer))
 
     for status, texts in table[_PLAIN].items():
         for text in texts:
-            add(text, Answer(status, plain=True))
+            add(text, FormAnswer(status, plain=True))
     for status, texts in table["answers"].items():
         for text in texts:
-            add(text, Answer("uncertain", "unknown") if status == "unknown" else Answer(status))
+            add(text, FormAnswer("uncertain", "unknown") if status == "unknown" else FormAnswer(status))
     for text, cue in cue_words():
         if cue.side and cue.grade not in (ELSEWHERE, "suggests"):
-            add(text, Answer("absent") if cue.grade == "absent" else Answer("uncertain", cue.grade))
+            add(text, FormAnswer("absent") if cue.grade == "absent" else FormAnswer("uncertain", cue.grade))
     return list(pairs.values())
 
 
@@ -55,7 +55,7 @@ def find(
     statement: str,
     tokens: Sequence[Token],
     findings: Sequence[Match[str]],
-    answers: Sequence[Match[Answer]],
+    answers: Sequence[Match[FormAnswer]],
     cues: Sequence[Match[Cue]],
 ) -> dict[int, Assertion]:
     """Finding -> what an answer says of it, for the findings that have one.
@@ -85,15 +85,11 @@ def find(
 
 
 def _without_lookalikes(
-    answers: Sequence[Match[Answer]], cues: Sequence[Match[Cue]]
-) -> dict[int, Match[Answer]]:
+    answers: Sequence[Match[FormAnswer]], cues: Sequence[Match[Cue]]
+) -> dict[int, Match[FormAnswer]]:
     """Answers by their first token, without those that begin a longer cue ("no change", "no evidence of")."""
     longer = {cue.first: cue.last for cue in cues}
-    return {
-        answer.first: answer
-        for answer in answers
-        if longer.get(answer.first, 0) <= answer.last
-    }
+    return {answer.first: answer for answer in answers if longer.get(answer.first, 0) <= answer.last}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +97,7 @@ class _Form:
     statement: str
     tokens: Sequence[Token]
     findings: Sequence[Match[str]]
-    answers: dict[int, Match[Answer]]
+    answers: dict[int, Match[FormAnswer]]
     boxes: set[int]
 
     def start_of(self, index: int) -> int:
@@ -125,7 +121,7 @@ class _Form:
             or text in grammar.place
             or text in _BOXES
             or bool(self.tokens[at].leads)
-            or "|" in self.gap(at)
+            or not {"|", "/"}.isdisjoint(self.gap(at))
             or "  " in self.gap(at)
         )
 
@@ -153,12 +149,14 @@ class _Form:
                 return self.answer_at(last + 1, index)
         at = self.asks(index)
         if at:
+            at += self.text(at + 1) in (":", "(")
             answer = self.answer_at(at + 1, index, strict=self.tokens[at].text == "-")
             return answer or (self.option(at + 1) if at + 1 in self.boxes else None)
+        ticked = self.option(last) if last in self.boxes or last in self.answers else None
         match = self.answers.get(last)
-        if match and match.value.plain and self.is_end(match.last):
+        if not ticked and match and match.value.plain and self.is_end(match.last):
             return self.assertion(match)
-        return self.option(last) if last in self.boxes or last in self.answers else None
+        return ticked
 
     def answer_at(self, at: int, index: int, *, strict: bool = False) -> Assertion | None:
         """The answer that begins at token ``at``; ``strict``: only one that needs no colon."""
@@ -170,7 +168,9 @@ class _Form:
         if match is None or (strict and not match.value.plain):
             return None
         # "AF: no LBBB: yes"
-        following = next((i for i in range(index + 1, len(self.findings)) if self.start_of(i) >= match.last), None)
+        following = next(
+            (i for i in range(index + 1, len(self.findings)) if self.start_of(i) >= match.last), None
+        )
         is_next = following is not None and self.start_of(following) == match.last
         if self.is_end(match.last) or (is_next and following is not None and self.asks(following)):
             return self.assertion(match)
@@ -190,7 +190,7 @@ class _Form:
 
     def option(self, at: int) -> Assertion | None:
         """The ticked one of "[ ] yes [x] no" or "yes [ ] no [x]" at token ``at``."""
-        options: list[tuple[bool, Match[Answer]]] = []
+        options: list[tuple[bool, Match[FormAnswer]]] = []
         box_first = at in self.boxes
         while True:
             box = at if box_first else (self.answers[at].last if at in self.answers else -1)
@@ -202,7 +202,7 @@ class _Form:
         ticked = [answer for is_ticked, answer in options if is_ticked]
         return self.assertion(ticked[0]) if len(ticked) == 1 else None
 
-    def assertion(self, match: Match[Answer]) -> Assertion:
+    def assertion(self, match: Match[FormAnswer]) -> Assertion:
         status, grade, _ = match.value
         if status == "present":
             return PRESENT
@@ -217,8 +217,9 @@ class _Form:
             gap = range(self.findings[index - 1].last, self.findings[index].first)
             texts = [self.tokens[at].text for at in gap]
             linked = linked or not _JOINS.isdisjoint(texts)
+            repeats = texts == ["("] and self.findings[index - 1].value == self.findings[index].value
             slash = not texts and "/" in self.gap(self.findings[index].first)
-            if not slash and not (linked and set(texts) <= {*_JOINS, ","} and texts):
+            if not repeats and not slash and not (linked and set(texts) <= {*_JOINS, ","} and texts):
                 return
             index -= 1
             yield index
@@ -260,7 +261,7 @@ def _of_lists(form: _Form) -> dict[int, Assertion]:
     return {index: assertion for index, assertion in result.items() if assertion != PRESENT}
 
 
-class _Grammar(NamedTuple):
+class _AnswerGrammar(NamedTuple):
     ends: frozenset[str]
     asks: frozenset[str]
     place: frozenset[str]
@@ -269,7 +270,7 @@ class _Grammar(NamedTuple):
 
 
 @cache
-def _grammar() -> _Grammar:
+def _grammar() -> _AnswerGrammar:
     table = load_table("answers")["grammar"]
     ends, asks, place = (frozenset(table[name]) for name in ("ends", "asks", "place"))
-    return _Grammar(ends, asks, place, asks | {"("})
+    return _AnswerGrammar(ends, asks, place, asks | {"("})

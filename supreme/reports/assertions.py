@@ -3,12 +3,13 @@
 A cue before a finding reaches the next finding within a few words, and the findings that are joined to it
 ("no A, B or C"); a cue behind a finding reaches back in the same way. Scope ends at full stops and at words
 such as "but" and "with". Look-alikes ("no change", "probably old") are matched first and mean nothing.
-Without a cue, both sides of "A or B" are uncertain; "A/B" is a list unless A and B exclude each other. A cue of
-another time or person ("history of", "on the previous ECG") takes the finding out: nothing is said of it.
+Without a cue, both sides of "A or B" are uncertain; "A/B" is a list unless A and B exclude each other. A cue
+of another time or person ("history of", "on the previous ECG") takes the finding out: it is no mention.
 """
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,7 +46,10 @@ PRESENT = Assertion("present")
 
 
 class Cue(NamedTuple):
-    """``grade`` is "absent", "elsewhere" or a kind of hedge; or "stop", "with", "join", "pseudo" (no ``side``)."""
+    """``grade`` is "absent", "elsewhere" or a kind of hedge.
+
+    Without a ``side`` it is "stop", "with", "join" or "pseudo".
+    """
 
     grade: str
     side: Side | Literal[""] = ""
@@ -118,7 +122,7 @@ class _Scene:
     slashed: set[int]
     """First tokens of findings that stand behind another and a slash: "LVH/LAE"."""
     next_or: Sequence[int]
-    """For each token the next "or" that comes before the end of a scope, at or behind it; else a large number."""
+    """Token -> the next "or" at or behind it that no end of a scope comes before; else a large number."""
 
     def words(self, gap: range) -> int:
         """Words between, not counting walls and leads and punctuation."""
@@ -130,7 +134,7 @@ class _Scene:
     def repeats(self, gap: range, span: Match[str], reached: Sequence[int]) -> bool:
         """The same finding again: "probable anterior ischemia, inferior ischemia", "P mitrale, LAE"."""
         again = span.value in {self.findings[index].value for index in reached}
-        return again and all(i in self.walls or self.tokens[i].text in (",", ":") for i in gap)
+        return again and all(i in self.walls or self.tokens[i].text in (",", ":", "(") for i in gap)
 
     def stopped(self, gap: range, cue: Cue) -> bool:
         """ "Consistent with A with B" goes on, "no A with B" does not."""
@@ -152,7 +156,7 @@ def _reached(match: Match[Cue], scene: _Scene) -> list[int]:
     side = match.value.side
     if side == "closing" and match.last < len(scene.tokens) and scene.tokens[match.last].text not in _ENDS:
         return []
-    if match.value.grade == ELSEWHERE and side != "before" and _compares(match, scene):
+    if match.value.grade == ELSEWHERE and _compares(match, scene):
         return []
     first = scene.tokens[match.first]
     if first.text == "?" and match.first and scene.tokens[match.first - 1].end == first.start:
@@ -240,7 +244,7 @@ def _slashed(statement: str, tokens: Sequence[Token], findings: Sequence[Match[s
         return set()
     return {
         other.first
-        for one, other in zip(findings, findings[1:], strict=False)
+        for one, other in itertools.pairwise(findings)
         if one.last == other.first
         and _SLASH in statement[tokens[one.last - 1].end : tokens[other.first].start]
     }
@@ -253,8 +257,12 @@ def _exclusive(one: str, other: str) -> bool:
 
 def _compares(match: Match[Cue], scene: _Scene) -> bool:
     """ "Unchanged from the previous ECG", "not seen on the previous ECG": about this ECG as well."""
-    near = scene.tokens[max(match.first - REACH_AFTER, 0) : match.first]
-    return any(token.text in load_table("cues_between")["comparing"] for token in near)
+    before = scene.tokens[max(match.first - REACH_AFTER, 0) : match.first]
+    behind = scene.tokens[match.last : match.last + REACH_AFTER]
+    table = load_table("cues_between")
+    return any(token.text in table["comparing"] for token in before) or any(
+        token.text in table["comparing_behind"] for token in behind
+    )
 
 
 def _assertion(match: Match[Cue], tokens: Sequence[Token]) -> Assertion:

@@ -1,4 +1,4 @@
-"""Report text without what exports leave in it: escaped line ends, HTML, HL7 and RTF marks, odd white space."""
+"""Report text without marks of other formats: escaped line ends, HTML, HL7, RTF, odd white space."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import re
 import unicodedata
 
 #: A report without any of these is clean.
-_SIGNS = re.compile(r"[\\<&_\t\v\f\r\x00-\x08\x0e-\x1f\x7f-\x9f\xa0\xad\u2000-\u200f\u2028-\u202f\u2060\ufeff]")
+_SIGNS = re.compile(
+    r"\.{4}|[\\<&_\t\v\f\r\x00-\x08\x0e-\x1f\x7f-\x9f\xa0\xad\u2000-\u200f\u2028-\u202f\u2060\ufeff]"
+)
+#: Dots that lead to the answer of a form.
+_LEADER = re.compile(r"[ \t]*\.{4,}[ \t]*:?[ \t]*(?=\w)")
 #: Spreadsheets write characters as "_x000D_".
 _SPREADSHEET = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
@@ -26,7 +30,9 @@ _HL7 = re.compile(r"\\(\.br|\.sp|\.ce|\.in|\.fi|\.nf|[HNFSTRE]|X[0-9A-Fa-f]{2,8}
 _HL7_MARKS = {"F": "|", "S": "^", "T": "&", "R": "~", "E": "\\", "H": "", "N": ""}
 _RTF = re.compile(r"\\rtf\d|\\pard?(?![a-z])")
 _RTF_GROUP = re.compile(r"\{\\(?:\*|fonttbl|colortbl|stylesheet|info|pict)[^{}]*(?:\{[^{}]*\}[^{}]*)*\}")
-_RTF_WORD = re.compile(r"\\'([0-9a-fA-F]{2})|\\u(-?\d{1,6})\s?\??|\\([a-z]+)(-?\d+)?[ ]?|\\([{}\\~_-])|([{}])")
+_RTF_WORD = re.compile(
+    r"\\'([0-9a-fA-F]{2})|\\u(-?\d{1,6})\s?\??|\\([a-z]+)(-?\d+)?[ ]?|\\([{}\\~_-])|([{}])"
+)
 _RTF_LINES = {"par", "line", "row", "page", "sect"}
 #: Line ends written out, but not the backslash of "left\\normal" or "LBBB\\no LVH".
 _WRITTEN = re.compile(r"(?:\\r\\n|\\r(?![a-z])|\\n(?!orm|ot\b|on|o\b|ein|icht|egativ|ej\b))\n?|\\t(?![a-z])")
@@ -52,8 +58,11 @@ def clean(report: str) -> str:
     if "\\" in report:
         report = _HL7.sub(_of_hl7, report)
         if _RTF.search(report):
-            report = _RTF_WORD.sub(_of_rtf, _RTF_GROUP.sub("", re.sub(r"(?<=\w)\n(?=\\)|(?<=\\par)\n", "", report)))
+            report = _RTF_WORD.sub(
+                _of_rtf, _RTF_GROUP.sub("", re.sub(r"(?<=\w)\n(?=\\)|(?<=\\par)\n", "", report))
+            )
         report = _WRITTEN.sub(lambda match: " " if match[0] == "\\t" else "\n", report)
+    report = _LEADER.sub(": ", report)
     return _NOTHING.sub("", _SPACE.sub(" ", _LINE.sub("\n", report)))
 
 

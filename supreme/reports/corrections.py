@@ -60,14 +60,14 @@ class Corrections:
 
         What a row says about its entity replaces all that was extracted about it; its place is kept.
         """
-        kept = list(mentions)
+        remaining = list(mentions)
         for row in self.by_statement.get(key, ()):
-            old = [mention for mention in kept if mention.entity == row.entity]
-            kept = [mention for mention in kept if mention.entity != row.entity]
+            old = [mention for mention in remaining if mention.entity == row.entity]
+            remaining = [mention for mention in remaining if mention.entity != row.entity]
             if row.assertion != NONE:
                 start, end = (old[0].start, old[0].end) if old else (0, 0)
-                kept.append(Mention(row.entity, row.assertion, "", CUE, start, end))  # type: ignore[arg-type]
-        return sorted(kept, key=lambda mention: (mention.start, mention.end))
+                remaining.append(Mention(row.entity, row.assertion, "", CUE, start, end))  # type: ignore[arg-type]
+        return sorted(remaining, key=lambda mention: (mention.start, mention.end))
 
 
 def load(uri: str) -> Corrections:

@@ -16,8 +16,8 @@ from supreme.reports.vocabulary import load_base
 _DENIED = assertions.Assertion("absent", "", "normal")
 _NOT_SAID = assertions.Assertion("absent", assertions.ELSEWHERE)
 _OPEN = assertions.Assertion("uncertain", "alternative", "or")
-#: Characters that are read at once: no report of PTB-XL has more than 359. Some rules look at pairs of findings, so
-#: that a longer text is read in parts, in time that is linear in its length; scope does not cross a part's end.
+#: Characters that are read at once: no report of PTB-XL has more than 359. Some rules look at pairs of
+#: findings; a longer text is read in parts, in time that is linear in its length.
 WINDOW = 512
 _LONGEST_MENTION = 96
 TABLES = ("tokens", "phrases", "waves", "regions", "cues", "cues_between", "answers", "lines", "sections")
@@ -76,7 +76,9 @@ def _cut(part: str, mentions: Iterable[Mention]) -> int:
     """Where the next part begins: behind a sentence, a comma or a word near the end, but in no mention."""
     least = 3 * WINDOW // 4
     # What begins before the cut and is a mention ends within the part.
-    cuts = (part.rfind(mark, least, WINDOW - _LONGEST_MENTION) + len(mark) for mark in (". ", "; ", ", ", " "))
+    cuts = (
+        part.rfind(mark, least, WINDOW - _LONGEST_MENTION) + len(mark) for mark in (". ", "; ", ", ", " ")
+    )
     cut = next((cut for cut in cuts if cut > least), WINDOW)
     return min([cut, *(m.start for m in mentions if 0 < m.start < cut < m.end)])
 
@@ -98,10 +100,10 @@ def _read(statement: str) -> Iterator[Mention]:
     findings = regions.join([match for match in matches if match.value != lexicon.IGNORE])
     if not findings:
         return
-    taken = lexicon.bits(findings)
-    cues = rules.cues.find(coded, taken)
-    replies = answers.find(statement, tokens, findings, rules.answers.find(coded, taken), cues)
-    layout = regions.Layout(tokens, findings, walls)
+    covered = lexicon.bits(findings)
+    cues = rules.cues.find(coded, covered)
+    replies = answers.find(statement, tokens, findings, rules.answers.find(coded, covered), cues)
+    layout = regions.FindingLayout(tokens, findings, walls)
     places = {index for match in findings for index in range(match.first, match.last)}
     for index, assertion in enumerate(assertions.assess(statement, tokens, findings, cues, named)):
         match = findings[index]
@@ -135,7 +137,7 @@ class _Rules(NamedTuple):
     words: Words
     walls: Phrases[str]
     cues: Phrases[assertions.Cue]
-    answers: Phrases[answers.Answer]
+    answers: Phrases[answers.FormAnswer]
     findings: Phrases[str]
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from supreme import log
 from supreme.reports import statements
 from supreme.reports.extract import Extractor, Mention
-from supreme.reports.linking import Link, Links
+from supreme.reports.linking import Links, NameLink
 from supreme.reports.llm import extractor as llm_extractor
 from supreme.reports.llm.replies import Reading
 from supreme.reports.spread import Spread
@@ -24,12 +24,12 @@ Read = Callable[[Iterable[str]], Mapping[str, Reading]]
 """A language model: statements to readings by statement id."""
 
 
-class Found(NamedTuple):
+class Extraction(NamedTuple):
     """Statements with their mentions, by folded text, and the vocabulary that the mentions are of."""
 
     statements: dict[str, Statement]
     vocabulary: Vocabulary
-    links: Mapping[str, Link]
+    links: Mapping[str, NameLink]
 
 
 def by_rules(unique: Mapping[str, Statement], extractor: Extractor, spread: Spread) -> dict[str, Statement]:
@@ -42,8 +42,8 @@ def by_rules(unique: Mapping[str, Statement], extractor: Extractor, spread: Spre
         mentions += done
         progress.update(len(mentions))
     return {
-        key: unique[key]._replace(mentions=said, extractor=extractor.id, extractor_version=extractor.version)
-        for key, said in zip(keys, mentions, strict=True)
+        key: unique[key]._replace(mentions=own, extractor=extractor.id, extractor_version=extractor.version)
+        for key, own in zip(keys, mentions, strict=True)
     }
 
 
@@ -54,13 +54,13 @@ def by_model(
     link: Callable[[Mapping[str, int]], Links],
     rules: Extractor,
     spread: Spread,
-) -> Found:
+) -> Extraction:
     """Each statement read by the model, names linked; where it gave nothing usable, the rules stand in."""
     readings = read(row.text for row in unique.values())
     by_key = {key: readings[statements.digest(row.text)] for key, row in unique.items()}
     names: Counter[str] = Counter()
     for key, reading in by_key.items():
-        for name in {found.name for found in reading.found}:
+        for name in {finding.name for finding in reading.findings}:
             names[name] += unique[key].records
     links = link(names)
     refused = {key: row for key, row in unique.items() if by_key[key].error}
@@ -69,11 +69,11 @@ def by_model(
         for key, row in (by_rules(refused, rules, spread) if refused else {}).items()
     }
     for key in unique.keys() - refused.keys():
-        found = llm_extractor.mentions(by_key[key], links.entity)
+        linked = llm_extractor.mentions(by_key[key], links.entity)
         extracted[key] = unique[key]._replace(
-            mentions=found, extractor=llm_extractor.ID, extractor_version=version
+            mentions=linked, extractor=llm_extractor.ID, extractor_version=version
         )
-    return Found({key: extracted[key] for key in unique}, links.vocabulary, links.by_name)
+    return Extraction({key: extracted[key] for key in unique}, links.vocabulary, links.by_name)
 
 
 def _extract(chunk: list[str], extractor: Extractor) -> list[list[Mention]]:

@@ -6,22 +6,21 @@ makes its parents uncertain, so that neither is trained on as a negative.
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.reports import statement_table
 from supreme.reports.extract import Mention
 from supreme.reports.result import LABELS as LABELS_STAGE
-from supreme.reports.statement_table import Part
+from supreme.reports.statement_table import ShardSlice
 from supreme.reports.vocabulary import Vocabulary, load_base
+from supreme.storage import parquet
 
 LABELS, VOCABULARY, ENTITIES = "labels.parquet", "vocabulary.json", "entities.json"
 
@@ -37,7 +36,7 @@ LABEL_SCHEMA = pa.schema(
 )
 
 
-class Labels(NamedTuple):
+class ReportLabels(NamedTuple):
     """Entity ids of one report, sorted; no id is in two of them."""
 
     present: tuple[str, ...]
@@ -66,7 +65,7 @@ class Labeller:
 
     ids: tuple[str, ...]
     """Entities, sorted; number i has bit i."""
-    said: dict[str, Bits]
+    bits_of: dict[str, Bits]
     """Folded statement -> what it says, with parents; a statement without mentions is not in it."""
 
     @classmethod
@@ -77,21 +76,21 @@ class Labeller:
         ids = tuple(sorted(vocabulary.ids))
         number = {entity_id: at for at, entity_id in enumerate(ids)}
         up = {i: _bits(number[p] for p in ({i, *vocabulary.ancestors(i)} if propagate else {i})) for i in ids}
-        said = {}
-        for key, found in mentions.items():
+        bits_of = {}
+        for key, entries in mentions.items():
             bits = {"present": 0, "uncertain": 0, "absent": 0}
-            for mention in found:
+            for mention in entries:
                 own = 1 << number[mention.entity]
                 bits[mention.assertion] |= own if mention.assertion == "absent" else up[mention.entity]
             if any(bits.values()):
-                said[key] = Bits(**bits)
-        return cls(ids, said)
+                bits_of[key] = Bits(**bits)
+        return cls(ids, bits_of)
 
     def labels(self, keys: Iterable[str]) -> Bits:
         """The labels of a report with these folded statements; no bit is in two of them."""
         present = uncertain = absent = 0
         for key in keys:
-            bits = self.said.get(key)
+            bits = self.bits_of.get(key)
             if bits:
                 present |= bits.present
                 uncertain |= bits.uncertain
@@ -101,30 +100,30 @@ class Labeller:
 
     def names(self, bits: int) -> tuple[str, ...]:
         """The entities of a set of bits, sorted."""
-        found = []
+        entries = []
         while bits:
             lowest = bits & -bits
-            found.append(self.ids[lowest.bit_length() - 1])
+            entries.append(self.ids[lowest.bit_length() - 1])
             bits ^= lowest
-        return tuple(found)
+        return tuple(entries)
 
 
-def combine(mentions: Iterable[Mention], vocabulary: Vocabulary, *, propagate: bool = True) -> Labels:
+def combine(mentions: Iterable[Mention], vocabulary: Vocabulary, *, propagate: bool = True) -> ReportLabels:
     """One report's labels: present with parents, then uncertain with parents, then absent."""
     labeller = Labeller.of({"": mentions}, vocabulary, propagate=propagate)
-    return Labels(*(labeller.names(bits) for bits in labeller.labels([""])))
+    return ReportLabels(*(labeller.names(bits) for bits in labeller.labels([""])))
 
 
-def label(part: Part, labeller: Labeller) -> tuple[pa.Table, Counts]:
+def label(part: ShardSlice, labeller: Labeller) -> tuple[pa.Table, Counts]:
     """The rows of the label table for a part's records, in their order, and their counts."""
     tables = []
     counts = Counts(Counter(), 0)
     for shard in statement_table.read_columns(part, ["record_id", "report", "split"]):
         reports, indices = statement_table.unique_reports(shard)
-        found = [labeller.labels(statement_table.keys_of(report)) for report in reports]
+        entries = [labeller.labels(statement_table.keys_of(report)) for report in reports]
         columns = {
-            name: pa.array([labeller.names(bits[at]) for bits in found], _IDS).take(indices)
-            for at, name in enumerate(Labels._fields)
+            name: pa.array([labeller.names(bits[at]) for bits in entries], _IDS).take(indices)
+            for at, name in enumerate(ReportLabels._fields)
         }
         table = pa.table({"record_id": shard["record_id"], "split": shard["split"], **columns}, LABEL_SCHEMA)
         tables.append(table)
@@ -135,7 +134,7 @@ def label(part: Part, labeller: Labeller) -> tuple[pa.Table, Counts]:
 def _count(table: pa.Table, counts: Counts) -> Counts:
     covered = counts.covered
     splits = table["split"].combine_chunks()
-    for name in Labels._fields:
+    for name in ReportLabels._fields:
         lists = table[name].combine_chunks()
         own = splits.take(lists.value_parent_indices())
         pairs = pa.table({"entity": lists.flatten(), "split": own}).group_by(["entity", "split"])
@@ -168,8 +167,8 @@ def held_out(recipe: Recipe, vocabulary: Vocabulary | None = None) -> set[str]:
             raise ConfigError(
                 f"labels.held_out: no entity {entity_id!r}; nearest: {known.nearest(entity_id)!r}"
             )
-    wanted = set(recipe.labels.held_out)
-    return wanted | {entity.id for entity in known if known.ancestors(entity.id) & wanted}
+    requested = set(recipe.labels.held_out)
+    return requested | {entity.id for entity in known if known.ancestors(entity.id) & requested}
 
 
 def read_vocabulary(folder: str) -> Vocabulary:
@@ -190,7 +189,7 @@ def read_entities(folder: str) -> Vocabulary:
 
 def read_labels(folder: str) -> pa.Table:
     """The label table of a finished label stage: record_id, split, present, uncertain, absent."""
-    return pq.read_table(io.BytesIO(storage.read_bytes(storage.join(folder, LABELS))))
+    return parquet.read_table(storage.join(folder, LABELS))
 
 
 def _bits(numbers: Iterable[int]) -> int:

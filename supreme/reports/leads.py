@@ -81,12 +81,12 @@ def walls(names: Iterable[str]) -> tuple[str, ...]:
     Two leads make a wall: one of V1 and II, III, aVF alone is often negative in healthy hearts. V1 and V2
     without V3 and V4 are septal.
     """
-    chosen = set(names)
-    found = []
-    if len(chosen & {"v1", "v2", "v3", "v4"}) >= 2:
-        found.append("anterior" if chosen & {"v3", "v4"} else "septal")
-    if len(chosen & {"i", "avl", "v5", "v6"}) >= 2:
-        found.append("lateral")
-    if len(chosen & {"ii", "iii", "avf"}) >= 2:
-        found.append("inferior")
-    return tuple(found)
+    leads = set(names)
+    result = []
+    if len(leads & {"v1", "v2", "v3", "v4"}) >= 2:
+        result.append("anterior" if leads & {"v3", "v4"} else "septal")
+    if len(leads & {"i", "avl", "v5", "v6"}) >= 2:
+        result.append("lateral")
+    if len(leads & {"ii", "iii", "avf"}) >= 2:
+        result.append("inferior")
+    return tuple(result)

@@ -105,27 +105,27 @@ class Phrases(Generic[T]):
             self._automaton.add_word(key, (1 - len(key), value))
         self._automaton.make_automaton()
 
-    def find(self, coded: str, taken: int = 0) -> list[Match[T]]:
+    def find(self, coded: str, covered: int = 0) -> list[Match[T]]:
         """Non-overlapping matches in order, longest first where they compete; none over ``taken`` (bits)."""
         # The first number is smaller for a longer match: sorted, they come in the order of choice.
-        found = sorted([(before, end, value) for end, (before, value) in self._automaton.iter(coded)])
-        chosen = []
-        for before, end, value in found:
+        matches = sorted([(before, end, value) for end, (before, value) in self._automaton.iter(coded)])
+        result = []
+        for before, end, value in matches:
             bits = (2 << end) - (1 << (end + before))
-            if not taken & bits:
-                taken |= bits
-                chosen.append(Match(end + before, end + 1, value))
-        if len(chosen) > 1:
-            chosen.sort()
-        return chosen
+            if not covered & bits:
+                covered |= bits
+                result.append(Match(end + before, end + 1, value))
+        if len(result) > 1:
+            result.sort()
+        return result
 
 
 def bits(spans: Iterable[Match[T]]) -> int:
     """The tokens of all spans as bits."""
-    taken = 0
+    covered = 0
     for first, last, _ in spans:
-        taken |= (1 << last) - (1 << first)
-    return taken
+        covered |= (1 << last) - (1 << first)
+    return covered
 
 
 def wordings() -> list[tuple[str, str]]:
@@ -153,16 +153,16 @@ def wordings() -> list[tuple[str, str]]:
 def _both_sides(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """ "Left and right atrial enlargement" of "left atrial enlargement" and "right atrial enlargement"."""
     known = dict(pairs)
-    found = []
+    matches = []
     for text, left in known.items():
         rest = text.removeprefix("left ")
         right = known.get(f"right {rest}")
         if rest != text and right and AND not in left + right:
             both, open_ = f"{left}{AND}{right}", f"{MAYBE}{left}{AND}{MAYBE}{right}"
             for one, other in (("left", "right"), ("right", "left")):
-                found += [(f"{one} {word} {other} {rest}", both) for word in ("and", "nor")]
-                found.append((f"{one} or {other} {rest}", open_))
-    return [(text, value) for text, value in found if text not in known]
+                matches += [(f"{one} {word} {other} {rest}", both) for word in ("and", "nor")]
+                matches.append((f"{one} or {other} {rest}", open_))
+    return [(text, value) for text, value in matches if text not in known]
 
 
 def _stems(word: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ begins its sentences with capitals, or lines that are all as full as the width a
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
@@ -50,9 +51,13 @@ def unwrap(report: str) -> list[str]:
                     lines.pop()
                 lines[-1][-1] = lines[-1][-1].rstrip(". ")
                 lines[-1].append(f" {line}")
-            elif not begins and (
-                (filled and not lines[-1][-1].endswith(_ENDS))
-                or _goes_on("".join(lines[-1][-2:]), line, is_cased=is_cased, has_sentences=has_sentences)
+            elif (
+                not begins
+                and not _is_answered(lines[-1])
+                and (
+                    (filled and not lines[-1][-1].endswith(_ENDS))
+                    or _goes_on("".join(lines[-1][-2:]), line, is_cased=is_cased, has_sentences=has_sentences)
+                )
             ):
                 _join(lines[-1], line)
             else:
@@ -60,6 +65,11 @@ def unwrap(report: str) -> list[str]:
             begins = False
         lines.append([])
     return ["".join(pieces) for pieces in lines[:-1]]
+
+
+def _is_answered(pieces: Sequence[str]) -> bool:
+    """Has a line been joined with its answer?"""
+    return len(pieces) > 1 and is_answer(pieces[-1])
 
 
 def is_answer(text: str) -> bool:
@@ -83,12 +93,12 @@ def _goes_on(line: str, following: str, *, is_cased: bool, has_sentences: bool) 
     end, begin = _end(line), _begin(following)
     if begin.is_item or end.kind == _FINISHED:
         return False
-    if end.kind == _COLON:
+    if end.kind == _COLON or is_answer(following):
         return is_answer(following)
     if end.kind == _BROKEN or begin.is_conjunction:
         return True
     if end.kind == _OPEN:
-        return not (end.is_answer and _end(following).is_answer)
+        return begin.is_small or not (end.is_answer and _end(following).is_answer)
     return begin.is_small and is_cased and (end.kind == _HALF_OPEN or has_sentences)
 
 
@@ -118,7 +128,7 @@ def _end(line: str) -> _End:
         return _End(_BROKEN if last in words["hedges"] else _FINISHED)
     if line.endswith(_ENDS):
         return _End(_FINISHED)
-    if _ANSWERED.search(line):
+    if is_answer and _ANSWERED.search(line):
         return _End("", is_answer)
     if last in words["open"] or fold_word(" ".join(line.split()[-2:])) in words["open"]:
         return _End(_OPEN, is_answer)
@@ -135,13 +145,13 @@ def _begin(line: str) -> _Begin:
 
 
 def _is_sentence(lines: Sequence[str]) -> bool:
-    """Does a paragraph begin with a capital, end in a full stop, and have small letters where it is wrapped?"""
+    """Does a paragraph begin with a capital, end in a full stop, and go on in small letters?"""
     return (
         lines[-1].endswith(".")
         and lines[0][0].isupper()
         and all(
             line.endswith(_ENDS) or _begin(following).is_small
-            for line, following in zip(lines, lines[1:], strict=False)
+            for line, following in itertools.pairwise(lines)
         )
     )
 
@@ -151,7 +161,7 @@ def _is_filled(lines: Sequence[str]) -> bool:
     width = max(map(len, lines))
     if len(lines) <= _LEAST_BREAKS or width < _LEAST_WIDTH or any(_begin(line).is_item for line in lines):
         return False
-    breaks = [pair for pair in zip(lines, lines[1:], strict=False) if not pair[0].endswith(_ENDS)]
+    breaks = [pair for pair in itertools.pairwise(lines) if not pair[0].endswith(_ENDS)]
     return (
         len(breaks) >= _LEAST_BREAKS
         and sum(following[0].islower() for _, following in breaks) >= 2

@@ -46,7 +46,7 @@ _SPELLINGS = (
 )
 
 
-class Link(NamedTuple):
+class NameLink(NamedTuple):
     """Where a name leads: ``how`` is one of synonym, neighbour, new and rare (``entity`` is then empty)."""
 
     name: str
@@ -59,7 +59,7 @@ class Link(NamedTuple):
 class Links(NamedTuple):
     """Links by name, and the vocabulary with the new entities at its end."""
 
-    by_name: dict[str, Link]
+    by_name: dict[str, NameLink]
     vocabulary: Vocabulary
 
     def entity(self, name: str) -> str | None:
@@ -81,8 +81,8 @@ def normal_form(name: str) -> str:
 def qualifiers(name: str) -> frozenset[str]:
     """The ``axis.value`` pairs that a name holds ("side.left", "degree.first"), its numbers and its leads."""
     form = normal_form(name)
-    said = [value for value, pattern in _patterns() if pattern.search(form)]
-    return frozenset(said + [word for word in form.split() if _CODE.fullmatch(word)])
+    values = [value for value, pattern in _patterns() if pattern.search(form)]
+    return frozenset(values + [word for word in form.split() if _CODE.fullmatch(word)])
 
 
 def alike(one: str, other: str) -> bool:
@@ -100,7 +100,7 @@ def link(
     min_count: int,
     synonyms: Mapping[str, Iterable[str]] | None = None,
 ) -> Links:
-    """Link names to entities, the most frequent first, so that it gives a new entity its id.
+    """NameLink names to entities, the most frequent first, so that it gives a new entity its id.
 
     Args:
         names: name -> records that hold it.
@@ -110,33 +110,33 @@ def link(
     """
     exact = _exact(vocabulary, synonyms or {})
     order = sorted(names, key=lambda name: (-names[name], name))
-    found = {name: Link(name, exact[form], SYNONYM, 1.0, names[name]) for name in order
+    links_by_name = {name: NameLink(name, exact[form], SYNONYM, 1.0, names[name]) for name in order
              if (form := normal_form(name)) in exact}  # fmt: skip
-    open_names = [name for name in order if name not in found and normal_form(name)]
+    open_names = [name for name in order if name not in links_by_name and normal_form(name)]
     phrases = [(p, entity.id) for entity in vocabulary for p in (entity.name, *entity.synonyms.get("en", []))]
     known = _Neighbours(embed, [phrase for phrase, _ in phrases])
     unknown = _Neighbours(embed, open_names)
     founders: list[int] = []
-    groups: dict[int, list[Link]] = {}
+    groups: dict[int, list[NameLink]] = {}
     for number, name in enumerate(open_names):
         near = known.best(unknown.rows[number], name, threshold)
         if near:
-            found[name] = Link(name, phrases[near[0]][1], NEIGHBOUR, near[1], names[name])
+            links_by_name[name] = NameLink(name, phrases[near[0]][1], NEIGHBOUR, near[1], names[name])
             continue
         founder, cosine = unknown.best(unknown.rows[number], name, threshold, founders) or (number, 1.0)
         if founder == number:
             founders.append(number)
-        groups.setdefault(founder, []).append(Link(name, "", RARE, cosine, names[name]))
+        groups.setdefault(founder, []).append(NameLink(name, "", RARE, cosine, names[name]))
     entities = list(vocabulary)
-    taken = set(vocabulary.ids)
+    used = set(vocabulary.ids)
     for links in groups.values():
         if sum(one.records for one in links) >= min_count:
-            entity = _entity(_identifier(links[0].name, taken), [one.name for one in links])
+            entity = _entity(_identifier(links[0].name, used), [one.name for one in links])
             entities.append(entity)
-            taken.add(entity.id)
+            used.add(entity.id)
             links[:] = [one._replace(entity=entity.id, how=NEW) for one in links]
-        found |= {one.name: one for one in links}
-    return Links(found, Vocabulary(entities))
+        links_by_name |= {one.name: one for one in links}
+    return Links(links_by_name, Vocabulary(entities))
 
 
 class _Neighbours:
@@ -170,7 +170,7 @@ def _exact(vocabulary: Vocabulary, more: Mapping[str, Iterable[str]]) -> dict[st
     """Normal form of a synonym in any language -> its entity; a name of two entities leads nowhere."""
     owners: dict[str, dict[str, None]] = defaultdict(dict)
     for entity in vocabulary:
-        own = (entity.id, entity.name, *(name for said in entity.synonyms.values() for name in said))
+        own = (entity.id, entity.name, *(name for values in entity.synonyms.values() for name in values))
         for name in own:
             owners[normal_form(name)][entity.id] = None
     certain = {form: next(iter(ids)) for form, ids in owners.items() if len(ids) == 1}
@@ -187,10 +187,10 @@ def _entity(entity_id: str, names: list[str]) -> Entity:
     return Entity(id=entity_id, name=name, definition=name, group=NEW_GROUP, synonyms={"en": others})
 
 
-def _identifier(name: str, taken: set[str]) -> str:
+def _identifier(name: str, used: set[str]) -> str:
     base = normal_form(name).replace(" ", "_")[:80]
     number = 1
-    while (entity_id := base if number == 1 else f"{base}_{number}") in taken:
+    while (entity_id := base if number == 1 else f"{base}_{number}") in used:
         number += 1
     return entity_id
 

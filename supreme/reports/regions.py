@@ -30,14 +30,14 @@ class Wall(NamedTuple):
     names: tuple[str, ...]
 
 
-class Place(NamedTuple):
+class WallPlace(NamedTuple):
     """The walls named with a finding; ``doubtful`` if the words leave open which ("inferior or lateral")."""
 
     names: list[str]
     doubtful: bool = False
 
 
-class Layout:
+class FindingLayout:
     """Where findings and walls begin and end in a statement."""
 
     def __init__(
@@ -65,13 +65,13 @@ def find_walls(tokens: Sequence[Token], named: Sequence[Match[str]]) -> list[Wal
     return sorted([*words, *lists]) if lists else words
 
 
-def resolve(layout: Layout, which: int) -> tuple[list[str], bool]:
+def resolve(layout: FindingLayout, which: int) -> tuple[list[str], bool]:
     """The entities of finding ``which``, those of its walls or itself, and whether the wall is in doubt."""
     finding = layout.findings[which]
     parts = finding.value.split(lexicon.AND) if lexicon.AND in finding.value else [finding.value]
     if not layout.walls or regional().keys().isdisjoint([part.lstrip(_MARKS) for part in parts]):
         return parts, False
-    place = _place(layout, finding) or Place([])
+    place = _place(layout, finding) or WallPlace([])
     entities: list[str] = []
     for part in parts:
         name = part.lstrip(_MARKS)
@@ -136,18 +136,18 @@ def findings(walls: Phrases[str], words: Words) -> Phrases[str]:
     def composed(text: str, entity: str) -> bool:
         tokens = tokenize(text)
         coded = words.code(tokens)
-        found = general.find(coded)
-        layout = Layout(tokens, found, find_walls(tokens, walls.find(coded, lexicon.bits(found))))
-        return [e for i in range(len(found)) for e in resolve(layout, i)[0]] == [entity]
+        matches = general.find(coded)
+        layout = FindingLayout(tokens, matches, find_walls(tokens, walls.find(coded, lexicon.bits(matches))))
+        return [e for i in range(len(matches)) for e in resolve(layout, i)[0]] == [entity]
 
     return Phrases([(text, e) for text, e in pairs if e not in narrowed or not composed(text, e)], words)
 
 
-def _place(layout: Layout, finding: Match[str]) -> Place | None:
+def _place(layout: FindingLayout, finding: Match[str]) -> WallPlace | None:
     places = range(finding.first, finding.last)
     inside = [layout.walls_from[at] for at in places if at in layout.walls_from]
     if inside:
-        return Place([name for wall in inside for name in wall.names])
+        return WallPlace([name for wall in inside for name in wall.names])
     # A list of leads before a finding mostly belongs to the finding before.
     return (
         _before(layout, finding, layout.words_to)
@@ -163,29 +163,29 @@ def _entities(table: dict[str, str], wall: str) -> list[str]:
     return [entity for part in parts for entity in _entities(table, part)]
 
 
-def _before(layout: Layout, finding: Match[str], walls_to: dict[int, Wall]) -> Place | None:
+def _before(layout: FindingLayout, finding: Match[str], walls_to: dict[int, Wall]) -> WallPlace | None:
     grammar = _grammar()
     named: list[str] = []
-    met = doubtful = asked = False
+    met = doubtful = is_open = False
     at, limit = finding.first, max(finding.first - REACH, 0)
     while at > limit:
         word = layout.tokens[at - 1].text
         if at in walls_to:
             named += walls_to[at].names
-            met, doubtful = True, doubtful or asked
+            met, doubtful = True, doubtful or is_open
             at = walls_to[at].first
         elif at not in layout.findings_to and word in (grammar.joining if met else grammar.between):
-            asked = met and word in grammar.alternative
+            is_open = met and word in grammar.alternative
             at -= 1
         else:
             break
-    return Place(named, doubtful) if met else None
+    return WallPlace(named, doubtful) if met else None
 
 
-def _after(layout: Layout, finding: Match[str]) -> Place | None:
+def _after(layout: FindingLayout, finding: Match[str]) -> WallPlace | None:
     grammar = _grammar()
     named: list[str] = []
-    met = doubtful = asked = False
+    met = doubtful = is_open = False
     at, limit = finding.last, min(finding.last + REACH, len(layout.tokens))
     while at < limit:
         word = layout.tokens[at].text
@@ -195,21 +195,21 @@ def _after(layout: Layout, finding: Match[str]) -> Place | None:
             if not layout.tokens[at].leads and _leads_to(layout, wall.last):
                 break
             named += wall.names
-            met, doubtful = True, doubtful or asked
+            met, doubtful = True, doubtful or is_open
             at = wall.last
         elif at in layout.findings_from:
             if met:
                 break
             at = layout.findings_from[at].last
         elif word in (grammar.going_on if met else grammar.following):
-            asked = met and word in grammar.alternative
+            is_open = met and word in grammar.alternative
             at += 1
         else:
             break
-    return Place(named, doubtful) if met else None
+    return WallPlace(named, doubtful) if met else None
 
 
-def _leads_to(layout: Layout, at: int) -> bool:
+def _leads_to(layout: FindingLayout, at: int) -> bool:
     """Does only what may stand between a wall and its finding come before the next finding?"""
     grammar = _grammar()
     while at < len(layout.tokens) and at not in layout.findings_from:
@@ -220,7 +220,7 @@ def _leads_to(layout: Layout, at: int) -> bool:
     return at in layout.findings_from
 
 
-class _Grammar(NamedTuple):
+class _WallGrammar(NamedTuple):
     between: frozenset[str]
     following: frozenset[str]
     joining: frozenset[str]
@@ -229,9 +229,9 @@ class _Grammar(NamedTuple):
 
 
 @cache
-def _grammar() -> _Grammar:
+def _grammar() -> _WallGrammar:
     table = _table()["grammar"]
-    return _Grammar(*(frozenset(table[name]) for name in _Grammar._fields))
+    return _WallGrammar(*(frozenset(table[name]) for name in _WallGrammar._fields))
 
 
 def _table() -> dict[str, Any]:

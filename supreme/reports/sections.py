@@ -10,6 +10,8 @@ from typing import NamedTuple
 from supreme.reports.tokens import fold_word, load_table
 
 THIS_ECG, PATIENT, OTHER_ECG = "this_ecg", "patient", "other_ecg"
+#: "ECG 12/03/2019": this or another one.
+_DATED = "dated"
 _SPELLINGS = str.maketrans({"ä": "(?:ä|ae|a)", "ö": "(?:ö|oe|o)", "ü": "(?:ü|ue|u)", "å": "(?:å|aa|a)"})
 _MONTH = r"(?:jan|feb|m[aä]r|apr|ma[iyj]|jun|jul|aug|sep|o[ck]t|nov|de[cz])\w*\.?"
 _DATE = rf"(?:\d[\d./:-]*|{_MONTH})(?:[ .,]+(?:\d[\d./:-]*|{_MONTH}|uhr))*"
@@ -21,7 +23,7 @@ Cut = Callable[[str], Sequence[str]]
 """A line to its sentences."""
 
 
-class Section(NamedTuple):
+class ReportSection(NamedTuple):
     """A header's kind, "" before the first header, and a stretch of one line that begins with the header."""
 
     kind: str
@@ -43,7 +45,11 @@ def about_this_ecg(lines: Sequence[str], cut: Cut) -> list[str]:
     """
     if not any(map(_leads_away, lines)):
         return list(lines)
-    sections = [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
+    sections = _of_other_dates(
+        [(number, section) for number, line in enumerate(lines) for section in _sections(line)]
+    )
+    if all(section.kind in ("", THIS_ECG) for _, section in sections):
+        return list(lines)
     ahead = _look_ahead([section for _, section in sections])
     result: list[str] = []
     at = 0
@@ -72,8 +78,8 @@ class _Ahead(NamedTuple):
     blank: list[int]
 
 
-def _look_ahead(sections: Sequence[Section]) -> _Ahead:
-    def of(matches: Callable[[Section], bool]) -> list[int]:
+def _look_ahead(sections: Sequence[ReportSection]) -> _Ahead:
+    def of(matches: Callable[[ReportSection], bool]) -> list[int]:
         result = [len(sections)] * (len(sections) + 2)
         for at in range(len(sections) - 1, -1, -1):
             result[at] = at if matches(sections[at]) else result[at + 1]
@@ -87,7 +93,15 @@ def _look_ahead(sections: Sequence[Section]) -> _Ahead:
     )
 
 
-def _reach(section: Section, at: int, ahead: _Ahead) -> int:
+def _of_other_dates(sections: list[tuple[int, ReportSection]]) -> list[tuple[int, ReportSection]]:
+    """ "ECG 2019: AF. ECG today: sinus rhythm": where one ECG is today's, those with a date are others."""
+    now, _ = _comparing()
+    if not any(one.kind == THIS_ECG and now.search(one.header) for _, one in sections):
+        return [(n, one._replace(kind=THIS_ECG) if one.kind == _DATED else one) for n, one in sections]
+    return [(n, one._replace(kind=OTHER_ECG) if one.kind == _DATED else one) for n, one in sections]
+
+
+def _reach(section: ReportSection, at: int, ahead: _Ahead) -> int:
     """Where a section that begins at ``at`` ends.
 
     It goes on to the next header if a section on this ECG follows, else to the end of its line; a header that
@@ -116,16 +130,16 @@ def _of_this_ecg(sentence: str) -> str:
 @lru_cache(maxsize=16384)
 def _leads_away(line: str) -> bool:
     """Does a section on the patient or another ECG begin in a line?"""
-    return any(section.kind in (PATIENT, OTHER_ECG) for section in _sections(line))
+    return any(section.kind in (PATIENT, OTHER_ECG, _DATED) for section in _sections(line))
 
 
-def _sections(line: str) -> list[Section]:
+def _sections(line: str) -> list[ReportSection]:
     """The stretches of a line that begin with a header, and what stands before the first."""
     if not _may_begin(line):
-        return [Section("", "", line)]
+        return [ReportSection("", "", line)]
     kind = _alone(line)
     if kind:
-        return [Section(kind, line, line)]
+        return [ReportSection(kind, line, line)]
     matches = [
         match
         for match in _before_colon().finditer(line)
@@ -133,13 +147,22 @@ def _sections(line: str) -> list[Section]:
     ]
     starts = [match.start() for match in matches]
     ends = [*starts[1:], len(line)]
-    sections = [Section("", "", line[: starts[0]].strip())] if starts and line[: starts[0]].strip() else []
+    sections = (
+        [ReportSection("", "", line[: starts[0]].strip())] if starts and line[: starts[0]].strip() else []
+    )
     if not starts:
-        return [Section("", "", line)]
+        return [ReportSection("", "", line)]
     return sections + [
-        Section(_kind(match[1]), match[0], line[start:end].strip())
+        ReportSection(_kind_of(match), match[0], line[start:end].strip())
         for match, start, end in zip(matches, starts, ends, strict=True)
     ]
+
+
+def _kind_of(match: re.Match[str]) -> str:
+    """The kind of a header that was found before a colon."""
+    kind = _kind(match[1])
+    is_dated = re.search(r"\d", match[0].removeprefix(match[1])) and match[1].casefold() in ("ecg", "ekg")
+    return _DATED if kind == THIS_ECG and is_dated else kind
 
 
 def _may_begin(line: str) -> bool:
@@ -147,7 +170,7 @@ def _may_begin(line: str) -> bool:
     if ":" in line:
         return True
     match = _WORD.search(line[:40])
-    return bool(match) and fold_word(match[0]) in _first_words()
+    return match is not None and fold_word(match[0]) in _first_words()
 
 
 @cache
@@ -179,7 +202,9 @@ def _title() -> re.Pattern[str]:
 
 
 def _tail() -> str:
-    return rf"(?:\s*\(?\s*(?:(?:{'|'.join(map(_spelt, load_table('sections')['words']['dated']))})\s+)?{_DATE}\s*\)?)?"
+    """A date behind a header."""
+    before = "|".join(map(_spelt, load_table("sections")["words"]["dated"]))
+    return rf"(?:\s*\(?\s*(?:(?:{before})\s+)?{_DATE}\s*\)?)?"
 
 
 @cache
@@ -203,7 +228,9 @@ def _kind(header: str) -> str:
 @cache
 def _comparing() -> tuple[re.Pattern[str], re.Pattern[str]]:
     words = load_table("sections")["words"]
-    now, change = (re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change"))
+    now, change = (
+        re.compile(rf"(?i)\b(?:{'|'.join(map(_spelt, words[name]))})\b") for name in ("now", "change")
+    )
     return now, change
 
 

@@ -41,11 +41,11 @@ def on_ray(work: Callable[[Item, Shared], Result], items: Sequence[Item], shared
     cpus = logical_cpus_per_core()
     task = ray.remote(num_cpus=cpus)(work)
     window = 2 * max(1, int(ray.cluster_resources().get("CPU", 1) // cpus))
-    given = ray.put(shared)
+    reference = ray.put(shared)
     waiting: deque = deque()
     for item in items:
         if len(waiting) >= window:
             yield ray.get(waiting.popleft())
-        waiting.append(task.remote(item, given))
+        waiting.append(task.remote(item, reference))
     while waiting:
         yield ray.get(waiting.popleft())

@@ -6,13 +6,10 @@ once to label every record. Only the unique statements are held in memory.
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from supreme import config, log, manifest, storage
 from supreme.config import ConfigError, Recipe
@@ -20,7 +17,7 @@ from supreme.manifest import Request
 from supreme.reports import corrections, extraction, linking, statement_table, umls
 from supreme.reports.corrections import Corrections
 from supreme.reports.extract import Extractor, RuleExtractor
-from supreme.reports.extraction import Found
+from supreme.reports.extraction import Extraction
 from supreme.reports.label_table import (
     ENTITIES,
     LABEL_SCHEMA,
@@ -36,9 +33,10 @@ from supreme.reports.llm import extractor as llm_extractor
 from supreme.reports.result import LABELS as LABELS_STAGE
 from supreme.reports.result import LabelManifest, LabelResult
 from supreme.reports.spread import Spread, in_process
-from supreme.reports.statement_table import STATEMENTS, Part, Statement
+from supreme.reports.statement_table import STATEMENTS, ShardSlice, Statement
 from supreme.reports.vocabulary import Vocabulary, load_base
 from supreme.shards.result import SHARDS
+from supreme.storage import parquet
 
 LINKS = "links.json"
 #: What one task reads: enough to be worth the statements that it is sent.
@@ -77,24 +75,24 @@ def build(
         return finished
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
     unique = _collect(parts, spread)
-    found = _extract(recipe, unique, rules, base, spread)
-    corrected.check(found.vocabulary)
-    kept_out = held_out(recipe, found.vocabulary)
-    statements = _correct(found.statements, corrected)
+    extracted = _extract(recipe, unique, rules, base, spread)
+    corrected.check(extracted.vocabulary)
+    kept_out = held_out(recipe, extracted.vocabulary)
+    statements = _correct(extracted.statements, corrected)
     labeller = Labeller.of(
         {key: row.mentions for key, row in statements.items() if row.mentions},
-        found.vocabulary,
+        extracted.vocabulary,
         propagate=recipe.labels.propagate,
     )
-    storage.write_bytes(storage.join(folder, STATEMENTS), _parquet(statement_table.to_table(statements)))
-    storage.write_json(storage.join(folder, ENTITIES), found.vocabulary.to_json())
-    storage.write_json(storage.join(folder, LINKS), [one._asdict() for one in found.links.values()])
+    parquet.write_table(storage.join(folder, STATEMENTS), statement_table.to_table(statements))
+    storage.write_json(storage.join(folder, ENTITIES), extracted.vocabulary.to_json())
+    storage.write_json(storage.join(folder, LINKS), [one._asdict() for one in extracted.links.values()])
     counts = _label(storage.join(folder, LABELS), parts, labeller, spread)
-    kept = _frequent(counts, found.vocabulary, kept_out, recipe.labels.min_count)
-    storage.write_json(storage.join(folder, VOCABULARY), kept.to_json())
-    result = _result(parts, statements, counts, found, corrected, kept, kept_out)
+    queries = _frequent(counts, extracted.vocabulary, kept_out, recipe.labels.min_count)
+    storage.write_json(storage.join(folder, VOCABULARY), queries.to_json())
+    result = _result(parts, statements, counts, extracted, corrected, queries, kept_out)
     logger.info(
-        f"{result.records:,} records, {result.statements:,} unique statements, {len(kept)} entities; "
+        f"{result.records:,} records, {result.statements:,} unique statements, {len(queries)} entities; "
         f"{result.statements_without_entity:,} statements gave nothing"
     )
     return manifest.publish(folder, LABELS_STAGE, request, result)
@@ -148,12 +146,12 @@ def _request(
     return Request(stage="labels", config=sections, inputs=inputs)
 
 
-def _collect(parts: Sequence[Part], spread: Spread) -> dict[str, Statement]:
+def _collect(parts: Sequence[ShardSlice], spread: Spread) -> dict[str, Statement]:
     unique: dict[str, Statement] = {}
     progress = log.Progress(logger, "reports read", sum(part.rows for part in parts))
     done = 0
-    for part, found in zip(parts, spread(statement_table.collect, parts, None), strict=True):
-        statement_table.add(unique, found)
+    for part, extracted in zip(parts, spread(statement_table.collect, parts, None), strict=True):
+        statement_table.add(unique, extracted)
         done += part.rows
         progress.update(done, statements=len(unique))
     return unique
@@ -165,11 +163,11 @@ def _extract(
     rules: Extractor,
     base: Vocabulary,
     spread: Spread,
-) -> Found:
+) -> Extraction:
     terms = umls.read(recipe.labels.umls, base) if recipe.labels.umls else {}
     vocabulary = umls.add_codes(base, terms)
     if recipe.labels.extractor == "rules":
-        return Found(extraction.by_rules(unique, rules, spread), vocabulary, {})
+        return Extraction(extraction.by_rules(unique, rules, spread), vocabulary, {})
     from supreme import text  # PyTorch: three seconds that the rules can do without
 
     encoder = text.open_encoder(recipe.text)
@@ -198,15 +196,12 @@ def _correct(statements: dict[str, Statement], corrected: Corrections) -> dict[s
     return done
 
 
-def _label(uri: str, parts: Sequence[Part], labeller: Labeller, spread: Spread) -> Counts:
+def _label(uri: str, parts: Sequence[ShardSlice], labeller: Labeller, spread: Spread) -> Counts:
     """Write the label table part by part, in the order of the shards."""
     total = Counts(Counter(), 0)
     progress = log.Progress(logger, "records labelled", sum(part.rows for part in parts))
     done = 0
-    with (
-        storage.writing(uri) as stream,
-        pq.ParquetWriter(stream, LABEL_SCHEMA, compression="zstd") as writer,
-    ):
+    with parquet.writer(uri, LABEL_SCHEMA) as writer:
         for table, counts in spread(label, parts, labeller):
             writer.write_table(table)
             total.labels.update(counts.labels)
@@ -217,24 +212,24 @@ def _label(uri: str, parts: Sequence[Part], labeller: Labeller, spread: Spread) 
 
 
 def _frequent(counts: Counts, vocabulary: Vocabulary, kept_out: set[str], min_count: int) -> Vocabulary:
-    kept = [
+    queries = [
         entity_id
         for entity_id in vocabulary.ids
         if counts.labels[entity_id, "train", "present"] >= min_count and entity_id not in kept_out
     ]
-    if not kept:
+    if not queries:
         raise ConfigError(
             f"no entity is present in {min_count} training reports: "
             "lower labels.min_count or give more records"
         )
-    return vocabulary.subset(kept)
+    return vocabulary.subset(queries)
 
 
 def _result(
-    parts: Sequence[Part],
+    parts: Sequence[ShardSlice],
     statements: dict[str, Statement],
     counts: Counts,
-    found: Found,
+    extracted: Extraction,
     corrected: Corrections,
     queries: Vocabulary,
     kept_out: set[str],
@@ -248,16 +243,9 @@ def _result(
         statements_corrected=sum(row.corrected for row in statements.values()),
         corrections_unused=sum(key not in statements for key in corrected.by_statement),
         statements_refused=dict(sorted(refusals.items())),
-        names_linked=dict(sorted(Counter(link.how for link in found.links.values()).items())),
+        names_linked=dict(sorted(Counter(link.how for link in extracted.links.values()).items())),
         coverage=counts.covered / max(records, 1),
         vocabulary=len(queries),
         held_out=sorted(kept_out),
-        entities=nested(counts.labels, found.vocabulary),
+        entities=nested(counts.labels, extracted.vocabulary),
     )
-
-
-def _parquet(table: Any) -> bytes:
-    sink: Any = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue()
-    return content

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from supreme import storage
 from supreme.reports import statements
 from supreme.reports.extract import Mention
 from supreme.shards.read import Shards
+from supreme.storage import parquet
 
 STATEMENTS = "statements.parquet"
 
@@ -40,7 +39,7 @@ STATEMENT_SCHEMA = pa.schema(
 )
 
 
-class Part(NamedTuple):
+class ShardSlice(NamedTuple):
     """Some files of one shard folder, which are read by one task."""
 
     shards: Shards
@@ -63,21 +62,21 @@ class Statement(NamedTuple):
     corrected: bool = False
 
 
-def parts(folders: Iterable[str], rows: int) -> list[Part]:
+def parts(folders: Iterable[str], rows: int) -> list[ShardSlice]:
     """The shards of finished folders in their order, in parts of one folder and at least ``rows`` records."""
-    found = []
+    result = []
     for folder in folders:
-        held: dict[str, int] = {}
+        rows_by_file: dict[str, int] = {}
         shards = Shards.open(folder)
         for name, size in shards.files.items():
-            held[name] = size
-            if sum(held.values()) >= rows or name == list(shards.files)[-1]:
-                found.append(Part(shards, tuple(held), sum(held.values())))
-                held = {}
-    return found
+            rows_by_file[name] = size
+            if sum(rows_by_file.values()) >= rows or name == list(shards.files)[-1]:
+                result.append(ShardSlice(shards, tuple(rows_by_file), sum(rows_by_file.values())))
+                rows_by_file = {}
+    return result
 
 
-def read_columns(part: Part, columns: Sequence[str]) -> Iterator[pa.Table]:
+def read_columns(part: ShardSlice, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The named columns of each shard of a part; signals stay where they are."""
     return (part.shards.read_file(name, columns) for name in part.files)
 
@@ -92,21 +91,21 @@ def unique_reports(table: pa.Table) -> tuple[list[str], pa.Array]:
 
 def keys_of(report: str) -> dict[str, str]:
     """The statements of a report: folded text, which decides what is the same -> text as written."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for statement in statements.split(report):
-        found.setdefault(statements.fold(statement), statement)
-    return found
+        result.setdefault(statements.fold(statement), statement)
+    return result
 
 
-def collect(part: Part, _: None = None) -> dict[str, Statement]:
+def collect(part: ShardSlice, _: None = None) -> dict[str, Statement]:
     """The unique statements of a part by folded text, in order of appearance."""
-    found: dict[str, Statement] = {}
+    result: dict[str, Statement] = {}
     for table in read_columns(part, ["report"]):
         reports, indices = unique_reports(table)
         shared = {item["values"]: item["counts"] for item in indices.value_counts().to_pylist()}
         for number, report in enumerate(reports):
-            add(found, {key: Statement(text, shared[number]) for key, text in keys_of(report).items()})
-    return found
+            add(result, {key: Statement(text, shared[number]) for key, text in keys_of(report).items()})
+    return result
 
 
 def add(total: dict[str, Statement], more: Mapping[str, Statement]) -> None:
@@ -116,9 +115,9 @@ def add(total: dict[str, Statement], more: Mapping[str, Statement]) -> None:
         total[key] = known._replace(records=known.records + statement.records) if known else statement
 
 
-def to_table(found: Mapping[str, Statement]) -> pa.Table:
+def to_table(result: Mapping[str, Statement]) -> pa.Table:
     """One row a statement, sorted by folded text."""
-    rows = [found[key] for key in sorted(found)]
+    rows = [result[key] for key in sorted(result)]
     return pa.table(
         {
             "statement_id": [statements.digest(row.text) for row in rows],
@@ -136,14 +135,14 @@ def to_table(found: Mapping[str, Statement]) -> pa.Table:
 
 def read(folder: str) -> dict[str, Statement]:
     """The statement table of a finished label stage, by folded text."""
-    table = pq.read_table(io.BytesIO(storage.read_bytes(storage.join(folder, STATEMENTS))))
+    table = parquet.read_table(storage.join(folder, STATEMENTS))
     names = ("text", "reports", "mentions", "extractor", "extractor_version", "refusal", "corrected")
-    found = {}
+    result = {}
     for values in zip(*(table[name].to_pylist() for name in names), strict=True):
         text, records, mentions, *rest = values
-        said = [Mention(**mention) for mention in mentions]
-        found[statements.fold(text)] = Statement(text, records, said, *rest)
-    return found
+        own = [Mention(**mention) for mention in mentions]
+        result[statements.fold(text)] = Statement(text, records, own, *rest)
+    return result
 
 
 def _as_row(mention: Mention) -> dict[str, str | int]:

@@ -12,13 +12,18 @@ from supreme.reports import leads
 
 _CHUNK = re.compile(r"\S+")
 #: A date, a number ("2:1"), a word, a mark.
-_TOKEN = re.compile(r"\d{1,4}[./]\d{1,2}[./]\d{2,4}|\d+[:.,]\d+|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–−—=-]")
+_TOKEN = re.compile(
+    r"\d{1,4}[./]\d{1,2}[./]\d{2,4}|\d+[:.,]\d+"
+    r"|[\w#]+(?:['’](?=\)|$)|(?i:\((?:s|n|er|en|a|es|e)\)))?|[.,;:!?()&+–−—=-]"
+)
 _MARKS = {**{mark: mark for mark in ".,;:!?()-="}, "–": "-", "−": "-", "—": "-", "&": "and", "+": "and"}
 #: A box of a form, ticked or not, and a sign that is an answer.
 TICKED, EMPTY, BOTH, NONE = "[x]", "[ ]", "+/-", "Ø"
-_BOX = re.compile(r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)")
-_BOX_SIGNS = frozenset("[(☐☑☒□■▢▣✓✔✗✘⬜±/Ø∅")
-_TICKS = frozenset("☑☒■▣✓✔")
+_BOX = re.compile(
+    r"\[\s*(?P<a>[xX+✓✔]?)\s*\]|\(\s*(?P<b>[xX✓✔])\s*\)|\(\s+\)|[☐☑☒□■▢▣○●✓✔✗✘⬜]|\+/-|±|(?<!\w)[Ø∅](?!\w)"
+)
+_BOX_SIGNS = frozenset("[(☐☑☒□■▢▣○●✓✔✗✘⬜±/Ø∅")
+_TICKS = frozenset("☑☒■▣●✓✔")
 #: Before a sign that stands for yes or no: "AF:-", "(-)".
 _ASKING = frozenset(":=(")
 FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "a", "é": "e", "#": "ue", "'": None, "’": None})
@@ -74,9 +79,11 @@ def _lead_lists_and_boxes(statement: str) -> list[Token]:
     lists = [Token("+".join(names), a, b, frozenset(names)) for a, b, names in leads.find(statement)]
     if _BOX_SIGNS.isdisjoint(statement):
         return lists
-    taken = {place for token in lists for place in range(token.start, token.end)}
+    covered = {place for token in lists for place in range(token.start, token.end)}
     boxes = [
-        Token(_box(match), *match.span()) for match in _BOX.finditer(statement) if match.start() not in taken
+        Token(_box(match), *match.span())
+        for match in _BOX.finditer(statement)
+        if match.start() not in covered
     ]
     return sorted([*lists, *boxes], key=lambda token: token.start)
 
@@ -110,7 +117,7 @@ def _words(statement: str, start: int, end: int, tokens: list[Token]) -> None:
 @lru_cache(maxsize=65536)
 def _pieces(chunk: str) -> tuple[tuple[str, int, int], ...]:
     """The tokens of text without white space, with their offsets; no full stop of an abbreviation."""
-    found: list[tuple[str, int, int]] = []
+    pieces: list[tuple[str, int, int]] = []
     word = ""
     for match in _TOKEN.finditer(chunk):
         text, (first, last) = match[0], match.span()
@@ -120,18 +127,20 @@ def _pieces(chunk: str) -> tuple[tuple[str, int, int], ...]:
             if text == "v" and word in _HALVES:
                 # "A-V", "I.V."
                 raw = text = word + "v"
-                first = found.pop()[1]
-            elif text.startswith("grad") and found and found[-1][0] == ".":
-                found.pop()
-            found.append((text, first, last))
+                first = pieces.pop()[1]
+            elif text.startswith("grad") and pieces and pieces[-1][0] == ".":
+                pieces.pop()
+            pieces.append((text, first, last))
             word = raw
         elif mark == "-":
-            if len(chunk) == 1 or (first and chunk[first - 1] in _ASKING and chunk[last : last + 1] in ("", *".,;)")):
-                found.append((mark, first, last))
+            if len(chunk) == 1 or (
+                first and chunk[first - 1] in _ASKING and chunk[last : last + 1] in ("", *".,;)")
+            ):
+                pieces.append((mark, first, last))
         elif not (mark == "." and (word in abbreviations() or word in _NUMERALS)):
-            found.append((mark, first, last))
+            pieces.append((mark, first, last))
             word = ""
-    return tuple(found)
+    return tuple(pieces)
 
 
 @lru_cache(maxsize=65536)

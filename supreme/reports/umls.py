@@ -52,7 +52,7 @@ def read(uri: str, vocabulary: Vocabulary) -> dict[str, Terms]:
         owner = owners.get(normal_form(text))
         if owner:
             concepts[cui].add(owner)
-    owner_of = {cui: next(iter(found)) for cui, found in concepts.items() if len(found) == 1}
+    owner_of = {cui: next(iter(ids)) for cui, ids in concepts.items() if len(ids) == 1}
     cuis: dict[str, set[str]] = defaultdict(set)
     strings: dict[str, set[str]] = defaultdict(set)
     for cui, language, text in _rows(uri):
@@ -105,7 +105,7 @@ def _owners(vocabulary: Vocabulary) -> dict[str, str]:
             form = normal_form(name)
             if len(form) >= _MIN_NAME or " " in form:
                 owners[form].add(entity.id)
-    return {form: next(iter(found)) for form, found in owners.items() if len(found) == 1}
+    return {form: next(iter(ids)) for form, ids in owners.items() if len(ids) == 1}
 
 
 def _rows(uri: str) -> Iterator[tuple[str, str, str]]:
@@ -125,8 +125,8 @@ def _rows(uri: str) -> Iterator[tuple[str, str, str]]:
             )
             for batch in reader:
                 ours = pc.is_in(batch["LAT"], pa.array(list(LANGUAGES)))
-                kept = batch.filter(pc.and_(ours, pc.equal(batch["SUPPRESS"], "N")))
-                columns = (kept[name].to_pylist() for name in ("CUI", "LAT", "STR"))
+                current = batch.filter(pc.and_(ours, pc.equal(batch["SUPPRESS"], "N")))
+                columns = (current[name].to_pylist() for name in ("CUI", "LAT", "STR"))
                 for cui, language, text in zip(*columns, strict=True):
                     if len(text) <= _MAX_STRING:
                         yield cui, LANGUAGES[language], text

@@ -83,30 +83,30 @@ class Vocabulary:
         Raises:
             ValueError: an id is unknown.
         """
-        wanted = set(ids)
-        unknown = wanted - self._by_id.keys()
+        requested = set(ids)
+        unknown = requested - self._by_id.keys()
         if unknown:
             raise ValueError(f"no such entity: {', '.join(sorted(unknown))}")
-        return Vocabulary(entity for entity in self.entities if entity.id in wanted)
+        return Vocabulary(entity for entity in self.entities if entity.id in requested)
 
     def ancestors(self, entity_id: str) -> frozenset[str]:
         """Parents, their parents and so on; parents outside this vocabulary are left out."""
         known = self._ancestors.get(entity_id)
         if known is not None:
             return known
-        found: set[str] = set()
+        implied: set[str] = set()
         waiting = list(self._by_id[entity_id].parents)
         while waiting:
             parent = waiting.pop()
-            if parent in self._by_id and parent not in found:
-                found.add(parent)
+            if parent in self._by_id and parent not in implied:
+                implied.add(parent)
                 waiting += self._by_id[parent].parents
-        return self._ancestors.setdefault(entity_id, frozenset(found))
+        return self._ancestors.setdefault(entity_id, frozenset(implied))
 
     def propagate(self, ids: Iterable[str]) -> set[str]:
         """The ids with everything that they imply."""
-        found = set(ids)
-        return found.union(*(self.ancestors(entity_id) for entity_id in found))
+        implied = set(ids)
+        return implied.union(*(self.ancestors(entity_id) for entity_id in implied))
 
     def by_code(self, system: str) -> dict[str, list[str]]:
         """Code -> entity ids of one code system."""

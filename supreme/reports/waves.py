@@ -22,12 +22,12 @@ class _Subject(NamedTuple):
     last: int
 
 
-def find(tokens: Sequence[Token], found: Sequence[Match[str]], walls: set[int]) -> list[Match[str]]:
+def find(tokens: Sequence[Token], matches: Sequence[Match[str]], walls: set[int]) -> list[Match[str]]:
     """Changes of waves that no match in ``found`` covers; ``walls`` are the tokens that name walls."""
     table = _table()
     if table.changing.isdisjoint([token.text for token in tokens]):
         return []
-    taken = {index for match in found for index in range(match.first, match.last)}
+    covered = {index for match in matches for index in range(match.first, match.last)}
     result: list[Match[str]] = []
     subject: _Subject | None = None
     apart = False
@@ -40,11 +40,11 @@ def find(tokens: Sequence[Token], found: Sequence[Match[str]], walls: set[int]) 
             wave = ahead if ahead and (apart or not table.does(subject, text)) else subject
             value = table.does(wave, text)
             denied = value.startswith(lexicon.NOT)
-            if wave and value and index not in taken and not (apart and denied):
+            if wave and value and index not in covered and not (apart and denied):
                 first, last = index, index + 1
-                if not apart and taken.isdisjoint(range(min(wave.first, first), max(wave.last, last))):
+                if not apart and covered.isdisjoint(range(min(wave.first, first), max(wave.last, last))):
                     first, last = min(wave.first, first), max(wave.last, last)
-                taken.update(range(first, last))
+                covered.update(range(first, last))
                 result.append(Match(first, last, value))
             apart = True
         elif text in table.linking:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from supreme import config, log
+from supreme.runtime import leftovers
 from supreme.runtime.interrupt import catch_sigterm, is_terminated
 from supreme.runtime.token import keep_token_private
 
@@ -60,7 +61,12 @@ def ray_session() -> Iterator[None]:
 def _own_folder() -> Iterator[None]:
     """A folder for Ray's files while the block runs; its path is short, because sockets are made in it."""
     before = os.environ.get("RAY_TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="ray.", dir=before or "/tmp", ignore_cleanup_errors=True) as own:
+    parent = Path(before or "/tmp")
+    leftovers.remove(parent)
+    with (
+        tempfile.TemporaryDirectory(prefix=leftovers.PREFIX, dir=parent, ignore_cleanup_errors=True) as own,
+        leftovers.claimed(Path(own)),
+    ):
         os.environ["RAY_TMPDIR"] = own
         try:
             yield

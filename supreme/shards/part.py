@@ -19,9 +19,9 @@ from threadpoolctl import threadpool_limits
 from supreme import storage
 from supreme.manifest import FileEntry
 from supreme.records import Entry
-from supreme.shards.rows import Job, _rows
+from supreme.shards.rows import Job, read_rows
 from supreme.shards.schema import REJECTED_SCHEMA
-from supreme.shards.writer import _row_groups, _write_table, write_shard
+from supreme.shards.writer import encode_row_groups, write_shard, write_table
 
 
 class Part(BaseModel):
@@ -62,14 +62,14 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     name, entries = row["part"], _load(row["entries"])
     split = name.rpartition("-")[0]
     rejected: dict[str, dict[str, str]] = {}
-    usable = _rows(job, split, entries, rejected)
-    row_groups = _row_groups(usable, min(job.shards.row_group_size, len(entries)), job.shards.compression)
+    rows = read_rows(job, split, entries, rejected)
+    row_groups = encode_row_groups(rows, min(job.shards.row_group_size, len(entries)), job.shards.compression)
     # Every core has a part of its own: threads of a matrix product would wait, spinning, for the next one.
     with threadpool_limits(1, user_api="blas"):
         files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)
     refused = [rejected[entry.record_id] for entry in entries if entry.record_id in rejected]
     tables = [pa.Table.from_pylist(refused, REJECTED_SCHEMA)] if refused else []
-    files |= _write_table(job.folder, f"rejected/{name}.parquet", tables)
+    files |= write_table(job.folder, f"rejected/{name}.parquet", tables)
     done = Part(
         split=split,
         entries=digests(entries),

@@ -24,6 +24,7 @@ from supreme import config, manifest, storage
 from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.manifest import Manifest, Request
+from supreme.preparation import PREPARATION_VERSION
 from supreme.records import SPLITS, Entry, split_of
 from supreme.settings.data import Source
 from supreme.shards import leakage, part
@@ -113,10 +114,12 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
 
     Raises:
         ConfigError: no such data set, nothing in it, an id twice, a folder made with another configuration,
-            or published records that have changed or vanished.
+            another version of the preparation, or published records that have changed or vanished.
     """
     folder = folder_of(recipe, source)
     job, request = Job(source, recipe.shards, recipe.seed, folder), _request(recipe, source)
+    if not new:
+        _check_preparation(folder)
     index = _index(job)
     if new or not manifest.is_started(folder, SHARDS, request):
         return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
@@ -183,7 +186,20 @@ def _request(recipe: config.Recipe, source: Source) -> Request:
     # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
     shards = recipe.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     sections = {"source": source.model_dump(mode="json"), "shards": shards, "seed": recipe.seed}
-    return Request(stage="shards", config=sections | {"columns": SCHEMA.names})
+    sections |= {"columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
+    return Request(stage="shards", config=sections)
+
+
+def _check_preparation(folder: str) -> None:
+    """Refuse shards that other code would not make again, also where only new records are to be added."""
+    earlier = manifest.read_request(folder, SHARDS)
+    if earlier is None or (version := earlier.config.get("preparation", 0)) == PREPARATION_VERSION:
+        return
+    raise ConfigError(
+        f"{folder} was made by preparation {version}, this is {PREPARATION_VERSION}: the same records would "
+        "give other samples or verdicts. Make it again with jobs/shard.py --new, or give another name=... "
+        "to keep it"
+    )
 
 
 def _stale(

@@ -1,39 +1,29 @@
-"""Records to shard rows: read, order leads, judge, resample."""
+"""Records to shard rows: read, prepare, describe; or refuse with a reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from supreme import quality, records, signal, storage
-from supreme.ecg import BadRecord, order_leads, to_microvolts, whole_microvolts
+from supreme import records, storage
+from supreme.ecg import BadRecord
+from supreme.preparation import check_record, resample_uv
 from supreme.read_ahead import futures_ahead
 from supreme.records import Entry, Record
 from supreme.settings.data import Shards, Source
 from supreme.shards import fingerprint
 
-#: From object storage so many records are fetched at a time: each takes two round trips.
+#: Records fetched at a time from object storage: each takes two round trips.
 READ_AHEAD = 16
-
-
-#: So many records take a step before they take the next one, and no more than a row group has.
-TOGETHER = 16
-
-
-_Before = TypeVar("_Before")
-
-
-_After = TypeVar("_After")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every part needs to know."""
+    """What the parts of a shard build have in common."""
 
     source: Source
     shards: Shards
@@ -44,60 +34,40 @@ class Job:
         return records.open_source(self.source, self.seed, self.shards.rate_hz)
 
 
-class _Ordered(NamedTuple):
-    """The first seconds of a record, its twelve leads in order."""
-
-    entry: Entry
-    signal: np.ndarray
-    rate_hz: float
-    derived: bool
-    """Whether limb leads were made of I and II."""
-    has_wrong_gains: bool
-
-
-class _Row(NamedTuple):
-    """One row of a shard, before its row group is made."""
+class ShardRow(NamedTuple):
+    """One row of a shard, before its row group is encoded."""
 
     signal_uv: np.ndarray
-    changes: np.ndarray
-    """Of which its fingerprint is made."""
-    others: dict[str, Any]
+    """``(12, samples)`` int16."""
+    block_differences: np.ndarray
+    """What its fingerprint is computed from."""
+    metadata: dict[str, Any]
     """The other columns."""
 
 
-def _rows(job: Job, split: str, entries: list[Entry], rejected: dict[str, dict[str, str]]) -> Iterator[_Row]:
-    """The rows of the usable records; the others go to ``rejected``, by record id.
+def read_rows(
+    job: Job, split: str, entries: list[Entry], rejected: dict[str, dict[str, str]]
+) -> Iterator[ShardRow]:
+    """Yield the rows of the usable records in order; the others go to ``rejected``, by record id.
 
-    Each step is taken by some records after each other, so that its code stays in the processor's cache.
+    Raises:
+        Unavailable: the storage does not answer, which says nothing about the record.
     """
-    reads, together = _reads(job, entries), min(TOGETHER, job.shards.row_group_size)
-    for _ in range(0, len(entries), together):
-        ordered = _each(islice(reads, together), lambda read: _ordered(read(), job), rejected)
-        judged = _each(ordered, lambda one: (one, quality.check(one.signal, one.rate_hz)), rejected)
-        yield from (row for _, row in _each(judged, lambda one: _row(*one, split, job), rejected))
-
-
-def _each(
-    some: Iterable[tuple[Entry, _Before]],
-    step: Callable[[_Before], _After],
-    rejected: dict[str, dict[str, str]],
-) -> list[tuple[Entry, _After]]:
-    """What a step makes of each record; one that it refuses goes to ``rejected``."""
-    made = []
-    for entry, before in some:
+    for entry, read in _reads(job, entries):
         try:
-            made.append((entry, step(before)))
+            row = _row(read(), split, job)
         except (storage.Unavailable, MemoryError):
-            raise  # says nothing about the record
+            raise
         except BadRecord as error:
             rejected[entry.record_id] = _rejected_row(entry, error.reason, error.detail)
         except Exception as error:  # one record must never end the job
             rejected[entry.record_id] = _rejected_row(entry, "unreadable", f"{type(error).__name__}: {error}")
-    return made
+        else:
+            yield row
 
 
 def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[], Record]]]:
-    """Entries in order, each with what gives its record or raises why there is none."""
+    """Entries in order, each with a function that returns its record or raises."""
     source = job.open_source()
     if not job.source.uri.startswith("s3://"):
         yield from ((entry, partial(source.read, entry)) for entry in entries)
@@ -106,39 +76,26 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
     yield from ((entry, future.result) for entry, future in zip(entries, ahead, strict=True))
 
 
-def _ordered(record: Record, job: Job) -> _Ordered:
-    shards = job.shards
-    ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=shards.derive_limb_leads)
-    # Not a view, which would hold all of a long record.
-    kept = np.ascontiguousarray(signal.first_seconds(ordered, record.rate_hz, shards.duration_s))
-    has_wrong_gains = quality.has_wrong_gains(record.signal, record.leads, record.gains)
-    return _Ordered(record.entry, whole_microvolts(kept), record.rate_hz, derived, has_wrong_gains)
-
-
-def _row(ordered: _Ordered, flags: list[str], split: str, job: Job) -> _Row:
-    shards, known = job.shards, ordered.entry
-    prepared, n_valid = signal.prepare(ordered.signal, ordered.rate_hz, shards.rate_hz, shards.samples)
-    if ordered.has_wrong_gains and quality.SCALED_LEADS not in flags:
-        flags.append(quality.SCALED_LEADS)
-    flags += ["derived_limb_leads"] if ordered.derived else []
-    flags += ["short"] if n_valid < shards.samples else []
-    signal_uv = to_microvolts(prepared)
-    others = {
-        "record_id": known.record_id,
-        "dataset": known.dataset,
-        "patient_id": known.patient_id,
+def _row(record: Record, split: str, job: Job) -> ShardRow:
+    shards, entry = job.shards, record.entry
+    checked = check_record(record, derive_limb_leads=shards.derive_limb_leads, duration_s=shards.duration_s)
+    signal_uv, n_valid = resample_uv(checked.signal, checked.rate_hz, shards.rate_hz, shards.samples)
+    metadata = {
+        "record_id": entry.record_id,
+        "dataset": entry.dataset,
+        "patient_id": entry.patient_id,
         "split": split,
         "n_valid": n_valid,
         "rate_hz": shards.rate_hz,
-        "source_rate_hz": ordered.rate_hz,
-        "report": known.report,
-        "codes": list(known.codes),
-        "age": known.age,
-        "sex": known.sex,
-        "quality": flags,
-        "source_uri": _relative(known.source_uri, job.source.uri),
+        "source_rate_hz": checked.rate_hz,
+        "report": entry.report,
+        "codes": list(entry.codes),
+        "age": entry.age,
+        "sex": entry.sex,
+        "quality": [*checked.flags, "short"] if n_valid < shards.samples else checked.flags,
+        "source_uri": _relative(entry.source_uri, job.source.uri),
     }
-    return _Row(signal_uv, fingerprint.changes(signal_uv, shards.rate_hz), others)
+    return ShardRow(signal_uv, fingerprint.block_differences(signal_uv, shards.rate_hz), metadata)
 
 
 def _relative(source_uri: str, folder: str) -> str:

@@ -9,9 +9,10 @@ from statistics import median
 
 import numpy as np
 
-from supreme import ecg, log, quality
+from supreme import log, quality
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
+from supreme.preparation import CheckedEcg, check_record
 from supreme.records import Entry
 from supreme.shards.rows import Job
 
@@ -101,17 +102,13 @@ def _look(job: Job, entries: Sequence[Entry]) -> Scales:
     places = np.unique(np.linspace(0, len(entries) - 1, min(SAMPLE, len(entries))).round().astype(int))
     source = job.open_source()
 
-    def look(entry: Entry) -> tuple[list[str], float] | None:
+    def look(entry: Entry) -> CheckedEcg | None:
         try:
-            record = source.read(entry)
-            signal, _ = ecg.order_leads(record.signal, record.leads, derive_limb_leads=True)
-            flags = quality.check(signal, record.rate_hz)
+            return check_record(source.read(entry), derive_limb_leads=True)
         except BadRecord:
             return None
-        if quality.has_wrong_gains(record.signal, record.leads, record.gains):
-            flags.append(quality.SCALED_LEADS)
-        return flags, float(np.ptp(ecg.to_millivolts(signal), axis=1).max())
 
     with ThreadPoolExecutor(_THREADS if job.source.uri.startswith("s3://") else 1) as threads:
-        looks = [one for one in threads.map(look, [entries[place] for place in places]) if one]
-    return Scales.of([flags for flags, _ in looks], [range_mv for _, range_mv in looks])
+        usable = [one for one in threads.map(look, [entries[place] for place in places]) if one]
+    ranges_mv = [float(np.ptp(one.signal_mv, axis=1).max()) for one in usable]
+    return Scales.of([one.flags for one in usable], ranges_mv)

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from supreme import storage
 from supreme.manifest import FileEntry
 from supreme.shards import codec, fingerprint
-from supreme.shards.rows import _Row
+from supreme.shards.rows import ShardRow
 from supreme.shards.schema import SCHEMA
+from supreme.storage.parquet import parquet_writer
 
 
 def write_shard(
@@ -26,7 +26,7 @@ def write_shard(
     library, level = codec.compression(compression)
     # A dictionary or statistics on the signal would cost time and size, and say nothing.
     plain = [column for column in SCHEMA.names if column != "signal"]
-    return _write_table(
+    return write_table(
         folder,
         name,
         row_groups,
@@ -39,29 +39,29 @@ def write_shard(
     )
 
 
-def _row_groups(made: Iterator[_Row], size: int, compression: codec.Codec) -> Iterator[pa.Table]:
-    """Rows as tables of a row group each."""
-    for first in made:
-        # Each signal is encoded into its place: one column is made without another copy of them all.
+def encode_row_groups(rows: Iterator[ShardRow], size: int, compression: codec.Codec) -> Iterator[pa.Table]:
+    """Yield tables of `SCHEMA` with ``size`` rows each, the last one shorter."""
+    for first in rows:
+        # Each signal is encoded into its place, so that the column needs no second copy of them all.
         width = first.signal_uv.nbytes
         signals = np.frombuffer(pa.allocate_buffer(size * width), np.uint8).reshape(size, width)
-        rows, changes = [], []
-        for place, row in zip(signals, chain([first], made), strict=False):
-            codec.pack(row.signal_uv, compression, place)
-            rows.append(row.others)
-            changes.append(row.changes)
+        metadata, differences = [], []
+        for encoded, row in zip(signals, chain([first], rows), strict=False):
+            codec.pack(row.signal_uv, compression, encoded)
+            metadata.append(row.metadata)
+            differences.append(row.block_differences)
         columns = {
-            "signal": codec.plain_column(signals[: len(rows)]),
-            "fingerprint": fingerprint.in_hexadecimal(fingerprint.signs(np.stack(changes))),
+            "signal": codec.plain_column(signals[: len(metadata)]),
+            "fingerprint": fingerprint.to_hex(fingerprint.simhash_bits(np.stack(differences))),
         }
-        columns |= {name: [row[name] for row in rows] for name in rows[0]}
+        columns |= {name: [row[name] for row in metadata] for name in metadata[0]}
         yield pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
 
-def _write_table(
+def write_table(
     folder: str, name: str, row_groups: Iterable[pa.Table], **options: Any
 ) -> dict[str, FileEntry]:
-    """Write each table as a row group; nothing, and no file, where there is none."""
+    """Write each table as a row group; without tables, no file."""
     tables = iter(row_groups)
     first = next(tables, None)
     if first is None:
@@ -69,7 +69,7 @@ def _write_table(
     n_rows = 0
     with storage.writing(storage.join(folder, name)) as stream:
         hashed = _Hashed(stream)
-        with pq.ParquetWriter(hashed, first.schema, **options) as writer:
+        with parquet_writer(hashed, first.schema, **options) as writer:
             for table in chain([first], tables):
                 writer.write_table(table, row_group_size=len(table))
                 n_rows += len(table)
@@ -77,7 +77,7 @@ def _write_table(
 
 
 class _Hashed(io.RawIOBase):
-    """Passes on what is written, and knows its sha256 and size."""
+    """Computes the sha256 and size of what is written to a stream."""
 
     def __init__(self, stream: pa.NativeFile) -> None:
         self.stream, self.sha256, self.size = stream, hashlib.sha256(), 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
 from functools import lru_cache
 
 from supreme.storage.errors import NotRegular, OutsideFolder, TooLarge
+
+_CHUNK_BYTES = 1 << 26
 
 
 def read(path: str, limit: int | None = None, within: str | None = None) -> bytes:
@@ -19,15 +22,29 @@ def read(path: str, limit: int | None = None, within: str | None = None) -> byte
         OutsideFolder: a link leads out of the folder ``within``.
         OSError: whatever the system says.
     """
-    with open(path, "rb", buffering=0, opener=_open_without_waiting) as stream:
-        status = os.fstat(stream.fileno())
+    # Opening a pipe would wait for a writer; an object around the descriptor would cost as much as the rest.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
+            if stat.S_ISDIR(status.st_mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             raise NotRegular(f"{path} is no regular file: only such are read")
         if within is not None:
-            _check_within(path, stream.fileno(), within)
-        if limit is not None and status.st_size > limit:
-            raise TooLarge(f"{path}: {status.st_size:,} bytes; at most {limit:,} are read")
-        return stream.read()
+            _check_within(path, descriptor, within)
+        size = status.st_size
+        if limit is not None and size > limit:
+            raise TooLarge(f"{path}: {size:,} bytes; at most {limit:,} are read")
+        content = os.read(descriptor, size + 1)
+        while len(content) != size and (
+            rest := os.read(descriptor, _CHUNK_BYTES)
+        ):  # larger than 2 GB, or grows
+            content += rest
+            if limit is not None and len(content) > limit:
+                raise TooLarge(f"{path}: more than {limit:,} bytes")
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def walk(folder: str, *, recursive: bool, with_sizes: bool) -> dict[str, int | None]:
@@ -60,11 +77,6 @@ def walk(folder: str, *, recursive: bool, with_sizes: bool) -> dict[str, int | N
         message = "%s: %d linked folders lead out of it and are not read (%s)"
         logging.getLogger(__name__).warning(message, folder, len(leaving), ascii(leaving[0])[1:-1])
     return names
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # Opening a pipe for reading would wait for a writer.
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _check_within(path: str, descriptor: int, folder: str) -> None:

@@ -1,16 +1,18 @@
-"""The trials of a sweep and how far each came."""
+"""The trials of a sweep, and how far each came."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from supreme import config, storage
+from supreme.config import Recipe
 from supreme.sweep.summary import TrialOutcome
+from supreme.training.data.sources import absolute
 from supreme.training.learner.validation import METRIC
-from supreme.training.run import history, result, stage
+from supreme.training.run import history, result
 
 #: Reports of a trial, evenly over its epochs: the points at which it may be stopped.
 RUNGS = 4
@@ -18,65 +20,67 @@ RUNGS = 4
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination, and how far it came."""
+    """One combination of objective, encoder and loss."""
 
     name: str
-    recipe: config.Recipe
+    recipe: Recipe
     folder: str
-    completed: bool = False
-    value: float = -math.inf
-    """`validation.METRIC` of the weights that it leaves."""
-    samples_seen: int = 0
-
-    def values(self) -> dict[str, Any]:
-        return self.recipe.model_dump(mode="json")
-
-    def outcome(self) -> TrialOutcome:
-        value = self.value if math.isfinite(self.value) else None
-        return TrialOutcome(completed=self.completed, value=value, samples_seen=self.samples_seen)
 
 
-def trials(recipe: config.Recipe) -> list[Trial]:
+def trials(recipe: Recipe) -> list[Trial]:
     """The combinations of objectives, encoders and losses, the first ``sweep.trials`` of them.
 
     Raises:
         ConfigError: an objective is unknown, or has no macro AUROC to be compared by.
     """
-    found, asked = [], recipe.sweep
-    objectives = asked.objectives or (recipe.training.objective,)
-    for objective, encoder, loss in itertools.product(objectives, asked.encoders, asked.losses):
-        if objective == "simclr":
-            raise config.ConfigError(
-                "sweep.objectives: simclr answers no queries, so nothing ranks its trials"
-            )
-        if objective == "merl" and loss != asked.losses[0]:
-            continue
-        changed = recipe.model_dump(mode="json")
-        changed["training"]["objective"] = objective
-        changed["model"]["encoder"], changed["training"]["loss"] = encoder, loss
-        changed["training"]["epochs"] = asked.epochs
-        changed["training"]["checkpoint_every"] = asked.epochs / RUNGS
-        parts: list[str] = [objective] if asked.objectives else []
-        parts += [encoder.replace(":", "-")] + ([] if objective == "merl" else [loss])
-        name = "-".join(parts)
-        folder = stage.absolute(storage.join(recipe.folder("sweep"), name))
-        found.append(Trial(name, config.parse(changed), folder))
-    return found[: recipe.sweep.trials]
+    sweep = recipe.sweep
+    objectives = sweep.objectives or (recipe.training.objective,)
+    if "simclr" in objectives:
+        raise config.ConfigError("sweep.objectives: simclr answers no queries, so nothing ranks its trials")
+    combinations = [
+        (objective, encoder, loss)
+        for objective, encoder, loss in itertools.product(objectives, sweep.encoders, sweep.losses)
+        # MERL has a loss of its own: it is tried once per encoder.
+        if objective != "merl" or loss == sweep.losses[0]
+    ]
+    return [_trial(recipe, *combination) for combination in combinations][: sweep.trials]
 
 
-def ended(recipe: config.Recipe) -> list[Trial]:
-    """How far each trial came, best first."""
-    found = [_ended(trial) for trial in trials(recipe)]
-    return sorted(found, key=lambda trial: (trial.completed, trial.value), reverse=True)
+def _trial(recipe: Recipe, objective: str, encoder: str, loss: str) -> Trial:
+    epochs = recipe.sweep.epochs
+    values = recipe.model_dump(mode="json")
+    values["model"]["encoder"] = encoder
+    values["training"] |= {
+        "objective": objective,
+        "loss": loss,
+        "epochs": epochs,
+        "checkpoint_every": epochs / RUNGS,
+    }
+    parts = [objective] if recipe.sweep.objectives else []
+    parts += [encoder.replace(":", "-")] + ([] if objective == "merl" else [loss])
+    name = "-".join(parts)
+    folder = absolute(storage.join(recipe.folder("sweep"), name))
+    return Trial(name, config.parse(values), folder)
 
 
-def _ended(trial: Trial) -> Trial:
-    lines = history.read(trial.folder) or [{}]
-    return Trial(
-        trial.name,
-        trial.recipe,
-        trial.folder,
-        result.is_trained(trial.folder),
-        result.chosen(trial.recipe, lines).get(METRIC, -math.inf),
-        lines[-1].get("samples_seen", 0),
+def outcome(trial: Trial) -> TrialOutcome:
+    """How far a trial came: from the files in its folder."""
+    reports = history.read(trial.folder)
+    if not reports:
+        return TrialOutcome(completed=False, value=None, samples_seen=0)
+    released = result.released_report(trial.recipe.training, reports)
+    return TrialOutcome(
+        completed=result.is_trained(trial.folder),
+        value=released.metrics.get(METRIC),
+        samples_seen=reports[-1].samples_seen,
     )
+
+
+def ranked(trials: Iterable[Trial]) -> list[tuple[Trial, TrialOutcome]]:
+    """Trials with their outcomes: completed ones first, by value, best first."""
+
+    def key(pair: tuple[Trial, TrialOutcome]) -> tuple[bool, float]:
+        value = pair[1].value
+        return pair[1].completed, -math.inf if value is None else value
+
+    return sorted(((trial, outcome(trial)) for trial in trials), key=key, reverse=True)

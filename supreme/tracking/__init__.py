@@ -7,16 +7,20 @@ in another process and a resumed stage can all write to the same run.
 from __future__ import annotations
 
 from supreme.tracking.note import RUN_FILE, is_behind
-from supreme.tracking.run import Run
+from supreme.tracking.run import TrackingRun
+from supreme.tracking.server import TrackingError, call, connect
 from supreme.tracking.stage import StageRun, closing, closing_early, start_or_resume
 from supreme.tracking.store import open_store
 
 __all__ = [
     "RUN_FILE",
-    "Run",
     "StageRun",
+    "TrackingError",
+    "TrackingRun",
+    "call",
     "closing",
     "closing_early",
+    "connect",
     "is_behind",
     "open_store",
     "start_or_resume",

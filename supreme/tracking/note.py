@@ -5,27 +5,52 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from supreme import storage
+from supreme.storage.documents import read_document
 
 RUN_FILE = "run.json"
+_REMEDY = "delete this file, and the stage continues in a new MLflow run"
 
 
-def read(folder: str) -> dict[str, Any]:
-    """``run_id`` (empty until there is a run), ``key`` (known before), ``complete``; or nothing."""
+class RunNote(BaseModel):
+    """The MLflow run of a stage folder."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str = ""
+    """Empty until there is a run."""
+    key: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    """Tag of the run, known before there is one."""
+    complete: bool = True
+    """Whether the tracking server has everything."""
+
+
+def read(folder: str) -> RunNote | None:
+    """The note of a stage folder, if it has one.
+
+    Raises:
+        ConfigError: the file is damaged; the message names it and the remedy.
+    """
     uri = storage.join(folder, RUN_FILE)
-    return dict(storage.read_json(uri)) if storage.exists(uri) else {}
+    return read_document(uri, RunNote, remedy=_REMEDY) if storage.exists(uri) else None
 
 
-def write(folder: str, **changes: Any) -> dict[str, Any]:
-    note = {"run_id": "", "key": uuid.uuid4().hex} | read(folder) | changes
-    storage.write_json(storage.join(folder, RUN_FILE), note)
+def write(folder: str, **changes: Any) -> RunNote:
+    """Change fields of the note, which is created where there is none."""
+    note = (read(folder) or RunNote()).model_copy(update=changes)
+    storage.write_json(storage.join(folder, RUN_FILE), note.model_dump(mode="json"))
     return note
 
 
-def is_begun(folder: str) -> bool:
-    return bool(read(folder).get("run_id"))
+def is_started(folder: str) -> bool:
+    """Whether a stage folder has a run."""
+    note = read(folder)
+    return note is not None and bool(note.run_id)
 
 
 def is_behind(folder: str) -> bool:
     """Whether the run of a stage folder lacks something on the tracking server."""
-    return not read(folder).get("complete", True)
+    note = read(folder)
+    return note is not None and not note.complete

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 import subprocess
 import tempfile
 import time
@@ -15,18 +13,18 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from supreme import config, log, storage
+from supreme import config, storage
+from supreme.tracking.logged import redacted, redacted_file, safe_name, safe_value
+from supreme.tracking.server import connect
 from supreme.training.run.history import Point
 
-#: MLflow refuses longer values and larger batches.
-_MAX_KEY = 250
-_MAX_VALUE = 500
+#: MLflow refuses larger batches.
 _MAX_PARAMS = 100
 _MAX_METRICS = 1000
 
 
 @dataclass
-class Run:
+class TrackingRun:
     """One MLflow run; every method may be called again after an interruption."""
 
     uri: str
@@ -34,21 +32,27 @@ class Run:
     client: MlflowClient = field(repr=False)
 
     @classmethod
-    def attach(cls, uri: str, run_id: str) -> Run:
-        """A run that was begun elsewhere."""
-        return cls(uri, run_id, MlflowClient(tracking_uri=uri, registry_uri=uri))
+    def attach(cls, uri: str, run_id: str) -> TrackingRun:
+        """A run that was begun elsewhere.
+
+        Its requests are patient and raise `TrackingError`, see `supreme.tracking.server`.
+        """
+        return cls(uri, run_id, connect(uri))
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log a nested mapping as ``a.b.c``; secrets are redacted, long values cut, known keys left alone."""
-        flat = {_key(k): v for k, v in config.flatten(_number_lists(dict(params))).items()}
+        flat = {safe_name(k): v for k, v in config.flatten(_number_lists(dict(params))).items()}
         known = self.client.get_run(self.run_id).data.params
-        new = [Param(k, _text(v, k)) for k, v in flat.items() if k not in known]
+        new = [Param(k, safe_value(v, k)) for k, v in flat.items() if k not in known]
         for start in range(0, len(new), _MAX_PARAMS):
             self.client.log_batch(self.run_id, params=new[start : start + _MAX_PARAMS])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Log values at a step that they have not reached before; others are left alone."""
-        self.log_points([Point(step, time.time(), {_key(name): value for name, value in metrics.items()})])
+        """Log values at a step that they have not reached before; others are left alone.
+
+        A name is made one that MLflow takes, see `safe_name`.
+        """
+        self.log_points([Point(step, time.time(), dict(metrics))])
 
     def log_points(self, points: Iterable[Point]) -> None:
         """Log what the server does not have yet: of every metric the steps after its last one there.
@@ -61,6 +65,7 @@ class Run:
         for point in points:
             time_ms = round(1000 * point.unix_time_s)
             for name, value in point.values.items():
+                name = safe_name(name)
                 if point.samples_seen > last.get(name, -1):
                     # The last point of a curve is also a report: the first counts.
                     metric = Metric(name, value, time_ms, point.samples_seen)
@@ -76,20 +81,22 @@ class Run:
 
     def last_step(self, metric: str) -> int:
         """The last step at which a metric was logged; -1 for none."""
-        return self.last_steps().get(_key(metric), -1)
+        return self.last_steps().get(safe_name(metric), -1)
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(_key(k), _text(v, k)) for k, v in tags.items()])
+        self.client.log_batch(
+            self.run_id, tags=[RunTag(safe_name(k), safe_value(v, k)) for k, v in tags.items()]
+        )
 
     def log_dict(self, value: dict[str, Any], name: str) -> None:
-        """Store a dictionary as the JSON or YAML artifact ``name``."""
-        self.client.log_dict(self.run_id, value, name)
+        """Store a dictionary as the JSON or YAML artifact ``name``; secrets are redacted."""
+        self.client.log_dict(self.run_id, redacted(value), name)
 
     def log_file(self, uri: str, folder: str = "") -> None:
-        """Store a file (local or S3) as an artifact under its own name."""
+        """Store a file (local or S3) as an artifact under its own name; secrets in texts are redacted."""
         with tempfile.TemporaryDirectory() as temporary:
             copy = Path(temporary) / uri.partition("?")[0].rpartition("/")[2]
-            copy.write_bytes(storage.read_bytes(uri))
+            copy.write_bytes(redacted_file(copy.name, storage.read_bytes(uri)))
             self.client.log_artifact(self.run_id, str(copy), folder or None)
 
     def read_file(self, name: str) -> bytes | None:
@@ -100,8 +107,8 @@ class Run:
             return Path(self.client.download_artifacts(self.run_id, name, temporary)).read_bytes()
 
     def log_text(self, text: str, name: str) -> None:
-        """Store a text, for instance a figure as SVG, as the artifact ``name``."""
-        self.client.log_text(self.run_id, text, name)
+        """Store a text, for instance a figure as SVG, as the artifact ``name``; secrets are redacted."""
+        self.client.log_text(self.run_id, redacted_file(name, text.encode()).decode(), name)
 
 
 def git_tags() -> dict[str, str]:
@@ -132,14 +139,3 @@ def _number_lists(values: dict[str, Any]) -> dict[str, Any]:
             value = {str(position): item for position, item in enumerate(value)}
         numbered[key] = _number_lists(value) if isinstance(value, dict) else value
     return numbered
-
-
-def _key(name: str) -> str:
-    """A name that MLflow takes: it refuses absolute paths and most punctuation."""
-    return posixpath.normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("/.")[:_MAX_KEY]
-
-
-def _text(value: Any, key: str) -> str:
-    # The key is part of what redact() looks at.
-    shown = log.redact(f"{key}={value}")[len(key) + 1 :]
-    return shown if len(shown) <= _MAX_VALUE else f"{shown[: _MAX_VALUE - 3]}..."

@@ -7,10 +7,8 @@ later. Training never waits for it.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -22,42 +20,19 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from supreme import __version__, log, storage
 from supreme.manifest import REQUEST
 from supreme.tracking import note
-from supreme.tracking.run import Run, git_tags
+from supreme.tracking.logged import safe_value
+from supreme.tracking.run import TrackingRun, git_tags
+from supreme.tracking.server import Attempt, reason, worded
 from supreme.tracking.store import experiment_id
 from supreme.training.run import history
 
 #: How long a stage waits for a server at its start, at its end, and after an error or an interrupt.
-START_WAIT_S, END_WAIT_S, HASTE_WAIT_S = 5.0, 75.0, 5.0
+START_WAIT_S, END_WAIT_S, ABORT_WAIT_S = 5.0, 75.0, 5.0
 _KEY_TAG = "supreme.stage_key"
-_MAX_REASON = 200
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 logger = log.get("tracking")
-
-
-class _Attempt(threading.Thread):
-    """One try to reach the server, for which nobody has to wait."""
-
-    def __init__(self, action: Callable[[], Any]) -> None:
-        super().__init__(daemon=True, name="tracking")
-        self.action = action
-        self.result: Any = None
-        self.error: Exception | None = None
-        self.start()
-
-    def run(self) -> None:
-        # MLflow shows a locked database with a traceback: it is told once, by us.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        try:
-            self.result = self.action()
-        except Exception as error:  # whatever a server, a proxy or its artifact store comes up with
-            self.error = error
-
-    def failure(self, wait_s: float) -> str:
-        """What went wrong within this time; empty when all went well."""
-        self.join(wait_s)
-        return f"no answer within {wait_s:.0f} s" if self.is_alive() else _reason(self.error)
 
 
 @dataclass
@@ -80,7 +55,7 @@ class Link:
 
 
 @dataclass
-class StageRun(Run):
+class StageRun(TrackingRun):
     """The run of a stage folder; it raises nothing once it is begun. It may be sent to other processes."""
 
     folder: str
@@ -88,10 +63,10 @@ class StageRun(Run):
     tags: dict[str, Any] = field(repr=False)
     link: Link = field(default_factory=Link, repr=False)
     _described: bool = field(default=False, repr=False)
-    _lines: Sequence[history.Line] = field(default=(), repr=False)
+    _lines: Sequence[history.Report] = field(default=(), repr=False)
     _sent: int = field(default=-1, repr=False)
     """`samples_seen` of the last line that the server is known to have."""
-    _attempt: _Attempt | None = field(default=None, repr=False)
+    _attempt: Attempt | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_attempt": None}
@@ -104,11 +79,11 @@ class StageRun(Run):
         self.log_dict(self.params, "recipe.json")
         self._described = True
 
-    def report(self, lines: Sequence[history.Line]) -> None:
+    def report(self, lines: Sequence[history.Report]) -> None:
         """Bring the server up to date with the whole history so far; returns at once."""
         self._lines = lines
         if self._attempt is None or not self._attempt.is_alive():
-            self._attempt = _Attempt(self._catch_up_and_tell)
+            self._attempt = Attempt(self._catch_up_and_tell)
 
     def finish(self, status: Status = "FINISHED", wait_s: float = END_WAIT_S) -> None:
         """Bring the server up to date with the folder and set the status, or say what it lacks."""
@@ -130,11 +105,11 @@ class StageRun(Run):
         deadline = time.monotonic() + min(wait_s, self.link.patience_s)
         if self._attempt:
             self._attempt.join(deadline - time.monotonic())
-        self._attempt = _Attempt(complete)
+        self._attempt = Attempt(complete)
         failure = self._attempt.failure(max(1.0, deadline - time.monotonic()))
         if not failure:
             return
-        self.link.patience_s = HASTE_WAIT_S  # for the next run: the server had its time
+        self.link.patience_s = ABORT_WAIT_S  # for the next run: the server had its time
         logger.warning(
             "run %s is not complete on the tracking server: it lacks %s (%s). All of it is kept in %s; "
             "the same command, run again when the server is back, fills it in",
@@ -145,7 +120,7 @@ class StageRun(Run):
         try:
             self._catch_up()
         except Exception as error:
-            self.link.tell(_reason(error))
+            self.link.tell(reason(error))
         else:
             self.link.tell("")
 
@@ -155,9 +130,9 @@ class StageRun(Run):
         done: object = None
         while done is not self._lines:  # which may be longer by now
             done = lines = self._lines
-            new = [line for line in lines if line["samples_seen"] > self._sent]
+            new = [line for line in lines if line.samples_seen > self._sent]
             self.log_points(history.points(new))
-            self._sent = max([self._sent, *(line["samples_seen"] for line in new)])
+            self._sent = max([self._sent, *(line.samples_seen for line in new)])
 
 
 def start_or_resume(
@@ -184,19 +159,18 @@ def start_or_resume(
     link = parent.link if parent else Link()
     nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
     tags = {"supreme.code_version": __version__, **git_tags(), **(tags or {}), **nested}
-    run = StageRun(
-        uri, note.write(folder, complete=False)["run_id"], client, folder, dict(params), tags, link
-    )
+    run = StageRun(uri, note.write(folder, complete=False).run_id, client, folder, dict(params), tags, link)
     if run.run_id:
-        run._attempt = resume = _Attempt(lambda: _resume(run))
+        run._attempt = resume = Attempt(lambda: _resume(run))
         failure = resume.failure(START_WAIT_S if not link.away else 1.0)
         link.tell(failure)
         if failure or resume.result:
             logger.info("going on in run %s", run.run_id)
             return run
         logger.warning("run %s is not on this tracking store: a new one is begun", run.run_id)
-    run.run_id = _create(client, experiment_id(client, experiment), name, folder)
-    run.describe()
+    with worded(uri, "begin a run"):
+        run.run_id = _create(client, experiment_id(client, experiment), name, folder)
+        run.describe()
     return run
 
 
@@ -215,7 +189,7 @@ def closing_early(*runs: StageRun) -> Iterator[None]:
         yield
     except BaseException as error:
         for run in runs:
-            run.finish("FAILED" if isinstance(error, Exception) else "KILLED", HASTE_WAIT_S)
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED", ABORT_WAIT_S)
         raise
 
 
@@ -225,11 +199,11 @@ def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> st
     Its key is noted before, so that neither a process killed here nor a request that was repeated because its
     answer was lost leaves a second run.
     """
-    key = note.read(folder)["key"]
-    wanted = f"tags.`{_KEY_TAG}` = '{key}'"
-    if not client.search_runs([experiment], wanted):
-        client.create_run(experiment, run_name=name, tags={_KEY_TAG: key})
-    first, *others = client.search_runs([experiment], wanted, order_by=["attributes.start_time"])
+    key = note.write(folder).key
+    same_stage = f"tags.`{_KEY_TAG}` = '{key}'"
+    if not client.search_runs([experiment], same_stage):
+        client.create_run(experiment, run_name=safe_value(name, "name"), tags={_KEY_TAG: key})
+    first, *others = client.search_runs([experiment], same_stage, order_by=["attributes.start_time"])
     for other in others:
         client.delete_run(other.info.run_id)
     note.write(folder, run_id=first.info.run_id)
@@ -247,11 +221,3 @@ def _resume(run: StageRun) -> bool:
         return False
     run.describe()
     return True
-
-
-def _reason(error: Exception | None) -> str:
-    """The first line, without what the HTTP library wraps around it, free of secrets; empty for no error."""
-    if error is None:
-        return ""
-    said = [*str(error).rpartition("(Caused by ")[2].splitlines(), ""][0].removesuffix("))")
-    return log.redact(f"{type(error).__name__}: {said}")[:_MAX_REASON]

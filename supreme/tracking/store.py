@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,7 +46,7 @@ def open_store(tracking: Tracking, root: str, folder: str = "") -> str:
         _migrate(uri)
     elif scheme in ("http", "https"):
         away = _probe(uri, named)
-        if away and not (folder and note.is_begun(folder)):
+        if away and not (folder and note.is_started(folder)):
             raise config.ConfigError(
                 f"{away}: start it, correct {named}, or leave it empty for a local sqlite store"
             )
@@ -101,16 +102,33 @@ def _probe(uri: str, named: str) -> str:
             "MLFLOW_TRACKING_PASSWORD in the environment (a recipe is copied into runs and manifests)"
         )
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        if getattr(error, "code", 0) in (401, 403):
+        opener = urllib.request.build_opener(_NoRedirect)
+        with opener.open(f"{uri.rstrip('/')}/health", timeout=PROBE_TIMEOUT_S) as answer:
+            kind, start = answer.headers.get_content_type(), answer.read(100)
+    except (OSError, ValueError, HTTPException) as error:
+        code = getattr(error, "code", 0)
+        if code in (401, 403):
             return ""  # it answers; what it refuses is said by the first real request
-        return f"tracking server {address} does not answer ({getattr(error, 'reason', error)})"
+        if 300 <= code < 400:
+            place = urlsplit(str(error.headers.get("Location", "")))  # type: ignore[union-attr]
+            there = f"{place.scheme}://{place.netloc.rpartition('@')[2]}" if place.netloc else "another page"
+            return f"tracking server {address} redirects to {there} ({code}), which takes no requests"
+        reason = f"{code} {error.reason}" if code else getattr(error, "reason", error)  # type: ignore[union-attr]
+        return f"tracking server {address} does not answer ({reason})"
+    if kind == "text/html" and start.lstrip().startswith(b"<"):
+        return f"{address} answers with a web page, as no MLflow server does"
     return ""
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Reports a redirect as an error: a request that changes something would lose its body on the way."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment of this name, made where there is none.
+    """The id of the experiment of this name, which is created where there is none.
 
     Raises:
         ConfigError: it was deleted.
@@ -121,13 +139,13 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise  # unless another process was faster
-    found: Any = client.get_experiment_by_name(name)
-    if found.lifecycle_stage == "deleted":
+    experiment: Any = client.get_experiment_by_name(name)
+    if experiment.lifecycle_stage == "deleted":
         raise config.ConfigError(
             f"tracking.experiment: {name!r} was deleted on the tracking store: restore it "
-            f"(mlflow experiments restore -x {found.experiment_id}) or give another name"
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or give another name"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _artifact_location(uri: str) -> str | None:

@@ -90,7 +90,7 @@ def _truth(count: int) -> dict[str, list[dict[str, str]]]:
 
 def _is_planted(reading: Reading, number: int) -> bool:
     """The three entities, in order, with the statement's own words."""
-    names = [(found.name, found.span) for found in reading.found]
+    names = [(found.name, found.span) for found in reading.findings]
     wanted = [("sinus rhythm", "Sinus rhythm"), (f"finding {number}", f"finding no. {number}")]
     return names == [*wanted, ("ischemia", "Ischämie")]
 
@@ -368,7 +368,7 @@ def test_a_real_model(tmp_path: Path) -> None:
     assert len(readings) == len(texts)
     for text, reading in zip(texts, readings.values(), strict=True):
         assert reading.error != "unanswered"
-        assert all(text[found.start : found.end] == found.span for found in reading.found)
+        assert all(text[found.start : found.end] == found.span for found in reading.findings)
     assert (
         extractor.read_all(texts, llm.model_copy(update={"url": "http://127.0.0.1:9"}), str(tmp_path))
         == readings

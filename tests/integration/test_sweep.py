@@ -35,11 +35,12 @@ def recipe(tmp_path: Path) -> config.Recipe:
 
 def test_trials_are_the_combinations_and_dry_run_is_possible(recipe: config.Recipe) -> None:
     planned = trials.trials(recipe.model_copy(update={"sweep": Sweep(trials=9)}))
+    opened = stage.PretrainStage.open(recipe)
     assert [t.name for t in planned] == [
         f"{encoder}-{loss}" for encoder in ("resnet1d", "vit1d") for loss in ("bce", "asymmetric")
     ]
-    assert len({stage.request(t.recipe).model_dump_json() for t in planned}) == 4
-    assert stage.plan(planned[0].recipe)["steps"] == 37
+    assert len({opened.trial(t.recipe, t.folder).request.model_dump_json() for t in planned}) == 4
+    assert stage.plan(planned[0].recipe).steps == 37
 
 
 def test_objectives_are_tried_too_each_with_the_losses_that_it_has(recipe: config.Recipe) -> None:

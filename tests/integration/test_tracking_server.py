@@ -106,7 +106,7 @@ class Stage:
 
     folder: Path
     uri: str
-    lines: list[dict[str, Any]] = field(default_factory=list)
+    lines: list[history.Report] = field(default_factory=list)
     slowest_s: float = 0.0
 
     def begin(self, **extra: Any) -> tracking.StageRun:
@@ -117,9 +117,11 @@ class Stage:
     def report(self, run: tracking.StageRun, count: int = 1) -> None:
         for _ in range(count):
             seen = 100 * (len(self.lines) + 1)
-            moments = [{"samples_seen": seen - rest, "unix_time_s": 1.7e9 + seen - rest} for rest in (50, 0)]
-            curve = [moment | {"step_loss": 1 / moment["samples_seen"]} for moment in moments]
-            self.lines.append({**moments[1], "loss": 2 / seen, "curve": curve})
+            curve = [
+                history.Point(samples, 1.7e9 + samples, {"step_loss": 1 / samples})
+                for samples in (seen - 50, seen)
+            ]
+            self.lines.append(history.Report(seen, 1.7e9 + seen, {"loss": 2 / seen}, tuple(curve)))
             history.write(str(self.folder), self.lines)
             began = time.monotonic()
             run.report(list(self.lines))
@@ -227,7 +229,7 @@ def test_a_batch_whose_answer_was_lost_is_not_there_twice(
     made.report(run, 2)
     # The server gets twice, at the same time, what it had taken.
     twice = cloudpickle.loads(cloudpickle.dumps(run))
-    monkeypatch.setattr(tracking.Run, "last_steps", lambda self: {})
+    monkeypatch.setattr(tracking.TrackingRun, "last_steps", lambda self: {})
     twice.report(list(made.lines))
     run.finish()
     wait_until(lambda: idle(twice))
@@ -305,7 +307,7 @@ def test_the_status_of_a_stopped_trial_is_filled_in_later(
     for trial, run in zip(trials, runs, strict=True):
         trial.report(run, 2)
     parent.link.patience_s = 2
-    monkeypatch.setattr(stage, "HASTE_WAIT_S", 0.1)
+    monkeypatch.setattr(stage, "ABORT_WAIT_S", 0.1)
     for run in runs:
         run.link = parent.link  # as in the job, where nothing is sent to another process
         began = time.monotonic()

@@ -33,9 +33,12 @@ from supreme.shards.read import signals_uv
 from supreme.training.data.corpus import Corpus
 from supreme.training.data.order import Order, replay
 from supreme.training.data.ray_stream import stream
-from supreme.training.learner.learner import TrainingStopped
-from supreme.training.run import checkpoint_writer, driver, history, stage, worker
-from supreme.training.run.result import Trained
+from supreme.training.data.sources import shard_folders
+from supreme.training.learner.finite import TrainingStopped
+from supreme.training.learner.validation import METRIC
+from supreme.training.run import checkpoint_writer, driver, history, worker, worker_setup
+from supreme.training.run.result import TrainedModel
+from supreme.training.run.stage import PretrainStage
 from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -76,7 +79,7 @@ def record_ids(tables: list[Any]) -> list[str]:
 def test_the_stream_has_every_record_once_and_a_restart_repeats_its_order(
     session: Cluster, root: Path
 ) -> None:
-    corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
+    corpus = Corpus.open(shard_folders(training_data.recipe(root)), "train")
     order = Order(corpus.sizes, 0, 2, 10)
     steps = order.steps_until(order.records)
     taken = [read(corpus, order, 0, steps, rank) for rank in range(2)]
@@ -103,7 +106,7 @@ def test_batches_come_in_order_also_where_formatting_one_takes_longer(
         return to_arrow(accessor)
 
     monkeypatch.setattr(ArrowBlockAccessor, "to_arrow", slow_at_times)
-    corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
+    corpus = Corpus.open(shard_folders(training_data.recipe(root)), "train")
     order = Order(corpus.sizes, 0, 2, 10)
     expected = [record_ids([corpus.read_steps(order, 1, step, step + 1)]) for step in range(4, 15)]
     assert [record_ids([table]) for table in read(corpus, order, 4, 15, 1)] == expected
@@ -111,7 +114,7 @@ def test_batches_come_in_order_also_where_formatting_one_takes_longer(
 
 
 def test_from_two_workers_to_three_in_the_middle_of_an_epoch(session: Cluster, root: Path) -> None:
-    corpus = Corpus.open(driver.shard_folders(training_data.recipe(root)), "train")
+    corpus = Corpus.open(shard_folders(training_data.recipe(root)), "train")
     before = Order(corpus.sizes, 0, 2, 10)
     after = replay(corpus.sizes, 0, [(2, 10, 5)], 3, 10)
     ids = [i for rank in range(2) for i in record_ids(read(corpus, before, 0, 5, rank))]
@@ -135,11 +138,11 @@ class KillWorker(ray.train.UserCallback):
             os.kill(int(newest.stem.split("-")[-1]), signal.SIGKILL)
 
 
-def noting_loop(told: dict[str, Any], before: Callable[[worker.Run, int, int], None]) -> None:
+def noting_loop(stage: PretrainStage, before: Callable[[worker.WorkerRun, int, int], None]) -> None:
     """The training loop; notes what is really read, and calls ``before`` (run, first sample, batch)."""
-    run, state = worker.open_run(told)
+    run, state = worker_setup.open_run(stage)
     name = f"read-{state.samples_seen}-{run.world}-{run.rank}-{os.getpid()}.jsonl"
-    file = Path(told["folder"], name).open("w", buffering=1)  # noqa: SIM115
+    file = Path(stage.folder, name).open("w", buffering=1)  # noqa: SIM115
     to_batch, numbers = worker.to_batch, itertools.count()
 
     def noting(table: Any, *rest: Any) -> Any:
@@ -177,44 +180,46 @@ class Attempt:
         return sorted(found, key=lambda attempt: attempt.first)
 
 
-def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[Trained, list[list[int]]]:
+def train(recipe: config.Recipe, folder: Path, **extra: Any) -> tuple[TrainedModel, list[list[int]]]:
     """What was trained, and of every report the samples seen of the whole history."""
     file = folder / "reported"
 
-    def report(lines: Sequence[history.Line]) -> None:
+    def report(reports: Sequence[history.Report]) -> None:
         with file.open("a") as stream:
-            stream.write(f"{[line['samples_seen'] for line in lines]}\n")
+            stream.write(f"{[report.samples_seen for report in reports]}\n")
 
     folder.mkdir(exist_ok=True)
-    trained = driver.train(recipe, stage.request(recipe), str(folder), report=report, **extra)
+    opened = replace(PretrainStage.open(recipe), folder=str(folder))
+    opened.inputs.verify()
+    trained = driver.train(opened, report=report, **extra)
     return trained, [json.loads(line) for line in file.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(session: Cluster, root: Path) -> Trained:
+def undisturbed(session: Cluster, root: Path) -> TrainedModel:
     trained, reported = train(training_data.recipe(root, epochs=6), root / "undisturbed")
-    samples = [report["samples_seen"] for report in trained.state.reports]
+    samples = [report.samples_seen for report in trained.state.reports]
     assert reported == [samples[:count] for count in range(1, 1 + len(samples))]
     return trained
 
 
-def test_it_learns_what_was_planted(undisturbed: Trained, root: Path) -> None:
+def test_it_learns_what_was_planted(undisturbed: TrainedModel, root: Path) -> None:
     counts = undisturbed.result
-    assert (counts["steps"], counts["samples_seen"]) == (56, 56 * 32)
-    assert counts["selection"]["value"] > 0.7
-    losses = [report["loss"] for report in undisturbed.state.reports]
+    assert (counts.steps, counts.samples_seen) == (56, 56 * 32)
+    assert counts.selection.value > 0.7
+    losses = [report.metrics["loss"] for report in undisturbed.state.reports]
     assert losses[-1] < losses[0]
-    assert [round(report["epoch"]) for report in undisturbed.state.reports] == [1, 2, 3, 4, 5, 6]
+    assert [round(report.metrics["epoch"]) for report in undisturbed.state.reports] == [1, 2, 3, 4, 5, 6]
     averaged = load_file(f"{checkpoint_writer.latest(str(root / 'undisturbed'))}/ema.safetensors")
     weights = undisturbed.model.state_dict()
     assert all((weights[name] == averaged[f"model.{name}"]).all() for name in weights)
     assert len((root / "undisturbed/metrics.jsonl").read_text().splitlines()) == 6
 
 
-def drained_loop(told: dict[str, Any]) -> None:
+def drained_loop(stage: PretrainStage) -> None:
     """In the first attempt the node of the workers says that it will be gone in ten seconds."""
 
-    def before(run: worker.Run, first: int, batch: int) -> None:
+    def before(run: worker.WorkerRun, first: int, batch: int) -> None:
         if first == 0:
             time.sleep(0.4)
         if (first, batch, run.rank) == (0, 10, 0):
@@ -223,11 +228,11 @@ def drained_loop(told: dict[str, Any]) -> None:
             gcs = GcsClient(address=context.gcs_address)
             assert gcs.drain_node(context.get_node_id(), PREEMPTION, "test", gone_ms)[0]
 
-    noting_loop(told, before)
+    noting_loop(stage, before)
 
 
 def test_a_node_taken_away_and_a_killed_worker_change_nothing(
-    session: Cluster, undisturbed: Trained, root: Path, monkeypatch: pytest.MonkeyPatch
+    session: Cluster, undisturbed: TrainedModel, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S", "0.3")
     monkeypatch.setattr(driver, "train_loop", drained_loop)
@@ -240,9 +245,9 @@ def test_a_node_taken_away_and_a_killed_worker_change_nothing(
     recipe = training_data.recipe(root, epochs=6, checkpoint_every=4, max_failures=1)
     trained, _ = train(recipe, folder, callbacks=[KillWorker(folder)])
     assert trained.result.weights_sha256 == undisturbed.result.weights_sha256
-    reported = [report["samples_seen"] for report in trained.state.reports]
+    reported = [report.samples_seen for report in trained.state.reports]
     assert reported == [38 * 32, 56 * 32]
-    curve = [point["samples_seen"] for report in trained.state.reports for point in report["curve"]]
+    curve = [point.samples_seen for report in trained.state.reports for point in report.curve]
     assert curve == sorted(set(curve))
     assert len(curve) == 14
     starts = [attempt.first for attempt in Attempt.all_in(folder)]
@@ -252,7 +257,7 @@ def test_a_node_taken_away_and_a_killed_worker_change_nothing(
     assert len(starts) in (2, 3)  # killed before the next checkpoint was written, or after
 
 
-def check_every_record_once_an_epoch(folder: Path, trained: Trained, batch_size: int) -> None:
+def check_every_record_once_an_epoch(folder: Path, trained: TrainedModel, batch_size: int) -> None:
     """From what the workers read: nothing is skipped, and nothing comes again before all others came."""
     attempts = Attempt.all_in(folder)
     ends = [attempt.first for attempt in attempts[1:]] + [trained.state.samples_seen]
@@ -268,15 +273,15 @@ def check_every_record_once_an_epoch(folder: Path, trained: Trained, batch_size:
     assert min(seen.values()) >= seen.total() // 300
 
 
-def broken_loop(told: dict[str, Any]) -> None:
+def broken_loop(stage: PretrainStage) -> None:
     """Weights that are no numbers, as the 18th batch of the first attempt is read (a step ahead)."""
 
-    def before(run: worker.Run, first: int, batch: int) -> None:
+    def before(run: worker.WorkerRun, first: int, batch: int) -> None:
         if (first, batch, run.rank) == (0, 17, 1):
             for weights in run.learner.task.parameters():
                 weights.data.fill_(torch.nan)
 
-    noting_loop(told, before)
+    noting_loop(stage, before)
 
 
 def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_once_an_epoch(
@@ -285,7 +290,7 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     monkeypatch.setattr(driver, "train_loop", broken_loop)
     folder = root / "elastic"
 
-    def on(workers: int, **extra: Any) -> Trained:
+    def on(workers: int, **extra: Any) -> TrainedModel:
         values = {"epochs": 5, "batch_size": 10, "checkpoint_every": 0.35, "select": "best"}
         recipe = training_data.recipe(root, **values, workers=workers, max_failures=int(workers == 2))
         return train(recipe, folder, **extra)[0]
@@ -302,15 +307,15 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     assert [world for world, _, _ in trained.state.history] == [2, 1, 3]
     check_every_record_once_an_epoch(folder, trained, batch_size=10)
     reports = trained.state.reports
-    best = max(reports, key=lambda report: report[driver.METRIC])
-    assert trained.result.selection.value == best[driver.METRIC]
-    kept = load_file(checkpoint_writer.folder_of(str(folder), best["samples_seen"]) + "/ema.safetensors")
+    best = max(reports, key=lambda report: report.metrics[METRIC])
+    assert trained.result.selection.value == best.metrics[METRIC]
+    kept = load_file(checkpoint_writer.folder_of(str(folder), best.samples_seen) + "/ema.safetensors")
     weights = trained.model.state_dict()
     assert all(torch.equal(weights[name], kept[f"model.{name}"]) for name in weights)
 
 
-def slow_loop(told: dict[str, Any]) -> None:
-    noting_loop(told, lambda run, first, batch: time.sleep(0.2))
+def slow_loop(stage: PretrainStage) -> None:
+    noting_loop(stage, lambda run, first, batch: time.sleep(0.2))
 
 
 def test_training_begins_with_fewer_workers_and_takes_another_when_a_node_joins(
@@ -343,7 +348,7 @@ def test_without_a_better_validation_it_ends(session: Cluster, root: Path) -> No
     recipe = training_data.recipe(root, epochs=20, learning_rate=1e-12, patience=2)
     trained, _ = train(recipe, root / "patience")
     assert trained.result.stopped_early
-    found = [report[driver.METRIC] for report in trained.state.reports]
+    found = [report.metrics[METRIC] for report in trained.state.reports]
     assert len(found) == 1 + found.index(max(found)) + 2 < 20
     again, _ = train(recipe, root / "patience")
     assert again.result == trained.result
@@ -351,9 +356,9 @@ def test_without_a_better_validation_it_ends(session: Cluster, root: Path) -> No
 
 def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, root: Path) -> None:
     recipe = training_data.recipe(root)
-    assert stage.begin(recipe)[1] is None
+    assert PretrainStage.open(recipe).begin() is None
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
-        stage.begin(training_data.recipe(root, learning_rate=0.02))
+        PretrainStage.open(training_data.recipe(root, learning_rate=0.02)).begin()
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
     (root / "undisturbed/state.json").unlink()
@@ -378,7 +383,7 @@ UNTRAINED = PretrainResult(
 
 def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"jobs/shard\.py"):
-        stage.begin(training_data.recipe(tmp_path))
+        PretrainStage.open(training_data.recipe(tmp_path))
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         train(training_data.recipe(root, batch_size=500), root / "large")
     for more, lacking in (({"gpu": True}, "2 training workers need a GPU"), ({"workers": 50}, "50 .* a CPU")):
@@ -387,12 +392,13 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
     made = training_data.recipe(tmp_path)
     training_data.write(made)
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
-        stage.begin(training_data.recipe(tmp_path, batch_size=500))
-    asked, _ = stage.begin(made)  # what failed has not claimed the folder
-    manifest.publish(stage.stage_folder(made), PRETRAIN, asked, UNTRAINED, {})
+        PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)).begin()
+    opened = PretrainStage.open(made)
+    assert opened.begin() is None  # what failed has not claimed the folder
+    manifest.publish(opened.folder, PRETRAIN, opened.request, UNTRAINED, {})
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
-        stage.begin(training_data.recipe(tmp_path, batch_size=500), new=True)
-    assert stage.begin(made)[1], "nothing is deleted by what is refused"
+        PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)).begin(new=True)
+    assert opened.begin(), "nothing is deleted by what is refused"
     Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
     with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):
         train(training_data.recipe(tmp_path), tmp_path / "unlabelled")
@@ -404,6 +410,6 @@ def test_two_workers_bring_ecgs_and_reports_together(session: Cluster, root: Pat
     assert trained.model.head == "common_space"
     assert trained.result.selection.value > 0.7
     last = trained.state.reports[-1]
-    assert last["cross_modal"] > 0
-    assert last["loss"] < trained.state.reports[0]["loss"]
+    assert last.metrics["cross_modal"] > 0
+    assert last.metrics["loss"] < trained.state.reports[0].metrics["loss"]
     assert (root / "merl/reports.safetensors").exists()

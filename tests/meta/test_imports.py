@@ -21,7 +21,8 @@ ORDER = (
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
-    *("training", "sweep", "inference", "tracking", "registry"),
+    *("training", "inference", "tracking", "registry"),
+    *("pretraining", "sweep"),
     *("evaluation", "prediction", "promotion", "reporting"),
 )
 #: Package -> files and folders of `supreme` that may import it.
@@ -32,8 +33,13 @@ ALONE = {
     "ray": (
         *("runtime/session.py", "shards/build.py", "reports/spread.py", "reports/llm/cluster.py"),
         *("training/data/ray_stream.py", "training/run/driver.py", "training/run/ray_trainer.py"),
-        *("training/run/worker.py", "training/run/preemption.py", "training/profiling/profiler.py"),
-        *("sweep/tuner.py", "prediction.py"),
+        *(
+            "training/run/worker.py",
+            "training/run/worker_setup.py",
+            "training/run/preemption.py",
+            "training/profiling/profiler.py",
+        ),
+        *("sweep/tuner.py", "prediction.py", "training/run/failures.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
     "botocore": ("storage",),

@@ -35,7 +35,7 @@ def test_counts_and_measures_of_planted_records() -> None:
     said = [{"rhythm"}] * 3 + [set()] * 5 + [{"rhythm"}, {"uncoded"}]
     coded = [{"R"}] * 2 + [set()] + [{"R"}] + [set()] * 4 + [{"R", "unknown"}, set()]
     row = rows(said, coded)["R"]
-    assert (row.coded, row.said, row.both) == (4, 4, 3)
+    assert (row.coded, row.stated, row.both) == (4, 4, 3)
     assert (row.precision, row.recall, row.f1) == (0.75, 0.75, 0.75)
     # 8 of 10 records agree; 0.4 * 0.4 + 0.6 * 0.6 would by chance.
     assert row.kappa == pytest.approx((0.8 - 0.52) / 0.48)
@@ -44,19 +44,19 @@ def test_counts_and_measures_of_planted_records() -> None:
 
 def test_a_kind_without_a_code_says_the_code_of_what_it_implies() -> None:
     assert rows([{"left_old"}], [{"L"}])["L"].both == 1
-    assert rows([{"left_old"}], [set()])["L"].said == 1
+    assert rows([{"left_old"}], [set()])["L"].stated == 1
 
 
 def test_codes_of_one_entity_stand_for_each_other() -> None:
     found = rows([{"left"}], [{"L2"}])
-    assert (found["L"].said, found["L2"].both) == (0, 1)
+    assert (found["L"].stated, found["L2"].both) == (0, 1)
 
 
 def test_what_is_implied_is_right_where_coded_and_not_wrong_where_not() -> None:
     assert rows([{"left"}], [{"B", "L"}])["B"].both == 1
-    assert rows([{"left"}], [{"L"}])["B"].said == 0
-    assert rows([{"left", "block"}], [{"L"}])["B"].said == 0
-    assert rows([{"block"}], [{"L"}])["B"].said == 1
+    assert rows([{"left"}], [{"L"}])["B"].stated == 0
+    assert rows([{"left", "block"}], [{"L"}])["B"].stated == 0
+    assert rows([{"block"}], [{"L"}])["B"].stated == 1
 
 
 def test_nothing_said_and_nothing_coded_have_no_measures() -> None:

@@ -16,7 +16,7 @@ RULES = RuleExtractor()
 ANSWERS = {
     "absent": ("no", "No.", "none", "absent", "not seen", "not present", "negative", "-", "–", "N", "nein",
                "Nein", "nicht vorhanden", "neg.", "keine", "Ø", "nej", "saknas", "ej påvisad", "ingen", "0"),
-    "present": ("yes", "Yes.", "present", "positive", "+", "Y", "ja", "vorhanden", "pos.", "föreligger", "finns"),
+    "present": ("yes", "Yes.", "present", "positive", "+", "Y", "ja", "vorhanden", "pos.", "föreligger"),
     "uncertain": ("?", "unknown", "possible", "unbekannt", "fraglich", "okänt", "+/-", "±", "not assessable"),
 }  # fmt: skip
 #: Without waves, of which "negative" is no denial, and findings that are the normal of another.
@@ -76,6 +76,13 @@ def test_boxes_before_and_behind(
         ("Ausgeschlossen: AF, LVH und VT", "AF- LVH- VT-"),
         ("AF or VT: no. LVH/LBBB: no", "AF- VT- LVH- LBBB-"),
         ("LVH criteria: not met; LBBB (y/n): y", "LVH- LBBB+"),
+        ("Atrial fibrillation (AF): no", "AF-"),
+        ("AF ........ no\nLBBB....: yes", "AF- LBBB+"),
+        ("AF\nno\nLBBB\nyes", "AF- LBBB+"),
+        ("LVH/LBBB: no/no", "LVH- LBBB-"),
+        ("AF ja □ nein ☒", "AF-"),
+        ("○ AF ● LBBB", "AF- LBBB+"),
+        ("w/o AF, c/w LVH", "AF- LVH?"),
         ("LBBB: no change", "LBBB+"),
         ("LBBB: unchanged, AF: resolved", "LBBB+ AF-"),
         ("[ ] no LVH\n[x] no AF", "AF-"),

@@ -14,12 +14,16 @@ from sklearn.metrics import cohen_kappa_score
 from supreme import config, storage
 from supreme.reporting import audit_page
 from supreme.reports import comparison, stage
+from supreme.reports.audit_figures import Audit
 from supreme.reports.extract import Mention
 from supreme.reports.statement_table import Statement
 
 pytestmark = pytest.mark.unit
 
-HOSTILE = "<svg/onload=alert(1)><object data=x></object><img src=https://evil.example/x onerror='x()'> \"quoted\" & {{ 7*7 }} LVH"
+HOSTILE = (
+    "<svg/onload=alert(1)><object data=x></object><img src=https://evil.example/x onerror='x()'>"
+    ' "quoted" & {{ 7*7 }} LVH'
+)
 REPORTS = [
     ("train", "Sinus rhythm\nPossible inferior infarct", ("SR", "IMI")),
     ("train", "Sinus rhythm\nPossible inferior infarct", ()),
@@ -75,7 +79,7 @@ def test_figures_are_those_of_the_reports(labelled: tuple[config.Recipe, list[st
 def test_codes_are_counted_record_by_record(labelled: tuple[config.Recipe, list[str]]) -> None:
     rows = {row["code"]: row for row in figures(*labelled)["codes"]["ptbxl"]}
     wanted = {"SR": (3, 4, 2, 0), "AFIB": (2, 1, 1, 0), "IMI": (2, 1, 0, 1)}
-    counts = {c: tuple(rows[c][k] for k in ("coded", "said", "both", "uncertain")) for c in wanted}
+    counts = {c: tuple(rows[c][k] for k in ("coded", "stated", "both", "uncertain")) for c in wanted}
     assert counts == wanted
     assert (rows["AFIB"]["precision"], rows["AFIB"]["recall"]) == (1.0, 0.5)
     assert "<b>" not in rows, "a code that the vocabulary does not have"
@@ -115,7 +119,16 @@ def test_the_page_shows_hostile_text_and_loads_nothing(labelled: tuple[config.Re
     everything = recipe.model_copy(update={"labels": recipe.labels.model_copy(update={"audit_samples": 9})})
     html = storage.read_bytes(audit_page.write(everything, shards)).decode()
     page = Page(html)
-    assert {tag for tag, _ in page.tags} & {"script", "svg", "img", "iframe", "link", "object", "form", "a"} == set()
+    assert {tag for tag, _ in page.tags} & {
+        "script",
+        "svg",
+        "img",
+        "iframe",
+        "link",
+        "object",
+        "form",
+        "a",
+    } == set()
     assert not any(name.startswith("on") or name in ("src", "href") for _, own in page.tags for name in own)
     assert "url(" not in html
     assert "@import" not in html
@@ -132,7 +145,11 @@ def test_marked_text_and_names_are_escaped_as_well(labelled: tuple[config.Recipe
     sample = {"record_id": HOSTILE, "codes": [HOSTILE], "statements": [statement]}
     labels = {"present": [HOSTILE], "uncertain": [], "absent": []}
     link = {"name": HOSTILE, "entity": HOSTILE, "how": "new", "similarity": 1.0, "records": 3}
-    page = Page(audit_page.render({**found, "samples": [{**sample, "labels": labels}], "links": [link]}))
+    counts = {**found["counts"], "entities": {}}
+    content = Audit.model_validate(
+        {**found, "counts": counts, "samples": [{**sample, "labels": labels}], "links": [link]}
+    )
+    page = Page(audit_page.render(content))
     assert {tag for tag, _ in page.tags} & {"script", "svg", "object", "img"} == set()
     assert page.said.count(HOSTILE) == 6
 

@@ -12,6 +12,7 @@ import pytest
 
 from supreme.evaluation import benchmarks
 from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, UNKNOWN, Benchmark
+from supreme.records import recordings
 
 pytestmark = pytest.mark.unit
 
@@ -38,7 +39,7 @@ def test_what_a_set_annotates_has_codes_in_its_scheme() -> None:
     for name, group in data.sets.items():
         assert group.scheme in SCHEMES
         assert group.annotates <= data.conditions.keys(), name
-        assert not group.same_as or group.same_as in data.sets
+        assert name in recordings.collections()
         for condition in group.annotates:
             assert getattr(data.conditions[condition], group.scheme), f"{name} annotates {condition}"
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import boto3
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from supreme import config, ecg, signal, storage, text
-from supreme.inference import bundle, query_model
+from supreme.inference import bundle, signal_check
 from supreme.inference.bundle import BundleError
+from supreme.inference.convention import InputConvention, TextEncoderSpec
+from supreme.inference.query_embeddings import QueryEmbeddings, normalize_query
 from supreme.inference.query_model import MAX_WINDOWS, EcgQueryModel
 from supreme.models.supreme import Head, SupremeModel
 
@@ -50,7 +54,19 @@ def test_bytes_depend_on_the_arguments_only(folder: Path, tmp_path: Path) -> Non
     again = tiny_bundle.write(tmp_path / "again")
     assert again == bundle.verify(str(folder)) == bundle.verify(str(tmp_path / "again"))
     assert tiny_bundle.write(tmp_path / "other", seed=1) != again
-    assert set(storage.list_files(str(folder))) == set(bundle.FILES)
+    assert set(storage.list_files(str(folder))) == set(bundle.FILES) - {"recordings.safetensors"}
+
+
+def test_what_it_was_trained_on_comes_with_it(tmp_path: Path, folder: Path) -> None:
+    known = tiny_bundle.provenance()
+    digest = tiny_bundle.write(tmp_path, trained_on=known)
+    assert set(storage.list_files(str(tmp_path))) == set(bundle.FILES)
+    loaded = EcgQueryModel.from_bundle(str(tmp_path), digest).trained_on
+    assert loaded is not None
+    assert loaded.datasets == known.datasets
+    np.testing.assert_array_equal(loaded.keys[0], known.keys[0])
+    np.testing.assert_array_equal(loaded.fingerprints[0], known.fingerprints[0])
+    assert EcgQueryModel.from_bundle(str(folder)).trained_on is None
 
 
 def test_known_queries_average_the_logits_of_all_phrasings(model: EcgQueryModel) -> None:
@@ -76,8 +92,8 @@ def test_id_name_synonym_case_and_question_mark_are_one_query(model: EcgQueryMod
     variants += [synonym for synonyms in entity.synonyms.values() for synonym in synonyms]
     scores = model.score(tiny_bundle.ecgs(2), 100, variants)
     assert np.ptp(scores, axis=1).max() == 0
-    assert {model.seen(variant) for variant in variants} == {entity.id}
-    assert model._encoder is None, "known queries must not need the text encoder"
+    assert {model.known_entity(variant) for variant in variants} == {entity.id}
+    assert model.queries._encoder is None, "known queries must not need the text encoder"
 
 
 def test_other_texts_are_encoded_and_whitened(model: EcgQueryModel) -> None:
@@ -87,7 +103,7 @@ def test_other_texts_are_encoded_and_whitened(model: EcgQueryModel) -> None:
     np.testing.assert_allclose(
         logit(scores), asked(["old inferior infarct", "torsades de pointes"], ecg_mv), atol=2e-4
     )
-    assert model.seen(query) == ""
+    assert model.known_entity(query) == ""
 
 
 def test_a_score_depends_on_nothing_but_its_ecg_and_query(model: EcgQueryModel) -> None:
@@ -119,16 +135,16 @@ def test_long_records_average_windows_over_their_whole_length(model: EcgQueryMod
 def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_path: Path) -> None:
     vocabulary, texts, embeddings = tiny_bundle.queries()
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
-    described = json.loads((folder / "config.json").read_text())["preprocessing"]
-    swapped = EcgQueryModel(
-        tiny_bundle.network(),
+    described = json.loads((folder / "config.json").read_text())
+    queries = QueryEmbeddings(
         vocabulary,
         list(texts.values()),
         embeddings,
         whitening,
-        described | {"leads": list(ecg.MIMIC_LEADS)},
-        "supreme",
+        TextEncoderSpec.model_validate(described["text"]),
     )
+    convention = InputConvention.model_validate(described["input"] | {"leads": ecg.MIMIC_LEADS})
+    swapped = EcgQueryModel(tiny_bundle.network(), queries, convention, "supreme")
     ecg_mv = tiny_bundle.ecgs(2)
     in_its_order = ecg_mv[:, [ecg.LEADS.index(lead) for lead in ecg.MIMIC_LEADS]]
     expected = EcgQueryModel.from_bundle(str(folder)).score(in_its_order, 100, ["lbbb"])
@@ -148,6 +164,46 @@ def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_p
         ({"ecg_mv": tiny_bundle.ecgs(1) * 1000}, "microvolts must be divided by 1000"),
         ({"rate_hz": 0}, "sampling rate"),
         ({"rate_hz": float("nan")}, "sampling rate"),
+        ({"rate_hz": float("inf")}, "sampling rate"),
+        ({"rate_hz": -100}, "sampling rate"),
+        ({"rate_hz": True}, "sampling rate"),
+        ({"rate_hz": "100"}, "sampling rate"),
+        ({"rate_hz": None}, "sampling rate"),
+        ({"rate_hz": [100, 100]}, "sampling rate .* as one number"),
+        ({"rate_hz": 1j}, "sampling rate"),
+        ({"rate_hz": 10**400}, "sampling rate"),
+        ({"rate_hz": 0.1}, r"record 0: unknown_rate.*in Hz \(not kHz"),
+        ({"rate_hz": 100_000}, "record 0: unknown_rate"),
+        ({"rate_hz": 1e9}, "record 0: unknown_rate"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[..., :1]}, "record 0: too_short.*whole record"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[..., :199]}, "record 0: too_short"),
+        ({"ecg_mv": np.zeros((1, 12, 400), np.float32)}, "record 0: flat_leads.*remove it"),
+        ({"ecg_mv": np.full((1, 12, 400), 0.7, np.float32)}, "record 0: flat_leads"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) / 1000}, "record 0: absurd_amplitude.*volts times 1000"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) * 40}, "record 0: absurd_amplitude|must be in millivolts"),
+        ({"ecg_mv": (tiny_bundle.ecgs(1) * 1000).astype(np.int16)}, "int16 are microvolts.*divide"),
+        ({"ecg_mv": np.ones((1, 12, 400), np.uint8)}, "uint8 are microvolts"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) > 0}, "type bool are no signals"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) + 0j}, "type complex64 are no signals"),
+        ({"ecg_mv": tiny_bundle.ecgs(1).astype(object)}, "type object are no signals"),
+        ({"ecg_mv": tiny_bundle.ecgs(1).astype(str)}, "are no signals"),
+        ({"ecg_mv": [[[0.0] * 400] * 11 + [[0.0]]]}, "are no array of numbers"),
+        ({"ecg_mv": tiny_bundle.ecgs(1) * 1e300}, "record 0 holds NaN or infinite"),
+        ({"ecg_mv": tiny_bundle.ecgs(1).astype(np.float64) * 1e300}, "record 0 holds NaN or infinite"),
+        ({"ecg_mv": np.ma.masked_greater(tiny_bundle.ecgs(1), 1.0)}, "record 0 holds NaN"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[0]}, r"of one record ecg\[None\]"),
+        ({"ecg_mv": tiny_bundle.ecgs(1)[0].T}, r"of one record ecg\.T\[None\]"),
+        ({"ecg_mv": tiny_bundle.ecgs(2).transpose(0, 2, 1)}, r"swapped: ecg\.transpose\(0, 2, 1\)"),
+        ({"ecg_mv": tiny_bundle.ecgs(2).transpose(1, 0, 2)}, r"swapped: ecg\.transpose\(1, 0, 2\)"),
+        ({"ecg_mv": np.zeros((0, 12, 400), np.float32)}, "give .records, 12, samples."),
+        ({"queries": None}, "give a list"),
+        ({"queries": b"lbbb"}, "give a list"),
+        ({"queries": 3}, "give a list"),
+        ({"queries": {"lbbb": 1}}, "give a list"),
+        ({"queries": ["lbbb", 3]}, "query 2 of 2 is a int"),
+        ({"queries": ["lbbb", None]}, "query 2 of 2 is a NoneType"),
+        ({"queries": [["lbbb"]]}, "query 1 of 1 is a list"),
+        ({"queries": ["\ud800"]}, "query 1 of 1 is no text"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_with_the_remedy(
@@ -158,8 +214,72 @@ def test_what_cannot_be_scored_is_refused_with_the_remedy(
         model.score(**(arguments | change))  # type: ignore[arg-type]
 
 
+def _one_lead_nan(record_mv: np.ndarray) -> None:
+    record_mv[3, 17] = np.nan
+
+
+def _flat_line(record_mv: np.ndarray) -> None:
+    record_mv[:] = 0
+
+
+def _most_leads_off(record_mv: np.ndarray) -> None:
+    record_mv[:7] = 0
+
+
+def _volts(record_mv: np.ndarray) -> None:
+    record_mv /= 1000
+
+
+def _microvolts(record_mv: np.ndarray) -> None:
+    record_mv *= 1000
+
+
+def _one_infinite(record_mv: np.ndarray) -> None:
+    record_mv[11, -1] = -np.inf
+
+
+@given(
+    st.sampled_from([_one_lead_nan, _flat_line, _most_leads_off, _volts, _microvolts, _one_infinite]),
+    st.integers(0, 4),
+    st.sampled_from([np.float32, np.float64]),
+)
+def test_one_bad_record_is_named_wherever_it_is(
+    spoil: Callable[[np.ndarray], None], index: int, kind: type[np.floating]
+) -> None:
+    ecg_mv = tiny_bundle.ecgs(5).astype(kind)
+    signal_check.check_quality(signal_check.as_millivolts(ecg_mv, 100), 100)
+    spoil(ecg_mv[index])
+    with pytest.raises(ValueError, match=f"record {index}[ :].*(remove|millivolts)"):
+        signal_check.check_quality(signal_check.as_millivolts(ecg_mv, 100), 100)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True), st.integers(1, 1000))
+def test_no_rate_or_length_gives_an_error_of_another_kind(rate_hz: float, samples: int) -> None:
+    ecg_mv = tiny_bundle.ecgs(1, samples)
+    fits = 50 <= rate_hz <= 20_000 and samples / rate_hz >= 2
+    with nullcontext() if fits else pytest.raises(ValueError, match=r"rate_hz|record 0: \w+.*; "):
+        signal_check.check_quality(signal_check.as_millivolts(ecg_mv, rate_hz), rate_hz)
+
+
+def test_records_of_shards_are_not_judged_twice(folder: Path) -> None:
+    """What passed as a whole record may be flat or short after it was resampled, cut and padded."""
+    padded = np.zeros((1, 12, 400), np.float32)
+    padded[..., :10] = tiny_bundle.ecgs(1, 10)
+    model = EcgQueryModel.from_bundle(str(folder), quality_checked=True)
+    assert np.isfinite(model.score(padded, 100, ["lbbb"])).all()
+    with pytest.raises(ValueError, match="record 0: flat_leads"):
+        EcgQueryModel.from_bundle(str(folder)).score(padded, 100, ["lbbb"])
+
+
+def test_diverged_weights_give_no_score(model: EcgQueryModel) -> None:
+    with torch.no_grad():
+        next(model.model.fusion.parameters()).mul_(1e30)
+    with pytest.raises(ValueError, match="record 0: the model gives no number"):
+        model.score(tiny_bundle.ecgs(1), 100, ["lbbb"])
+
+
 def test_another_text_encoder_than_that_of_training_is_refused(model: EcgQueryModel) -> None:
-    model._text = {**model._text, "digest": "0" * 64}
+    model.queries.spec = model.queries.spec.model_copy(update={"digest": "0" * 64})
     assert model.score(tiny_bundle.ecgs(1), 100, ["lbbb"]).shape == (1, 1)
     with pytest.raises(BundleError, match=r"'minilm' here has digest .* that of training was 0000"):
         model.score(tiny_bundle.ecgs(1), 100, ["something else"])
@@ -167,13 +287,13 @@ def test_another_text_encoder_than_that_of_training_is_refused(model: EcgQueryMo
 
 @pytest.mark.parametrize("name", bundle.FILES)
 def test_a_changed_or_missing_file_is_named(tmp_path: Path, name: str) -> None:
-    digest = tiny_bundle.write(tmp_path)
+    digest = tiny_bundle.write(tmp_path, trained_on=tiny_bundle.provenance())
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content + b"\n")
     with pytest.raises(BundleError, match=f"{name} was changed"):
         EcgQueryModel.from_bundle(str(tmp_path), digest)
     (tmp_path / name).unlink()
-    with pytest.raises(BundleError, match=f"{name} is missing"):
+    with pytest.raises(BundleError, match=f"{name} (is missing|was changed)"):
         EcgQueryModel.from_bundle(str(tmp_path))
 
 
@@ -191,6 +311,7 @@ def test_embeddings_must_fit_the_phrasings(tmp_path: Path) -> None:
             whitening,
             tiny_bundle.encoder(),
             {},
+            None,
         )
     assert not list(tmp_path.iterdir())
 
@@ -213,16 +334,16 @@ def test_a_bundle_lives_on_object_storage_too(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.text())
 def test_folding_is_stable_and_ignores_case_marks_and_spaces(query: str) -> None:
-    once = query_model.fold(query)
-    assert query_model.fold(once) == once
-    assert query_model.fold(f"  {query} ?") == once
+    once = normalize_query(query)
+    assert normalize_query(once) == once
+    assert normalize_query(f"  {query} ?") == once
 
 
 def test_an_encoder_alone_is_no_bundle(tmp_path: Path) -> None:
     vocabulary, texts, embeddings = tiny_bundle.queries()
     alone = SupremeModel(tiny_bundle.RECIPE.model, 384, tiny_bundle.RECIPE.shards.samples, "none")
     whitening = text.Whitening.fit(embeddings, shrinkage=0.5)
-    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {})
+    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {}, None)
     with pytest.raises(BundleError, match="an encoder alone, which answers no text queries"):
         bundle.write_bundle(str(tmp_path), alone, tiny_bundle.RECIPE, *parts)
     assert not any(tmp_path.iterdir())
@@ -240,7 +361,7 @@ def test_a_baseline_is_a_bundle_like_any_other(head: Head, tmp_path: Path) -> No
     model = SupremeModel(tiny_bundle.RECIPE.model, 384, samples, head, known).eval()
     objective = {"common_space": "merl", "entities": "linear"}[head]
     made = config.parse({**tiny_bundle.RECIPE.model_dump(), "training": {"objective": objective}})
-    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {})
+    parts = (vocabulary, texts, embeddings, whitening, tiny_bundle.encoder(), {}, None)
     bundle.write_bundle(str(tmp_path), model, made, *parts)
     again = EcgQueryModel.from_bundle(str(tmp_path))
     ecgs = tiny_bundle.ecgs(3, samples)

@@ -12,10 +12,10 @@ import training_data
 from supreme import config, manifest
 from supreme.shards.result import SHARDS
 from supreme.training.data.corpus import Corpus
-from supreme.training.data.labels import Labels
+from supreme.training.data.inputs import TrainingInputs
+from supreme.training.data.labels import LabelMatrix
 from supreme.training.data.order import Order
 from supreme.training.data.sources import shard_folders
-from supreme.training.run.checks import check_labels
 
 pytestmark = pytest.mark.unit
 
@@ -28,16 +28,16 @@ def recipe(tmp_path: Path) -> config.Recipe:
 
 
 def test_what_belongs_together_passes(recipe: config.Recipe) -> None:
-    check_labels(recipe)
+    TrainingInputs.open(recipe).verify()
 
 
 def test_labels_of_other_shards_are_refused(recipe: config.Recipe) -> None:
     [shards] = shard_folders(recipe)
     made = manifest.require(shards, SHARDS)
-    other = manifest.Request(stage="shard", config={"more": 1})
+    other = manifest.Request(stage="shard", config=made.config | {"more": 1})
     manifest.publish(shards, SHARDS, other, made.result, made.files)
     with pytest.raises(config.ConfigError, match=r"not made from what .*shards/simulated.*jobs/label\.py"):
-        check_labels(recipe)
+        TrainingInputs.open(recipe).verify()
 
 
 @pytest.mark.parametrize("name", ["labels.parquet", "vocabulary.json"])
@@ -45,13 +45,13 @@ def test_a_changed_label_file_is_refused(recipe: config.Recipe, name: str) -> No
     file = Path(recipe.folder("labels"), name)
     file.write_bytes(file.read_bytes().replace(b"sinus_rhythm", b"sinus_rhytmm"))
     with pytest.raises(config.ConfigError, match=rf"{name} is not what .*jobs/label\.py again with --new"):
-        check_labels(recipe)
+        TrainingInputs.open(recipe).verify()
 
 
 def test_a_record_without_labels_is_named(recipe: config.Recipe) -> None:
     file = Path(recipe.folder("labels"), "labels.parquet")
     pq.write_table(pq.read_table(file).slice(40), file)
-    labels = Labels.open(recipe.folder("labels"), training_data.ENTITIES)
+    labels = LabelMatrix.read(recipe.folder("labels"), training_data.ENTITIES)
     with pytest.raises(config.ConfigError, match=r"1 records have no labels.*train0000.*jobs/label\.py"):
         labels.of(["planted/train0000", "planted/train0100"])
 

@@ -219,7 +219,7 @@ def test_code_that_is_not_allowed_is_not_imported(
     allowed: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(encoders.ALLOWED_ENCODERS, allowed)
-    with pytest.raises(ConfigError, match="somebodys:Means into the environment variable SUPREME_ENC"):
+    with pytest.raises(ConfigError, match="add somebodys:Means to the environment variable SUPREME_ENC"):
         encoders.make(Model(encoder=f"{package}:Means", width=6), SAMPLES)
     assert package not in sys.modules
     assert not (tmp_path / "trace").exists()
@@ -228,9 +228,9 @@ def test_code_that_is_not_allowed_is_not_imported(
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("somebodys:Flat", r"makes \(2, 6\) of \(2, 12, 200\)"),
-        ("somebodys:Wide", r"has width 12 and makes \(2, 4, 6\)"),
-        ("somebodys:function", "no torch.nn.Module class"),
+        ("somebodys:Flat", r"returns \(2, 6\) for \(2, 12, 200\)"),
+        ("somebodys:Wide", r"has width 12 and returns \(2, 4, 6\)"),
+        ("somebodys:function", "not a torch.nn.Module class"),
         ("somebodys:Lost", "has no attribute 'Lost'; install it"),
         ("nowhere_at_all:Means", "No module named 'nowhere_at_all'; install it"),
     ],

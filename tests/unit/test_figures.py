@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from supreme.ecg import LEADS
+from supreme.evaluation.results import Calibration, CalibrationBin
 from supreme.reporting import figures, plates
+from supreme.reporting.figures import RocCurve
 
 pytestmark = pytest.mark.unit
 
@@ -66,30 +68,32 @@ def test_padding_is_not_drawn_and_ten_seconds_at_most(n_valid: int | None, drawn
 
 
 def test_figures_are_svg_without_outside_references() -> None:
-    curve = {"name": "a <long> name of a condition & more", "false": [0, 0.1, 1], "true": [0, 0.8, 1]}
-    course = [
+    rates = np.array([0, 0.1, 1]), np.array([0, 0.8, 1])
+    history = [
         {"samples_seen": n, "loss": 1 / n, "curve": [{"samples_seen": n, "step_loss": 2 / n}]} for n in (1, 2)
     ]
-    part = {"ece": 0.1, "pairs": 10, "bins": [{"predicted": 0.2, "observed": 0.3, "count": 10}]}
-    made = [
-        *figures.roc_rows([curve | {"auroc": 0.85, "seen": seen} for seen in (True, False)] * 4),
-        figures.calibration({"simulated": part, "pooled": part}),
-        figures.training(course),
+    part = Calibration(ece=0.1, pairs=10, bins=(CalibrationBin(predicted=0.2, observed=0.3, count=10),))
+    names = ("a <long> name of a condition & more", "$$", "$\\frac{1}$ [x], {y}")
+    curves = [RocCurve(name, *rates, 0.85, seen) for name in names for seen in (True, False)]
+    svgs = [
+        *figures.roc_rows([*curves, *curves[:2]]),
+        figures.calibration([(name, part) for name in names]),
+        figures.training(history),
         figures.training([{"samples_seen": 1}]),
     ]
-    for text in made:
+    for text in svgs:
         root = ElementTree.fromstring(text)
         assert root.get("viewBox")
         assert root.get("width") is None
         references = [value for node in root.iter() for name, value in node.items() if name.endswith("href")]
         assert all(value.startswith("#") for value in references)
-    assert len(made) == 5
+    assert len(svgs) == 5
     assert figures.roc_rows([]) == []
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    course = [{"samples_seen": n, "loss": 1 / n} for n in (1, 2, 3)]
-    assert figures.training(course) == figures.training(course)
+    history = [{"samples_seen": n, "loss": 1 / n} for n in (1, 2, 3)]
+    assert figures.training(history) == figures.training(history)
 
 
 def test_thinning_keeps_the_ends() -> None:

@@ -11,7 +11,7 @@ from supreme import records
 from supreme.ecg import to_microvolts
 from supreme.records.simulated import SimulatedSource
 from supreme.settings.data import Source
-from supreme.shards.fingerprint import changes, fingerprints, same_recording, signs
+from supreme.shards.fingerprint import block_differences, fingerprints, same_recording, simhash_bits
 from supreme.signal import resample
 
 pytestmark = pytest.mark.unit
@@ -45,8 +45,8 @@ def test_a_changed_copy_is_the_same_recording(signals_uv: np.ndarray, change: st
 
 
 def test_one_by_one_is_as_all_at_once(signals_uv: np.ndarray) -> None:
-    alone = np.stack([changes(signal, RATE_HZ) for signal in signals_uv])
-    np.testing.assert_array_equal(signs(alone), fingerprints(signals_uv, RATE_HZ))
+    alone = np.stack([block_differences(signal, RATE_HZ) for signal in signals_uv])
+    np.testing.assert_array_equal(simhash_bits(alone), fingerprints(signals_uv, RATE_HZ))
 
 
 @pytest.mark.parametrize("samples", [1, 7, 2499, 2500, 2501])

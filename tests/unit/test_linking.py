@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 #: Least cosine that a recipe may ask for.
 LEAST = 0.8
-Link = Callable[..., Links]
+NameLink = Callable[..., Links]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def embed(tmp_path_factory: pytest.TempPathFactory) -> linking.Embed:
 
 
 @pytest.fixture(scope="module")
-def link(embed: linking.Embed) -> Link:
+def link(embed: linking.Embed) -> NameLink:
     def run(names: dict[str, int], **more: object) -> Links:
         given = {"threshold": 0.85, "min_count": 5} | more
         return linking.link(names, load_base(), embed, **given)  # type: ignore[arg-type]
@@ -76,7 +76,7 @@ def test_opposites_are_never_the_same(pair: tuple[str, str], before: list[str], 
     assert qualifiers(one) == qualifiers(one.upper()) == qualifiers(one.replace(" ", "-"))
 
 
-def test_exact_synonyms_neighbours_and_new_entities(link: Link) -> None:
+def test_exact_synonyms_neighbours_and_new_entities(link: NameLink) -> None:
     found = link(
         {
             "Left-bundle branch block": 3,
@@ -106,13 +106,13 @@ def test_exact_synonyms_neighbours_and_new_entities(link: Link) -> None:
     assert found.vocabulary.ids == (*load_base().ids, "myotonic_dystrophy_pattern")
 
 
-def test_a_new_name_of_the_other_side_is_an_entity_of_its_own(link: Link) -> None:
+def test_a_new_name_of_the_other_side_is_an_entity_of_its_own(link: NameLink) -> None:
     found = link({"left funny bundle sign": 9, "right funny bundle sign": 8, "Funny bundle sign, left": 5})
     assert found.entity("left funny bundle sign") == found.entity("Funny bundle sign, left")
     assert found.entity("right funny bundle sign") == "right_funny_bundle_sign"
 
 
-def test_new_entities_do_not_take_the_id_of_another(link: Link) -> None:
+def test_new_entities_do_not_take_the_id_of_another(link: NameLink) -> None:
     names = {"U wave": 9, "u wave!": 3, "Wobbly U wave": 9}
     found = link(names, synonyms={"u_wave": ["wobbly u wave"]})
     assert set(found.vocabulary.ids) == set(load_base().ids)
@@ -120,7 +120,7 @@ def test_new_entities_do_not_take_the_id_of_another(link: Link) -> None:
     assert linking._identifier("U wave", {"u_wave", "u_wave_2"}) == "u_wave_3"
 
 
-def test_links_do_not_depend_on_the_order_of_names(link: Link) -> None:
+def test_links_do_not_depend_on_the_order_of_names(link: NameLink) -> None:
     names = {
         f"{kind} zebra {place}": 6 for kind in ("striped", "plain") for place in ("apex", "septum", "base")
     }
@@ -129,6 +129,6 @@ def test_links_do_not_depend_on_the_order_of_names(link: Link) -> None:
     assert forward.vocabulary.ids == backward.vocabulary.ids
 
 
-def test_a_synonym_of_two_entities_leads_nowhere(link: Link) -> None:
+def test_a_synonym_of_two_entities_leads_nowhere(link: NameLink) -> None:
     found = link({"strange word": 1}, synonyms={"u_wave": ["strange word"], "short_qt": ["Strange word"]})
     assert found.entity("strange word") is None

@@ -13,7 +13,7 @@ from supreme.config import ConfigError
 from supreme.reports import statements
 from supreme.reports.llm import cluster, estimate, extractor
 from supreme.reports.llm.cache import Cache
-from supreme.reports.llm.replies import Found, Reading, Reply, Tag
+from supreme.reports.llm.replies import NamedFinding, Reading, Reply, Tag
 from supreme.reports.vocabulary import load_base
 
 pytestmark = pytest.mark.unit
@@ -44,7 +44,7 @@ def _llm(**settings: Any) -> config.LLM:
     ],
 )
 def test_a_tag_says_what_is_there(entity: str, tag: Tag, status: str) -> None:
-    mention = extractor.to_mention(Found("name", tag, "span", 3, 7), entity)
+    mention = extractor.to_mention(NamedFinding("name", tag, "span", 3, 7), entity)
     assert (mention.entity, mention.assertion, mention.start, mention.end) == (entity, status, 3, 7)
 
 
@@ -57,7 +57,10 @@ def test_normal_entities_of_the_vocabulary_are_known() -> None:
 
 
 def test_names_without_entity_are_left_out() -> None:
-    found = (Found("sinus rhythm", "Normal", "SR", 0, 2), Found("odd thing", "Abnormal", "odd", 4, 7))
+    found = (
+        NamedFinding("sinus rhythm", "Normal", "SR", 0, 2),
+        NamedFinding("odd thing", "Abnormal", "odd", 4, 7),
+    )
     linked = {"sinus rhythm": "sinus_rhythm", "odd thing": ""}
     mentions = extractor.mentions(Reading(found), linked.get)
     assert [mention.entity for mention in mentions] == ["sinus_rhythm"]

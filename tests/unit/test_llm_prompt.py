@@ -50,7 +50,7 @@ def test_the_examples_are_good_replies() -> None:
         reply = Reply(statement_id="x", content=json.dumps({"entities": example["entities"]}), finish="stop")
         reading = check(reply, example["statement"])
         assert (reading.error, reading.invented) == ("", 0)
-        assert [found.span for found in reading.found] == [entity["span"] for entity in example["entities"]]
+        assert [one.span for one in reading.findings] == [entity["span"] for entity in example["entities"]]
 
 
 def test_the_version_is_that_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:

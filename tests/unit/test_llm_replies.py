@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supreme.reports import statements
 from supreme.reports.llm import prompt
-from supreme.reports.llm.replies import Found, Reading, Reply, check, locate, read
+from supreme.reports.llm.replies import NamedFinding, Reading, Reply, check, locate, read
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +33,7 @@ def _entities(*entities: tuple[str, str, str]) -> str:
 
 
 GOOD = _entities(("sinus rhythm", "sinusrhythmus", "Normal"))
-FOUND = (Found("sinus rhythm", "Normal", "Sinusrhythmus", 0, 13),)
+FOUND = (NamedFinding("sinus rhythm", "Normal", "Sinusrhythmus", 0, 13),)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_good_reply_in_any_wrapping(content: str) -> None:
 )
 def test_a_bad_reply_is_refused_with_its_reason(content: str, finish: str, reason: str) -> None:
     reading = check(_reply(content, finish), STATEMENT)
-    assert (reading.found, reading.error) == ((), reason)
+    assert (reading.findings, reading.error) == ((), reason)
     assert reason in prompt.load()["reasons"]
 
 
@@ -91,7 +91,7 @@ def test_only_what_is_in_the_statement_is_taken() -> None:
         ("left  ventricular\nhypertrophy", "LVH", "Abnormal"),
     )
     found = check(_reply(content), STATEMENT)
-    assert [(one.name, one.span) for one in found.found] == [
+    assert [(one.name, one.span) for one in found.findings] == [
         ("old infarction", "alten Hinterwandinfarkt"),
         ("left ventricular hypertrophy", "LVH"),
     ]
@@ -104,10 +104,10 @@ def test_nothing_found_is_a_good_reply() -> None:
 
 def test_an_entity_that_is_named_twice_has_two_places() -> None:
     one = ("ischemia", "ischemia", "Uncertain")
-    found = check(_reply(_entities(one, one, one)), "ischemia inferior, ischemia lateral").found
+    found = check(_reply(_entities(one, one, one)), "ischemia inferior, ischemia lateral").findings
     assert [(f.start, f.end) for f in found] == [(0, 8), (19, 27)]
     other = ("ST change", "ischemia", "Abnormal")
-    assert len(check(_reply(_entities(one, other)), "ischemia lateral").found) == 2
+    assert len(check(_reply(_entities(one, other)), "ischemia lateral").findings) == 2
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_the_schema_that_is_sent_is_the_schema_that_is_checked(value: object) ->
         fits = False
     reading = check(_reply(json.dumps(value)), STATEMENT)
     assert (reading.error not in ("wrong_schema", "not_json")) == fits
-    assert all(STATEMENT[found.start : found.end] == found.span for found in reading.found)
+    assert all(STATEMENT[found.start : found.end] == found.span for found in reading.findings)
 
 
 @settings(max_examples=100, deadline=None)
@@ -187,4 +187,4 @@ def test_the_first_usable_reply_counts() -> None:
     bad, good = _reply("no"), _reply(GOOD, ask=2)
     assert read([], STATEMENT).error == "unanswered"
     assert read([bad], STATEMENT).error == "not_json"
-    assert read([bad, good], STATEMENT).found == read([good, bad], STATEMENT).found == FOUND
+    assert read([bad, good], STATEMENT).findings == read([good, bad], STATEMENT).findings == FOUND

@@ -73,9 +73,9 @@ def test_auto_takes_the_largest_divisor_that_fits_and_changes_nothing_else(
 ) -> None:
     plain = learner(queries)
     before = copy.deepcopy(plain.task.state_dict())
-    each = memory._bytes_of(plain._try, 4, CPU) - memory._bytes_of(plain._try, 3, CPU)
+    each = memory._pass_bytes(plain._dry_run, 4, CPU) - memory._pass_bytes(plain._dry_run, 3, CPU)
     weights = 4 * sum(weight.nbytes for weight in plain.task.parameters())
-    always = memory._bytes_of(plain._try, 4, CPU) - 4 * each
+    always = memory._pass_bytes(plain._dry_run, 4, CPU) - 4 * each
     for records, fitting in ((100, 32), (31, 16), (9, 8), (1.5, 1)):
         room = (always + weights + records * each) / memory._SHARE
         monkeypatch.setattr(memory, "free_bytes", lambda device, room=room: room)
@@ -90,7 +90,7 @@ def test_auto_takes_the_largest_divisor_that_fits_and_changes_nothing_else(
 
 def test_what_a_pass_keeps_grows_with_its_records(queries: Queries) -> None:  # noqa: F811
     one = learner(queries, model=VIT)
-    two, four, eight = (memory._bytes_of(one._try, count, CPU) for count in (2, 4, 8))
+    two, four, eight = (memory._pass_bytes(one._dry_run, count, CPU) for count in (2, 4, 8))
     assert eight - four == pytest.approx(2 * (four - two), rel=0.05)
 
 
@@ -156,7 +156,7 @@ def steps():
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 if sys.argv[1:] == ["kept"]:
-    memory.keep_freed()
+    memory.disable_malloc_trim()
 thread = threading.Thread(target=steps)
 thread.start()
 thread.join()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from supreme.ecg import LEADS, order_leads
 from supreme.models.fusion import CardiacFusionNetwork
-from supreme.models.heads import CommonSpace, EntityHead
+from supreme.models.heads import EntityHead, JointEmbeddingHead
 from supreme.models.supreme import Head, SupremeModel, without_baseline
 from supreme.settings.model import Model
 
@@ -234,7 +234,7 @@ def test_a_folder_of_before_there_were_heads_is_read(tmp_path: Path) -> None:
 
 def test_a_common_space_scores_the_cosine_over_the_temperature() -> None:
     model, ecgs, queries = _model(head="common_space", temperature=0.25), _ecgs(3), _queries(4)
-    assert isinstance(model.fusion, CommonSpace)
+    assert isinstance(model.fusion, JointEmbeddingHead)
     with torch.no_grad():
         logits = model(ecgs, queries)
         ecg = model.fusion.project_ecg(model.encode(ecgs).mean(1)).double().numpy()

@@ -25,15 +25,17 @@ from supreme.objectives.task import PRESENT, UNCERTAIN, Inputs, Task
 from supreme.reports.extract import Mention
 from supreme.reports.label_table import combine, read_vocabulary
 from supreme.reports.vocabulary import load_base
+from supreme.shards.read import Shards
 from supreme.text import Whitening
+from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
-from supreme.training.data.labels import Labels
+from supreme.training.data.labels import LabelMatrix, positive_rate
 from supreme.training.data.order import Order
 from supreme.training.data.queries import Queries
 from supreme.training.data.reports import Reports
 from supreme.training.data.sources import shard_folders
-from supreme.training.learner.learner import Learner, positive_rate
-from supreme.training.learner.validation import to_batch, validate
+from supreme.training.learner.learner import Learner
+from supreme.training.learner.validation import validate
 
 pytestmark = pytest.mark.unit
 
@@ -169,8 +171,8 @@ def test_gradient_reaches_the_ecg_whole(objective: str) -> None:
 def test_sampled_queries_are_the_same_on_all_workers_and_another_set_each_step() -> None:
     made = task("supreme", sampled_queries=2)
     whole = inputs(made)
-    sets = [tuple(sorted(made.drawn(replace(whole, seed=seed)).tolist())) for seed in range(200)]
-    assert sets[7] == tuple(sorted(made.drawn(replace(part(whole, slice(2)), seed=7)).tolist()))
+    sets = [tuple(sorted(made.sampled_entities(replace(whole, seed=seed)).tolist())) for seed in range(200)]
+    assert sets[7] == tuple(sorted(made.sampled_entities(replace(part(whole, slice(2)), seed=7)).tolist()))
     pairs = list(itertools.combinations(range(ENTITIES), 2))
     assert set(sets) == set(pairs)
     assert min(map(sets.count, pairs)) > 5
@@ -185,7 +187,7 @@ def test_the_loss_of_sampled_queries_is_on_average_that_of_all() -> None:
         everything = made.validate(whole)[0].item()
         for seed in range(60):
             chosen = replace(whole, seed=seed)
-            by_set[tuple(sorted(made.drawn(chosen).tolist()))] = made(chosen)[0].item()
+            by_set[tuple(sorted(made.sampled_entities(chosen).tolist()))] = made(chosen)[0].item()
     assert len(by_set) == 10, "every pair of five entities"
     assert np.mean(list(by_set.values())) == pytest.approx(everything, rel=1e-5)
     assert np.std(list(by_set.values())) > 1e-3
@@ -273,11 +275,11 @@ def trained(made: config.Recipe, steps: int) -> tuple[list[float], dict[str, flo
     """Loss of each step, and what validation says in the end."""
     training, vocabulary = made.training, read_vocabulary(made.folder("labels"))
     corpus = Corpus.open(shard_folders(made), "train")
-    labels = Labels.open(made.folder("labels"), vocabulary.ids)
+    labels = LabelMatrix.read(made.folder("labels"), vocabulary.ids)
     queries = Queries.embed(vocabulary, Words(), 0.1, None)
     needs = OBJECTIVES[training.objective].reads_reports
     cache = f"{made.root}/cache"
-    reports = Reports.embed(shard_folders(made), Words(), queries.whitening, cache) if needs else None
+    reports = Reports.embed(corpus.shards, Words(), queries.whitening, cache) if needs else None
     torch.manual_seed(0)
     learner = Learner(
         make_task(made, queries.known(), corpus.samples, positive_rate(labels.codes)),
@@ -317,7 +319,8 @@ def test_simclr_tells_the_views_of_a_record_from_others(root: Path) -> None:
 def test_reports_are_found_by_record_and_read_again(root: Path, tmp_path: Path) -> None:
     made = training_data.recipe(root)
     plain = Whitening(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32))
-    reports = Reports.embed(shard_folders(made), Words(), plain, str(tmp_path / "cache"))
+    shards = Corpus.open(shard_folders(made), "train").shards
+    reports = Reports.embed(shards, Words(), plain, str(tmp_path / "cache"))
     assert len(reports.embeddings) <= 16, "four findings, so sixteen different reports"
     assert len(reports.rows) == sum(training_data.SPLITS.values())
     reports.write(str(tmp_path / "reports.safetensors"))
@@ -339,11 +342,11 @@ def test_reports_are_embedded_once_without_the_labels_that_leaked_into_them(tmp_
         ],
     )
     plain = Whitening(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32))
-    reports = Reports.embed([shards], Words(), plain, str(tmp_path / "cache"))
+    reports = Reports.embed([Shards.open(shards)], Words(), plain, str(tmp_path / "cache"))
     assert reports.rows == {"t/0": 0, "t/1": 0, "t/3": 1}
     silent = report_shards.write(tmp_path / "silent", [("train", ""), ("validation", "")])
     with pytest.raises(config.ConfigError, match=r"no record has a report.*training\.objective"):
-        Reports.embed([silent], Words(), plain, str(tmp_path / "cache"))
+        Reports.embed([Shards.open(silent)], Words(), plain, str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ import torch.multiprocessing as mp
 from test_step import DIM, SAMPLES, batch
 
 from supreme.config import Recipe
+from supreme.manifest import Request
 from supreme.objectives.make import make_task
 from supreme.training.data.batch import Batch
+from supreme.training.data.order import Stretch
 from supreme.training.data.queries import Queries
 from supreme.training.learner.learner import Learner
 from supreme.training.learner.schedule import learning_rate
@@ -44,7 +46,7 @@ for objective in ("linear", "merl", "ked", "simclr"):
     if objective == "simclr":
         asked["augment"] = {"gaussian_noise": {"sd_mv": 0.1}}
     WAYS |= {f"{objective}, copies": asked, f"{objective}, shards": {**asked, "sharding": "fsdp"}}
-CONFIG = {"config": {}, "inputs": {}}
+REQUEST = Request(stage="pretrain", config={})
 
 
 def made(rank: int, seed: int = 0, **training: Any) -> Learner:
@@ -74,12 +76,12 @@ def worker(rank: int, folder: str) -> None:
     for way, training in WAYS.items():
         one = made(rank, **training)
         found = [one.step(told(2 * step + rank), step, step * 16, 100) for step in range(STEPS)]
-        one.share_statistics()
+        one.sync_batchnorm_buffers()
         # Each as often as it likes, as in validation: here only the second worker.
-        validated = [one.averaged.validate(one.held_out(told(9)))] if rank else []
+        validated = [one.ema.validate(one.validation_inputs(told(9)))] if rank else []
         snapshot = Snapshot.of(one)
         if rank == 0:
-            state = State.fresh(CONFIG, 0).advanced(WORKERS, 8, STEPS, 400)
+            state = State(request=REQUEST).advanced(Stretch(WORKERS, 8, STEPS), 400)
             write(f"{folder}/{way}", snapshot, state)
         dist.barrier()
         steps = [{name: step[name] for name in ("loss", "gradient_norm")} for step in found]
@@ -114,7 +116,7 @@ def loaded(folder: Path, way: str) -> Any:
 
 
 def weights(one: Any) -> dict[str, torch.Tensor]:
-    found = {**one.task.state_dict(), **{f"mean {k}": v for k, v in one.averaged.state_dict().items()}}
+    found = {**one.task.state_dict(), **{f"mean {k}": v for k, v in one.ema.state_dict().items()}}
     # A bias of the keys changes nothing: its gradient is the rounding of zero, which Adam makes large.
     return {name: value for name, value in found.items() if not name.endswith("key_value.bias")}
 
@@ -151,7 +153,7 @@ def test_two_workers_learn_what_one_learns_from_both_batches(folder: Path) -> No
     for step in range(STEPS):
         step_of_both(one, step)
     found = loaded(folder, "copies")
-    found.averaged = one.averaged
+    found.ema = one.ema
     torch.testing.assert_close(weights(found), weights(one), rtol=1e-4, atol=1e-6)
 
 

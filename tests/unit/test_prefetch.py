@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_step import Batch, batch
 
-from supreme.training.data.prefetch import prefetched
+from supreme.training.data.prefetch import prefetch
 
 pytestmark = pytest.mark.unit
 
@@ -24,7 +24,7 @@ def test_every_batch_comes_once_in_order_and_one_is_taken_ahead(count: int) -> N
             taken += 1
             yield one
 
-    for number, one in enumerate(prefetched(source(), torch.device("cpu"))):
+    for number, one in enumerate(prefetch(source(), torch.device("cpu"))):
         assert taken == min(count, number + 2)
         assert one.record_ids == made[number].record_ids
         assert one.signal_uv.dtype == torch.int16

@@ -14,12 +14,12 @@ import pytest
 import tiny_bundle
 from mlflow.exceptions import MlflowException
 
-from jobs import promote
-from supreme import config, manifest, promotion, tracking
+from jobs import register
+from supreme import config, manifest, tracking
 from supreme.registry import versions
-from supreme.registry.versions import Selection
 from supreme.runtime.cli import Options
 from supreme.settings.tracking import Tracking
+from supreme.tracking import server as server_module
 from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
 
 pytestmark = pytest.mark.unit
@@ -47,7 +47,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def run(store: str, tmp_path: Path) -> tracking.Run:
+def run(store: str, tmp_path: Path) -> tracking.TrackingRun:
     return tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", {})
 
 
@@ -90,7 +90,7 @@ def same_answers(uri: str, folder: str, tracking_uri: str) -> None:
     np.testing.assert_array_equal(versions.load(uri, tracking_uri).score(ecg_mv, 100, QUERIES), expected)
 
 
-def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: list[str]) -> None:
+def test_a_bundle_is_registered_once(store: str, run: tracking.TrackingRun, bundles: list[str]) -> None:
     first = versions.register(
         bundles[0], run.run_id, tracking_uri=store, model="once", tags={"recipe": "demo"}
     )
@@ -109,7 +109,9 @@ def test_a_bundle_is_registered_once(store: str, run: tracking.Run, bundles: lis
     )
 
 
-def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bundles: list[str]) -> None:
+def test_the_champion_before_becomes_previous(
+    store: str, run: tracking.TrackingRun, bundles: list[str]
+) -> None:
     registered = [versions.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
     for version in [registered[0], registered[1], registered[1]]:
         versions.promote(version, tracking_uri=store, reason="better")
@@ -119,7 +121,7 @@ def test_the_champion_before_becomes_previous(store: str, run: tracking.Run, bun
 
 
 def test_plain_pyfunc_answers_like_registry_load(
-    store: str, run: tracking.Run, bundles: list[str], monkeypatch: pytest.MonkeyPatch
+    store: str, run: tracking.TrackingRun, bundles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions.promote(
         versions.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
@@ -156,51 +158,9 @@ def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str)
 
 def test_a_registry_that_fails_is_not_an_empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(MlflowException):
+    monkeypatch.setattr(server_module, "WAIT_S", 1.0)
+    with pytest.raises(tracking.TrackingError, match=r"127\.0\.0\.1:9 does not serve it"):
         versions.find("models:/a@champion", "http://127.0.0.1:9")
-
-
-def selection(value: float, data: str = "d1", metric: str = "validation_macro_auroc") -> Selection:
-    return Selection(metric, value, "highest on validation", data)
-
-
-@pytest.mark.parametrize(
-    ("challenger", "new_data", "promoted", "reason"),
-    [
-        (selection(0.81), False, True, "better: validation_macro_auroc 0.8100 against 0.8000"),
-        (selection(0.80), False, False, "not better"),
-        (selection(float("nan")), False, False, "not better"),
-        (selection(0.79), True, False, "not better"),
-        (selection(0.99, data="d2"), False, False, "validated on other data; it stays"),
-        (selection(0.50, data="d2"), True, True, "promoted because --new"),
-        (selection(0.99, metric="loss"), False, False, "selected by validation_macro_auroc; it stays"),
-    ],
-)
-def test_the_champion_yields_to_a_better_number_on_the_same_data_only(
-    store: str,
-    run: tracking.Run,
-    bundles: list[str],
-    challenger: Selection,
-    new_data: bool,
-    promoted: bool,
-    reason: str,
-) -> None:
-    champion = versions.register(
-        bundles[0], run.run_id, tracking_uri=store, model="judged", tags=selection(0.80).tags()
-    )
-    decision, why = promotion.judge(challenger, champion, new_data=new_data)
-    assert decision is promoted
-    assert reason in why
-    assert promotion.judge(challenger, None)[0]
-
-
-def test_a_champion_without_a_number_yields_to_one_with(
-    store: str, run: tracking.Run, bundles: list[str]
-) -> None:
-    nothing = selection(float("nan")).tags()
-    champion = versions.register(bundles[0], run.run_id, tracking_uri=store, model="unmeasured", tags=nothing)
-    assert promotion.judge(selection(0.5), champion)[0]
-    assert not promotion.judge(selection(float("nan")), champion)[0]
 
 
 def recipe(root: str, name: str, model: str) -> config.Recipe:
@@ -234,35 +194,28 @@ def finished(
     return recipe
 
 
-def test_the_job_registers_compares_and_says_why(root: str, store: str) -> None:
+def test_the_job_registers_a_candidate_once(root: str, store: str) -> None:
     first = finished(recipe(root, "a", "job"), store, 0, 0.8)
-    result = promote.run(first, Options())
-    assert result["model_uri"] == "models:/job/1"
-    assert (result["promoted"], result["alias"]) == (True, "champion")
-    assert promote.run(first, Options()) == result, "the same command again gives the same result"
-    worse = finished(recipe(root, "b", "job"), store, 1, 0.7)
-    result = promote.run(worse, Options())
-    assert (result["model_uri"], result["promoted"], result["alias"]) == ("models:/job/2", False, "candidate")
-    elsewhere = finished(recipe(root, "c", "job"), store, 2, 0.9, data="shards-2")
-    result = promote.run(elsewhere, Options())
-    assert not result["promoted"]
-    assert "validated on other data" in result["reason"]
-    assert number("models:/job@champion", store) == 1
-    assert promote.run(elsewhere, Options(new=True))["promoted"]
-    assert number("models:/job@previous", store) == 1
-    tags = versions.resolve("models:/job@champion", store).tags
-    assert tags["selection_rule"] == "the last epoch"
+    result = register.run(first, Options())
+    assert (result["model_uri"], result["version"]) == ("models:/job/1", 1)
+    assert register.run(first, Options()) == result, "the same command again gives the same result"
+    second = finished(recipe(root, "b", "job"), store, 1, 0.7)
+    assert register.run(second, Options())["model_uri"] == "models:/job/2"
+    assert number("models:/job@candidate", store) == 2
+    assert versions.find("models:/job@champion", store) is None
+    tags = versions.resolve("models:/job@candidate", store).tags
+    assert (tags["selection_rule"], tags["recipe"]) == ("the last epoch", "b")
 
 
 def test_the_plan_registers_nothing(root: str, store: str) -> None:
-    plan = promote.run(finished(recipe(root, "d", "planned"), store, 0, 0.8), Options(dry_run=True))
+    plan = register.run(finished(recipe(root, "d", "planned"), store, 0, 0.8), Options(dry_run=True))
     assert plan["selection_value"] == "0.8"
     assert versions.find("models:/planned/1", store) is None
 
 
 def test_the_job_needs_a_finished_pre_training(root: str) -> None:
     with pytest.raises(config.ConfigError, match=r"run jobs/pretrain\.py first"):
-        promote.run(recipe(root, "nothing", "job"), Options())
+        register.run(recipe(root, "nothing", "job"), Options())
 
 
 @pytest.mark.slow

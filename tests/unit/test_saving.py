@@ -13,13 +13,15 @@ import pytest
 import torch
 
 from supreme import storage
+from supreme.manifest import Request
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run.checkpoint import Snapshot, State
-from supreme.training.run.checkpoint_writer import Saver, folder_of, latest
+from supreme.training.run.checkpoint_writer import CheckpointWriter, folder_of, latest
+from supreme.training.run.history import Report
 
 pytestmark = pytest.mark.unit
 
-CONFIG = {"config": {}}
+REQUEST = Request(stage="pretrain", config={})
 SIZE = 100_000
 
 
@@ -29,14 +31,14 @@ def snapshot(number: int) -> Snapshot:
 
 
 def state(number: int, best: int = 0) -> State:
-    kept = {"samples_seen": best} if best else {}
-    return State.fresh(CONFIG, 0).model_copy(update={"samples_seen": number, "best": kept})
+    reports = [Report(best, 0.5, {"validation_macro_auroc": 0.9})] if best else []
+    return State(request=REQUEST, samples_seen=number, reports=reports)
 
 
 def check(place: str) -> int:
     """The samples seen of a checkpoint that is whole."""
-    found = checkpoints.read_state(f"{place}/state.json", CONFIG)
-    for name in (checkpoints.MODEL, checkpoints.AVERAGED, checkpoints.OPTIMIZER):
+    found = checkpoints.read_state(place, REQUEST)
+    for name in (checkpoints.MODEL, checkpoints.EMA, checkpoints.OPTIMIZER):
         checkpoints.read_file(place, name, found)
     weights = checkpoints.load(checkpoints.read_file(place, checkpoints.MODEL, found))["w"]
     assert (weights == found.samples_seen).all()
@@ -44,7 +46,7 @@ def check(place: str) -> int:
 
 
 def test_best_and_latest_are_kept(tmp_path: Path) -> None:
-    run, saver = str(tmp_path), Saver(str(tmp_path))
+    run, saver = str(tmp_path), CheckpointWriter(str(tmp_path))
     assert latest(run) is None
     for number, best in ((1, 1), (2, 2), (3, 2), (4, 2)):
         saver.save(snapshot(number), state(number, best))
@@ -65,7 +67,7 @@ def kill_often(run: str) -> None:
     while before < 15 or kills < 15:
         child = os.fork()
         if child == 0:
-            saver = Saver(run)
+            saver = CheckpointWriter(run)
             for number in range(before + 1, 1_000_000):
                 saver.save(snapshot(number), state(number))
         time.sleep(rng.uniform(0.001, patience_s))
@@ -87,7 +89,7 @@ def test_killed_while_it_writes_and_deletes_the_latest_is_always_whole(tmp_path:
     process.kill()
     assert process.exitcode == 0
     left = [name for name in storage.list_files(f"{run}/checkpoints") if name.endswith(".partial")]
-    saver = Saver(run)
+    saver = CheckpointWriter(run)
     saver.save(snapshot(2_000_000), state(2_000_000))
     saver.wait()
     assert storage.list_folders(f"{run}/checkpoints") == ["000002000000"], left
@@ -101,7 +103,7 @@ def test_it_is_written_while_training_goes_on(tmp_path: Path, monkeypatch: pytes
         write(uri, content)
 
     monkeypatch.setattr(storage, "write_bytes", slowly)
-    saver, began = Saver(str(tmp_path)), time.monotonic()
+    saver, began = CheckpointWriter(str(tmp_path)), time.monotonic()
     saver.save(snapshot(1), state(1))
     assert time.monotonic() - began < 0.05
     assert latest(str(tmp_path)) is None
@@ -114,7 +116,7 @@ def test_it_is_written_while_training_goes_on(tmp_path: Path, monkeypatch: pytes
 
 def test_what_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    saver = Saver(str(tmp_path))
+    saver = CheckpointWriter(str(tmp_path))
     saver.save(snapshot(1), state(1))
     with pytest.raises(storage.StorageError, match="checkpoints"):
         saver.wait()

@@ -25,7 +25,8 @@ def said(report: str) -> set[str]:
     return {m.entity for part in statements.split(report) for m in RULES.extract(part)}
 
 
-LAYOUTS = ("{0}: AF. {1}: LBBB.", "{0}: AF\n{1}: LBBB", "{0}:\nAF\nold AF\n\n{1}:\nLBBB", "{0} - AF\n{1} - LBBB",
+LAYOUTS = ("{0}: AF. {1}: LBBB.", "{0}: AF\n{1}: LBBB", "{0}:\nAF\nold AF\n\n{1}:\nLBBB",
+           "{0} - AF\n{1} - LBBB",
            "## {0}\nAF\n## {1}\nLBBB", "**{0}:** AF. **{1}:** LBBB", "{0} 12/03/2019\nAF\n{1}\nLBBB",
            "{1}: LBBB. {0}: AF.", "{1}:\nLBBB\n\n{0}:\nAF")  # fmt: skip
 
@@ -39,7 +40,9 @@ LAYOUTS = ("{0}: AF. {1}: LBBB.", "{0}: AF\n{1}: LBBB", "{0}:\nAF\nold AF\n\n{1}
 )
 def test_every_header_in_every_layout(away: str, here: str, layout: str, case: object) -> None:
     report = layout.format(case(away), case(here))  # type: ignore[operator]
-    assert present(report) & {"atrial_fibrillation", "left_bundle_branch_block"} == {"left_bundle_branch_block"}
+    assert present(report) & {"atrial_fibrillation", "left_bundle_branch_block"} == {
+        "left_bundle_branch_block"
+    }
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,11 @@ def test_every_header_in_every_layout(away: str, here: str, layout: str, case: o
         "Previous ECG: AF, now LBBB",
         "Mother with AF. LBBB",
         "No history of AF. LBBB",
+        "ECG 2019: AF. ECG today: LBBB",
+        "EKG från 2019: förmaksflimmer. Dagens EKG: vänstergrenblock",
+        "Last ECG AF, today LBBB",
+        "LBBB. The patient had AF last year.",
+        "Indication: r/o\nAF\nLBBB",
     ],
 )
 def test_other_times_and_people_are_not_said(report: str) -> None:
@@ -76,7 +84,9 @@ def test_other_times_and_people_are_not_said(report: str) -> None:
         "AF, as on the previous ECG", "Compared with the previous ECG, AF is new", "Comparison: AF is new.",
         "Compared with ECG of 12.3.2019: AF persists", "Im Vergleich zum Vor-EKG neu: Vorhofflimmern",
         "Tidigare EKG: förmaksflimmer kvarstår", "Rhythm: AF", "Diagnosis: AF", "ECG: AF", "AF then VT",
-        "Beurteilung: AF", "Impression:\nAF", "No comparison available. AF", "History taking was difficult. AF",
+        "Beurteilung: AF", "Impression:\nAF", "No comparison available. AF",
+        "History taking was difficult. AF", "LBBB seen on the old ECG is unchanged. AF",
+        "ECG 12/03/2019: AF",
     ],
 )  # fmt: skip
 def test_this_ecg_is_said(report: str) -> None:

@@ -18,14 +18,14 @@ from scipy.io import savemat
 from threadpoolctl import threadpool_info, threadpool_limits
 from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_mat_record, write_record
 
-from supreme import records, storage
+from supreme import quality, records, storage
 from supreme.ecg import LEADS, MIMIC_LEADS, BadRecord, to_microvolts
 from supreme.records import Entry, Record
 from supreme.settings.data import Shards, Source
 from supreme.shards import part
 from supreme.shards import rows as rows_module
 from supreme.shards.codec import decode
-from supreme.shards.fingerprint import fingerprints, in_hexadecimal
+from supreme.shards.fingerprint import fingerprints, to_hex
 from supreme.shards.writer import _Hashed
 
 pytestmark = pytest.mark.unit
@@ -112,7 +112,7 @@ def test_refused_records_are_told_in_the_order_of_the_index(tmp_path, reading, m
 
     judged: list[int] = []
     reading(fail)
-    monkeypatch.setattr(rows_module.quality, "check", refuse)
+    monkeypatch.setattr(quality, "check", refuse)
     assert _write(_job(tmp_path), _entries(4)) == {"seen": 4, "rejected": 2}
     rows = pq.read_table(tmp_path / "rejected" / f"{NAME}.parquet").to_pylist()
     assert [(row["record_id"], row["reason"]) for row in rows] == [("d/0001", "nan"), ("d/0002", "truncated")]
@@ -191,7 +191,7 @@ def test_each_row_holds_the_signal_and_the_fingerprint_of_its_record(tmp_path):
     wanted = np.stack([to_microvolts(source.read(entry).signal_mv[:, :200]) for entry in index])
     assert table["record_id"].to_pylist() == [entry.record_id for entry in index]
     np.testing.assert_array_equal(decode(table["signal"], 200, job.shards.compression), wanted)
-    assert table["fingerprint"].to_pylist() == in_hexadecimal(fingerprints(wanted, 100))
+    assert table["fingerprint"].to_pylist() == to_hex(fingerprints(wanted, 100))
 
 
 def test_a_part_keeps_to_its_core(tmp_path, reading):

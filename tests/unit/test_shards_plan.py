@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from wfdb_writer import ecg_mv
 from supreme import config, manifest, records, storage
 from supreme.config import ConfigError, Recipe
 from supreme.ecg import LEADS, BadRecord
+from supreme.preparation import PREPARATION_VERSION
 from supreme.records import Entry, Record
 from supreme.settings.data import Source
 from supreme.shards import part, plan
@@ -298,3 +300,29 @@ def test_killed_at_any_moment_a_build_is_finished_by_the_next(tmp_path, source, 
         assert _ids(made, folder) == expected
         left = {str(path.relative_to(folder)) for path in folder.rglob("*") if "par" in path.suffix}
         assert left == set(made.files), "what the killed build left behind is gone"
+
+
+@pytest.mark.parametrize("growing", [False, True])
+@pytest.mark.parametrize("earlier", [None, PREPARATION_VERSION])
+def test_shards_of_another_preparation_are_not_mixed_with_new_ones(
+    tmp_path, source, monkeypatch, growing, earlier
+):
+    recipe = _recipe(tmp_path)
+    build(recipe)
+    folder = _folder(recipe)
+    if earlier is None:  # made before preparations had a version
+        for file in (folder / "stage.json", folder / "manifest.json"):
+            request = json.loads(file.read_text())
+            del request["config"]["preparation"]
+            file.write_text(json.dumps(request))
+    else:
+        monkeypatch.setattr(plan, "PREPARATION_VERSION", PREPARATION_VERSION + 1)
+    before = snapshot(folder)
+    if growing:
+        source.entries += _entries(1, 3)
+    with pytest.raises(ConfigError, match=r"made by preparation \d, this is \d: .*jobs/shard.py --new"):
+        plan.survey(recipe, GROWING)
+    assert snapshot(folder) == before
+    made = build(recipe, new=True)
+    assert made.config["preparation"] == plan.PREPARATION_VERSION
+    assert build(recipe) == made

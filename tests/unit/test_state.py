@@ -10,19 +10,22 @@ import torch
 from test_step import NOISE, batch, learner, queries  # noqa: F401 (a fixture)
 
 from supreme.config import ConfigError
+from supreme.manifest import Request
+from supreme.training.data.order import Stretch
 from supreme.training.data.queries import Queries
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run.checkpoint import Snapshot, State, weights_digest
+from supreme.training.run.history import Report
 
 pytestmark = pytest.mark.unit
 
-CONFIG = {"config": {"training": {"learning_rate": 0.01}}, "inputs": {"labels": "abc"}}
+REQUEST = Request(stage="pretrain", config={"training": {"learning_rate": 0.01}}, inputs={"labels": "abc"})
 
 
 def written(folder: Path, queries: Queries) -> None:  # noqa: F811
     made = learner(queries)
     made.step(batch(), 0, 0, 100)
-    checkpoints.write(str(folder), Snapshot.of(made), State.fresh(CONFIG, 0))
+    checkpoints.write(str(folder), Snapshot.of(made), State(request=REQUEST))
 
 
 def test_resumed_from_a_checkpoint_the_weights_are_bit_identical(queries: Queries, tmp_path: Path) -> None:  # noqa: F811
@@ -33,17 +36,17 @@ def test_resumed_from_a_checkpoint_the_weights_are_bit_identical(queries: Querie
     for step in range(3):
         first.step(batch(step), step, step * 8, 48)
     folder = str(tmp_path)
-    checkpoints.write(folder, Snapshot.of(first), State.fresh(CONFIG, 0).advanced(1, 8, 3, 40))
+    checkpoints.write(folder, Snapshot.of(first), State(request=REQUEST).advanced(Stretch(1, 8, 3), 40))
     second = learner(queries, seed=5, dropout=0.3, augment=NOISE)
     second.seed = 0
-    state = checkpoints.read_state(f"{folder}/state.json", CONFIG)
+    state = checkpoints.read_state(folder, REQUEST)
     checkpoints.load_learner(folder, state, second)
     for step in range(state.steps, 6):
         torch.rand(step)
         np.random.rand(step)
         second.step(batch(step), step, step * 8, 48)
     assert weights_digest(second.task) == weights_digest(whole.task)
-    assert weights_digest(second.averaged) == weights_digest(whole.averaged)
+    assert weights_digest(second.ema) == weights_digest(whole.ema)
 
 
 def test_a_snapshot_stays_as_it_was_while_training_goes_on(queries: Queries) -> None:  # noqa: F811
@@ -51,7 +54,7 @@ def test_a_snapshot_stays_as_it_was_while_training_goes_on(queries: Queries) -> 
     made.step(batch(), 0, 0, 100)
     taken, same = Snapshot.of(made), Snapshot.of(made)
     made.step(batch(1), 1, 8, 100)
-    for part in ("model", "averaged"):
+    for part in ("model", "ema"):
         before, now = getattr(taken, part), getattr(Snapshot.of(made), part)
         assert all(torch.equal(before[name], getattr(same, part)[name]) for name in before)
         assert any(not torch.equal(before[name], now[name]) for name in before)
@@ -61,9 +64,9 @@ def test_a_snapshot_stays_as_it_was_while_training_goes_on(queries: Queries) -> 
 
 
 def test_state_counts_samples_epochs_and_stretches() -> None:
-    state = State.fresh(CONFIG, 3)
+    state = State(request=REQUEST)
     for world, batch_size, steps in ((2, 16, 5), (2, 16, 5), (1, 16, 4), (2, 16, 1)):
-        state = state.advanced(world, batch_size, steps, 400)
+        state = state.advanced(Stretch(world, batch_size, steps), 400)
     assert (state.steps, state.samples_seen) == (15, 10 * 32 + 4 * 16 + 32)
     assert state.history == [(2, 16, 10), (1, 16, 4), (2, 16, 1)]
     assert state.epoch == pytest.approx(416 / 400)
@@ -83,15 +86,15 @@ def test_state_counts_samples_epochs_and_stretches() -> None:
 def test_it_ends_after_so_many_reports_without_a_better_one(
     scores: list[float | None], patience: int, ended: str, best: int | None
 ) -> None:
-    state = State.fresh(CONFIG, 0)
+    state = State(request=REQUEST)
     for number, score in enumerate(scores, 1):
         # Entities that are held out are answered better and better, which must decide nothing.
-        metrics = {"samples_seen": number, "validation_unseen_macro_auroc": number / 10}
+        metrics = {"validation_unseen_macro_auroc": number / 10}
         metrics |= {} if score is None else {"validation_macro_auroc": score}
-        state = state.reported(metrics, [], patience=patience, last=False)
+        state = state.reported(Report(number, 0.5, metrics), patience=patience, last=False)
         state = State.model_validate_json(state.model_dump_json())
-    assert (state.ended, state.best.get("samples_seen")) == (ended, best)
-    assert state.reported({"samples_seen": 99}, [], patience=0, last=True).ended == "steps"
+    assert (state.ended, state.best.samples_seen if state.best else None) == (ended, best)
+    assert state.reported(Report(99, 0.5, {}), patience=0, last=True).ended == "steps"
 
 
 @pytest.mark.parametrize(
@@ -106,20 +109,43 @@ def test_a_checkpoint_of_another_configuration_is_refused_with_the_difference(
     shown: str,
 ) -> None:
     written(tmp_path, queries)
-    changed = {**CONFIG, section: {key: {"learning_rate": 0.5} if key == "training" else "other"}}
+    changed = REQUEST.model_copy(
+        update={section: {key: {"learning_rate": 0.5} if key == "training" else "other"}}
+    )
     with pytest.raises(ConfigError, match=shown):
-        checkpoints.read_state(f"{tmp_path}/state.json", changed)
+        checkpoints.read_state(str(tmp_path), changed)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "optimizer.pt"])
 def test_a_damaged_checkpoint_is_refused(queries: Queries, tmp_path: Path, name: str) -> None:  # noqa: F811
     written(tmp_path, queries)
-    state = checkpoints.read_state(f"{tmp_path}/state.json", CONFIG)
+    state = checkpoints.read_state(str(tmp_path), REQUEST)
     content = bytearray((tmp_path / name).read_bytes())
     content[-1] ^= 1
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ConfigError, match=f"{name} is damaged.*delete the folder"):
+    with pytest.raises(ConfigError, match=f"{name} is damaged.*delete its folder"):
         checkpoints.load_learner(str(tmp_path), state, learner(queries))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"\0" * 500, "full of NUL bytes"),
+        (b'{"schema_version": 3, "request": {"stage": "pre', "no valid JSON"),
+        (b"[]", "no JSON object"),
+        (
+            b'{"format": 2, "config": {}, "config_digest": "", "seed": 0}',
+            "format 1, this version .* format 3",
+        ),
+        (b'{"schema_version": 3}', "request: Field required"),
+        (b'{"schema_version": 4}', "format 4"),
+    ],
+)
+def test_a_damaged_or_older_state_names_file_and_remedy(content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"state\.json.*{reason}.*delete its folder.*--new"):
+        checkpoints.read_state(str(tmp_path), REQUEST)
 
 
 def test_a_checkpoint_holds_no_code(queries: Queries, tmp_path: Path) -> None:  # noqa: F811

@@ -15,8 +15,10 @@ from supreme.objectives.task import PRESENT, UNCERTAIN
 from supreme.settings.model import Model
 from supreme.settings.training import Training
 from supreme.training.data.batch import Batch
+from supreme.training.data.labels import positive_rate
 from supreme.training.data.queries import Queries
-from supreme.training.learner.learner import Learner, TrainingStopped, positive_rate
+from supreme.training.learner.finite import TrainingStopped
+from supreme.training.learner.learner import Learner
 from supreme.training.learner.random import draw_phrasings
 from supreme.training.learner.schedule import learning_rate, make_optimizer
 from supreme.training.learner.validation import auroc
@@ -69,8 +71,8 @@ def test_the_same_steps_give_bit_identical_weights_whatever_was_drawn_before(que
     for step in range(3):
         two.step(batch(step), step, step * 8, 100)
     assert weights_digest(one.task) == weights_digest(two.task)
-    assert weights_digest(one.averaged) == weights_digest(two.averaged)
-    assert weights_digest(one.averaged) != weights_digest(one.task)
+    assert weights_digest(one.ema) == weights_digest(two.ema)
+    assert weights_digest(one.ema) != weights_digest(one.task)
 
 
 @pytest.mark.parametrize(("dropout", "augment"), [(0.3, {}), (0.0, NOISE)])
@@ -149,7 +151,7 @@ def test_averaged_weights_follow_the_recurrence(queries: Queries) -> None:
         made.step(batch(step), step, step * 8, 200)
         decay = min(0.5, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * dict(made.task.named_parameters())[name].detach()
-    torch.testing.assert_close(dict(made.averaged.named_parameters())[name], expected)
+    torch.testing.assert_close(dict(made.ema.named_parameters())[name], expected)
 
 
 def test_auroc_equals_the_u_statistic_and_leaves_uncertain_out() -> None:

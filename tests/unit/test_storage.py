@@ -200,7 +200,7 @@ def test_trouble_of_the_machine_is_not_of_the_file(tmp_path, monkeypatch, code):
         raise OSError(code, os.strerror(code))
 
     storage.write_bytes(str(tmp_path / "x"), b"1")
-    monkeypatch.setattr("builtins.open", fail)
+    monkeypatch.setattr(os, "open", fail)
     with pytest.raises(storage.Unavailable, match=r"x: .*; run the same command again"):
         storage.read_bytes(str(tmp_path / "x"))
 

@@ -38,7 +38,7 @@ def run(store: str, tmp_path: Path) -> tracking.StageRun:
     return tracking.start_or_resume(store, "tests", str(tmp_path / "stage"), "pretrain", PARAMS)
 
 
-def logged(run: tracking.Run, metric: str) -> list[tuple[int, float]]:
+def logged(run: tracking.TrackingRun, metric: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in run.client.get_metric_history(run.run_id, metric)]
 
 
@@ -54,7 +54,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_the_embedded_store_is_a_sqlite_file_with_artifacts_beside_it(
-    store: str, root: str, run: tracking.Run
+    store: str, root: str, run: tracking.TrackingRun
 ) -> None:
     assert store == f"sqlite:///{root}/mlflow.db"
     run.log_dict({"a": 1}, "recipe.json")
@@ -134,9 +134,9 @@ def test_a_stage_that_was_tracked_elsewhere_gets_a_new_run(
     assert "is not on this tracking store" in caplog.text
 
 
-def test_another_process_writes_to_the_same_run(run: tracking.Run) -> None:
+def test_another_process_writes_to_the_same_run(run: tracking.TrackingRun) -> None:
     code = (
-        "import sys; from supreme.tracking import Run; run = Run.attach(*sys.argv[1:]);"
+        "import sys; from supreme.tracking import TrackingRun; run = TrackingRun.attach(*sys.argv[1:]);"
         "run.log_metrics({'loss': 5.0}, 10); run.log_metrics({'loss': 3.0}, 20)"
     )
     run.log_metrics({"loss": 4.0}, 10)
@@ -147,7 +147,7 @@ def test_another_process_writes_to_the_same_run(run: tracking.Run) -> None:
 
 
 def test_parameters_are_flat_cut_and_free_of_secrets(
-    run: tracking.Run, monkeypatch: pytest.MonkeyPatch
+    run: tracking.TrackingRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "correct-horse")
     run.log_params(
@@ -169,7 +169,7 @@ def test_parameters_are_flat_cut_and_free_of_secrets(
         assert secret not in logged
 
 
-def test_more_parameters_and_metrics_than_a_batch_holds(run: tracking.Run) -> None:
+def test_more_parameters_and_metrics_than_a_batch_holds(run: tracking.TrackingRun) -> None:
     run.log_params({f"p{number}": number for number in range(250)})
     run.log_metrics({f"m{number}": number for number in range(1100)}, 1)
     data = run.client.get_run(run.run_id).data
@@ -192,7 +192,7 @@ def test_tags_tell_the_code_and_the_parent(run: tracking.StageRun, store: str, t
         assert tags["mlflow.source.git.commit"] == head.stdout.strip()
 
 
-def test_artifacts_keep_their_names(run: tracking.Run, tmp_path: Path) -> None:
+def test_artifacts_keep_their_names(run: tracking.TrackingRun, tmp_path: Path) -> None:
     storage.write_json(str(tmp_path / "manifest.json"), {"a": 1})
     run.log_file(str(tmp_path / "manifest.json"), "inputs")
     run.log_dict({"b": 2}, "recipe.json")
@@ -224,7 +224,7 @@ def test_a_locked_database_is_waited_for_by_nobody(tmp_path: Path) -> None:
     store = tracking.open_store(Tracking(), str(tmp_path))
     folder = str(tmp_path / "stage")
     run = tracking.start_or_resume(store, "tests", folder, "pretrain", PARAMS)
-    lines = [{"samples_seen": 64, "unix_time_s": 1.5, "loss": 0.5, "curve": []}]
+    lines = [history.Report(64, 1.5, {"loss": 0.5})]
     history.write(folder, lines)
     with closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -297,8 +297,9 @@ def test_an_unreachable_server_is_said_at_once_with_its_address(listening: bool)
         assert time.monotonic() - start < 4
 
 
-def test_a_login_in_the_uri_is_refused_without_repeating_it() -> None:
+def test_a_login_in_the_uri_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:swordfish@127.0.0.1:5000")
     with pytest.raises(config.ConfigError, match="MLFLOW_TRACKING_PASSWORD in the environment") as caught:
-        tracking.open_store(Tracking(uri="http://me:swordfish@127.0.0.1:5000"), "runs")
+        tracking.open_store(Tracking(), "runs")
     assert "swordfish" not in str(caught.value)
     assert caught.value.__cause__ is None

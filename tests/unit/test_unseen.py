@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import lone_worker
 import numpy as np
 import pytest
 import torch
@@ -16,26 +16,28 @@ from test_objectives import NOISE, Words
 from torch import Tensor
 
 from supreme import config
+from supreme.manifest import Request
 from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.objectives.task import UNCERTAIN
 from supreme.reports.label_table import read_unseen, read_vocabulary
 from supreme.reports.vocabulary import Entity, load_base
+from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
-from supreme.training.data.labels import Labels
-from supreme.training.data.order import Order
+from supreme.training.data.labels import LabelMatrix, positive_rate
+from supreme.training.data.order import Order, Stretch
 from supreme.training.data.queries import Queries
 from supreme.training.data.sources import shard_folders
-from supreme.training.learner.learner import Learner, positive_rate
-from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, score_of, to_batch, validate
+from supreme.training.learner.learner import Learner
+from supreme.training.learner.validation import METRIC, UNSEEN_METRIC, score_of, validate
 from supreme.training.run import checkpoint as checkpoints
-from supreme.training.run import driver, stage, worker
+from supreme.training.run import driver, worker_setup
 from supreme.training.run.checkpoint import Snapshot, State, weights_digest
-from supreme.training.run.result import QUERIES
+from supreme.training.run.stage import QUERIES, PretrainStage
 
 pytestmark = pytest.mark.unit
 
 HELD_OUT = "tall_t_wave"
-ASKED = {"inputs": {"labels": "abc"}}
+ASKED = Request(stage="pretrain", config={}, inputs={"labels": "abc"})
 
 
 def recipe(root: Path, **training: object) -> config.Recipe:
@@ -55,13 +57,18 @@ def words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "open_encoder", lambda text: Words())
 
 
+def opened(made: config.Recipe, folder: Path) -> PretrainStage:
+    """The stage of a recipe, in a folder of the test."""
+    return replace(PretrainStage.open(made), folder=str(folder))
+
+
 class Run:
     """A learner with its data; ``unseen`` entities are asked for in validation."""
 
     def __init__(self, made: config.Recipe, unseen: Sequence[Entity] = (), seed: int = 0) -> None:
         folder = made.folder("labels")
         self.vocabulary = read_vocabulary(folder)
-        self.labels = Labels.open(folder, self.vocabulary.ids, [entity.id for entity in unseen])
+        self.labels = LabelMatrix.read(folder, self.vocabulary.ids, [entity.id for entity in unseen])
         self.train, self.held_out = (
             Corpus.open(shard_folders(made), split) for split in ("train", "validation")
         )
@@ -95,8 +102,8 @@ def omniscient(run: Run) -> None:
         heard = [spectrum[:, at::4, 4 * (2 + 3 * at)].sum(1) for at in range(len(names))]
         return torch.stack(heard, 1)[:, (queries @ names.T).argmax(1)]
 
-    run.learner.averaged.model.encode = lambda ecg_mv: ecg_mv
-    run.learner.averaged.logits = answers
+    run.learner.ema.model.encode = lambda ecg_mv: ecg_mv
+    run.learner.ema.logits = answers
 
 
 def test_an_unseen_entity_is_asked_by_its_name_and_scored_against_its_own_labels(made: config.Recipe) -> None:
@@ -126,17 +133,15 @@ def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
     for run in (plain, begun):
         run.steps(0, 2)
     expected = [plain.validate()]
-    state = State.fresh(ASKED, 0).advanced(1, 16, 2, 300)
+    state = State(request=ASKED).advanced(Stretch(1, 16, 2), 300)
     checkpoints.write(str(tmp_path), Snapshot.of(begun.learner), state)
     resumed = Run(made, unseen, seed=5)
-    checkpoints.load_learner(
-        str(tmp_path), checkpoints.read_state(f"{tmp_path}/state.json", ASKED), resumed.learner
-    )
+    checkpoints.load_learner(str(tmp_path), checkpoints.read_state(str(tmp_path), ASKED), resumed.learner)
     found = [resumed.validate()]
     for run in (plain, resumed):
         run.steps(2, 4)
     expected, found = [*expected, plain.validate()], [*found, resumed.validate()]
-    for name in ("task", "averaged"):
+    for name in ("task", "ema"):
         assert weights_digest(getattr(resumed.learner, name)) == weights_digest(getattr(plain.learner, name))
     assert [score_of(one) for one in found] == [score_of(one) for one in expected]
     assert all(0 <= one.pop(UNSEEN_METRIC) <= 1 for one in found)
@@ -147,7 +152,7 @@ def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
 def test_only_what_could_answer_for_an_unseen_entity_is_asked(
     made: config.Recipe, objective: str, tmp_path: Path
 ) -> None:
-    driver.embed_queries(recipe(Path(made.root), objective=objective), str(tmp_path))
+    driver.embed_queries(opened(recipe(Path(made.root), objective=objective), tmp_path))
     written = load_file(tmp_path / QUERIES)
     vocabulary = read_vocabulary(made.folder("labels"))
     plain = Queries.embed(vocabulary, Words(), made.text.whitening_shrinkage, None)
@@ -166,17 +171,10 @@ def test_only_what_could_answer_for_an_unseen_entity_is_asked(
 def test_a_worker_asks_for_what_was_embedded(
     made: config.Recipe, objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
-    # What a worker sets for its own process is none of this one's.
-    monkeypatch.setattr(worker.log, "configure", lambda: None)
-    monkeypatch.setattr(worker.torch, "set_num_threads", lambda count: None)
-    monkeypatch.setattr(worker.memory, "keep_freed", lambda: None)
-    monkeypatch.setattr(worker.ray.train, "get_context", lambda: alone)
-    monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: "cpu")
-    monkeypatch.setattr(worker, "broadcast_from_rank_zero", lambda found: found)
-    chosen = recipe(Path(made.root), objective=objective)
-    driver.embed_queries(chosen, str(tmp_path))
-    run, _ = worker.open_run(driver.loop_config(chosen, stage.request(chosen), str(tmp_path)))
-    found = validate(run.learner, run.held_out, run.labels)
+    lone_worker.prepare(monkeypatch)
+    stage = opened(recipe(Path(made.root), objective=objective), tmp_path)
+    driver.embed_queries(stage)
+    run, _ = worker_setup.open_run(stage)
+    found = validate(run.learner, run.validation, run.labels)
     assert run.labels.codes.shape[1] == len(training_data.ENTITIES) - 1
     assert (UNSEEN_METRIC in found) == (objective == "supreme")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from wfdb_writer import ecg_mv, write_mat_record, write_record
 
 from supreme import storage
@@ -51,6 +53,60 @@ def test_dat_mat_and_another_order_of_leads_give_the_same_bits(tmp_path):
     assert records[2].leads == other
     first, *others = (order_leads(record.signal_mv, record.leads)[0].tobytes() for record in records)
     assert others == [first, first]
+
+
+def _write_with_channels(
+    folder: Path, steps: np.ndarray, places: list[int], per_frame: int, own_file: bool
+) -> Path:
+    """A record of two samples of each lead a frame, and other channels before the leads at ``places``."""
+    frames = steps.reshape(12, -1, 2)
+    noise = np.random.default_rng(0).integers(
+        -9000, 9000, (len(places), frames.shape[1], per_frame), np.int16
+    )
+    files: dict[str, list[np.ndarray]] = {"r.dat": [], "other.bin": []}
+    lines = []
+    for lead in range(13):
+        for number in [number for number, place in enumerate(places) if place == lead]:
+            file = "other.bin" if own_file else "r.dat"
+            files[file].append(noise[number])
+            lines.append(f"{file} 16x{per_frame} 7/mmHg 16 0 5 9 0 ABP{number}")
+        if lead < 12:
+            files["r.dat"].append(frames[lead])
+            lines.append(f"r.dat 16x2 1000/mV 16 0 {steps[lead, 0]} 0 0 {LEADS[lead]}")
+    header = folder / "r.hea"
+    header.write_text("\n".join([f"r {len(lines)} 250 {frames.shape[1]}", *lines]) + "\n")
+    for file, signals in files.items():
+        if signals and not (own_file and file == "other.bin"):  # nobody needs that one
+            (folder / file).write_bytes(np.concatenate(signals, axis=1).astype("<i2").tobytes())
+    return header
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=3), st.sampled_from([1, 2, 3]), st.booleans())
+def test_other_channels_change_no_sample_wherever_they_stand(tmp_path, places, per_frame, own_file):
+    steps = np.rint(ecg_mv(2) * 1000).astype(np.int16)
+    record, _ = WfdbReader().read(_entry(_write_with_channels(tmp_path, steps, places, per_frame, own_file)))
+    assert (record.leads, record.rate_hz) == (LEADS, 500)
+    np.testing.assert_allclose(record.signal_mv, steps / 1000, atol=1e-6)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.integers(0, 12), max_size=3))
+def test_other_channels_among_plain_samples_change_none(tmp_path, places):
+    signal_mv, names, rows = ecg_mv(2), list(LEADS), list(ecg_mv(2))
+    for number, place in enumerate(places):
+        names.insert(place, f"Resp{number}")
+        rows.insert(place, np.full(1000, 3.5 + number, np.float32))
+    header = write_record(tmp_path, "r", np.stack(rows), leads=names)
+    header.write_text("\n".join(_spoil(line) for line in header.read_text().splitlines()) + "\n")
+    record, _ = WfdbReader().read(_entry(header))
+    assert record.leads == LEADS
+    np.testing.assert_allclose(record.signal_mv, signal_mv, atol=6e-4)
+
+
+def _spoil(line: str) -> str:
+    """Of a channel that is no lead neither unit nor checksum matters."""
+    return line.replace("/mV", "/NU").replace(" 0 Resp", "1 0 Resp") if "Resp" in line else line
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("uV", 1e-3), ("µV", 1e-3), ("V", 1e3), ("mV", 1.0)])

@@ -17,7 +17,7 @@ from supreme import config, records
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
 from supreme.records import open_source, split_of
-from supreme.records.wfdb_folder import COLUMNS
+from supreme.records.wfdb_folder import COLUMNS, SYNONYMS
 
 pytestmark = pytest.mark.unit
 
@@ -199,6 +199,13 @@ def test_the_table_is_the_only_one_or_the_one_that_is_named(tmp_path):
     assert [entry.record_id for entry in elsewhere.index()] == ["mine/a"]
     with pytest.raises(ConfigError, match=r"no file .*three\.csv"):
         _open(tmp_path, table="three.csv").index()
+
+
+def test_the_rooms_page_names_every_column_and_synonym():
+    page = (Path(records.__file__).parent / "README.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("`"): tuple(row[2].split(", ")) for row in rows if len(row) == 3}
+    assert listed == SYNONYMS
 
 
 def test_the_columns_are_documented():

@@ -49,7 +49,7 @@ class Address:
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         return {"Content-Type": "application/json", "User-Agent": f"supreme/{__version__}", **key}
 
-    def remedy(self, status: int, said: str, location: str) -> ConfigError | None:
+    def remedy(self, status: int, quoted: str, location: str) -> ConfigError | None:
         """What is wrong with the configuration, if this status says that something is."""
         llm = self.llm
         if status in (401, 403):
@@ -59,11 +59,11 @@ class Address:
             text = f"redirects to {location!r}: put the final address into llm.url; a key is sent to no other"
         elif status in (404, 405, 410):
             text = (
-                f"not found ({status}{said and ': ' + said}): check llm.url, which mostly ends in /v1, "
+                f"not found ({status}{quoted and ': ' + quoted}): check llm.url, which mostly ends in /v1, "
                 f"and llm.model={llm.model!r}"
             )
         elif status == 402:
-            text = f"asks for payment ({status}{said and ': ' + said})"
+            text = f"asks for payment ({status}{quoted and ': ' + quoted})"
         else:
             return None
         return ConfigError(f"{self.url}: {text}")

@@ -33,9 +33,9 @@ class Dialect:
         Raises:
             ConfigError: `llm.extra` holds a parameter that is not the user's to set.
         """
-        taken = sorted(set(llm.extra) & set(_RESERVED))
-        if taken:
-            raise ConfigError(f"llm.extra must not hold {', '.join(taken)}")
+        reserved = sorted(set(llm.extra) & set(_RESERVED))
+        if reserved:
+            raise ConfigError(f"llm.extra must not hold {', '.join(reserved)}")
         return cls(llm.reply_format)
 
     def body(self, question: Question, llm: config.LLM) -> dict[str, Any]:
@@ -54,9 +54,9 @@ class Dialect:
             fields["response_format"] = {"type": "json_object"}
         return {name: value for name, value in fields.items() if name not in self.left_out} | llm.extra
 
-    def adapted(self, said: str) -> Dialect | None:
+    def adapted(self, message: str) -> Dialect | None:
         """The dialect after an error that names a parameter; None when there is nothing to change."""
-        words = said.casefold()
+        words = message.casefold()
         if self.tokens_name == "max_tokens" and "max_completion_tokens" in words:
             return replace(self, tokens_name="max_completion_tokens")
         if self.reply_format in _WEAKER and any(word in words for word in _FORMAT_WORDS):

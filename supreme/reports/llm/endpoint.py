@@ -207,8 +207,8 @@ class Endpoint:
         try:
             completion = _Completion.model_validate_json(body)
         except ValidationError:
-            said = self.address.quote(complaint(body)[0], question.statement)
-            return _Problem(f"status 200, but no chat completion {said}".rstrip())
+            quoted = self.address.quote(complaint(body)[0], question.statement)
+            return _Problem(f"status 200, but no chat completion {quoted}".rstrip())
         return self._reply(completion, question, expected, time.monotonic() - started)
 
     def _reply(self, completion: _Completion, question: Question, expected: int, seconds: float) -> Reply:
@@ -233,15 +233,15 @@ class Endpoint:
         """What a status other than 200 means: for this statement, the next calls, or the whole run."""
         status = response.status
         message, names = complaint(body)
-        said = self.address.quote(message, question.statement)
-        wrong = self.address.remedy(status, said, response.headers.get("Location", ""))
+        quoted = self.address.quote(message, question.statement)
+        wrong = self.address.remedy(status, quoted, response.headers.get("Location", ""))
         # Once others were answered, a 403 (moderation) or 404 (a gateway) is about this call.
         if wrong and (status == 401 or not self._answered):
             raise wrong
         if any(code in names for code in _NO_CREDIT):
-            raise EndpointError(f"{self.address.url}: no credit is left ({status}: {said})")
+            raise EndpointError(f"{self.address.url}: no credit is left ({status}: {quoted})")
         if status in (400, 422) and dialect is self.dialect:
-            self._adapt(f"{message} {names}", said)
+            self._adapt(f"{message} {names}", quoted)
         wait_s = pace.retry_after_s(response.headers.get("Retry-After"))
         if wait_s > MAX_PAUSE_S:
             raise EndpointError(
@@ -250,12 +250,12 @@ class Endpoint:
             )
         self._requests.pause(wait_s)
         passing = status in _PASSING or status >= 500
-        return _Problem(f"status {status} {said}".rstrip(), status, passing)
+        return _Problem(f"status {status} {quoted}".rstrip(), status, passing)
 
-    def _adapt(self, complaint_: str, said: str) -> None:
+    def _adapt(self, complaint_: str, quoted: str) -> None:
         adapted = self.dialect.adapted(complaint_)
         if adapted:
-            _log.warning(f"{self.address.host} does not take {self.dialect} ({said}): now {adapted}")
+            _log.warning(f"{self.address.host} does not take {self.dialect} ({quoted}): now {adapted}")
             self.dialect = adapted
 
 

@@ -24,9 +24,9 @@ def plan(texts: Iterable[str], llm: config.LLM, folder: str) -> dict[str, Any]:
     without prices.
     """
     known = {statements.digest(text): text for text in texts}
-    kept = Cache(folder, llm)
-    questions = pending(known, kept.replies, llm.asks)
-    earlier = [reply for replies in kept.replies.values() for reply in replies if reply.prompt_tokens]
+    cache = Cache(folder, llm)
+    questions = pending(known, cache.replies, llm.asks)
+    earlier = [reply for replies in cache.replies.values() for reply in replies if reply.prompt_tokens]
     prompt, completion, source = _tokens(questions, earlier, llm)
     price = llm.price_per_million_input * prompt + llm.price_per_million_output * completion
     return {

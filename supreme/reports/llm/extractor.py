@@ -17,7 +17,7 @@ from supreme.reports.llm import cluster
 from supreme.reports.llm.cache import Cache, identity
 from supreme.reports.llm.endpoint import Endpoint
 from supreme.reports.llm.question import pending
-from supreme.reports.llm.replies import Found, Reading, read
+from supreme.reports.llm.replies import NamedFinding, Reading, read
 
 Status = Literal["present", "absent", "uncertain"]
 
@@ -50,16 +50,16 @@ def read_all(texts: Iterable[str], llm: config.LLM, folder: str) -> dict[str, Re
         TooManyFailures: too many statements have no usable reply.
     """
     known = {statements.digest(text): text for text in texts}
-    kept = Cache(folder, llm)
+    cache = Cache(folder, llm)
     engine: Endpoint | cluster.Engine | None = None
     failed: dict[str, str] = {}
     for _ in range(llm.asks):
-        questions = [q for q in pending(known, kept.replies, llm.asks) if q.statement_id not in failed]
+        questions = [q for q in pending(known, cache.replies, llm.asks) if q.statement_id not in failed]
         if not questions:
             break
         engine = engine or (cluster.Engine(llm) if llm.engine == "vllm" else Endpoint(llm))
-        failed |= engine.ask_all(questions, kept.add, kept.flush)
-    readings = {key: read(kept.replies.get(key, []), text) for key, text in known.items()}
+        failed |= engine.ask_all(questions, cache.add, cache.flush)
+    readings = {key: read(cache.replies.get(key, []), text) for key, text in known.items()}
     counts = count(readings)
     _log.info(f"{llm.model}: {counts}; requests of this run: {dict(engine.counts) if engine else 'none'}")
     if len(known) - counts["usable"] > llm.max_failed_fraction * len(known):
@@ -82,26 +82,26 @@ def count(readings: Mapping[str, Reading]) -> dict[str, Any]:
         "statements": len(readings),
         "usable": sum(not reading.error for reading in readings.values()),
         "errors": dict(Counter(reading.error for reading in readings.values() if reading.error)),
-        "entities": sum(len(reading.found) for reading in readings.values()),
+        "entities": sum(len(reading.findings) for reading in readings.values()),
         "invented": sum(reading.invented for reading in readings.values()),
     }
 
 
 def mentions(reading: Reading, entity_of: Callable[[str], str | None]) -> list[Mention]:
     """The mentions of a reading, in order of their place; names that lead to no entity are left out."""
-    linked = ((found, entity_of(found.name)) for found in reading.found)
-    return [to_mention(found, entity) for found, entity in linked if entity]
+    linked = ((finding, entity_of(finding.name)) for finding in reading.findings)
+    return [to_mention(finding, entity) for finding, entity in linked if entity]
 
 
-def to_mention(found: Found, entity: str) -> Mention:
+def to_mention(finding: NamedFinding, entity: str) -> Mention:
     """The mention of a found name that was linked to an entity.
 
     The tag says what is normal, the mention what is there: an abnormal finding that is "Normal" is absent
     ("no ST elevation"), a normal one is present ("sinus rhythm"); "Abnormal" is the other way round.
     """
-    there = (found.tag == "Normal") == is_normal(entity)
-    status: Status = "uncertain" if found.tag == "Uncertain" else "present" if there else "absent"
-    return Mention(entity, status, "", "", found.start, found.end)
+    there = (finding.tag == "Normal") == is_normal(entity)
+    status: Status = "uncertain" if finding.tag == "Uncertain" else "present" if there else "absent"
+    return Mention(entity, status, "", "", finding.start, finding.end)
 
 
 def is_normal(entity: str) -> bool:

@@ -34,16 +34,16 @@ def messages(statement: str, refused: str = "", reason: str = "") -> Messages:
     The statement travels as a JSON string, so that nothing in it can end its quotation; one statement a call,
     so that none can change what is said about another.
     """
-    said = [{"role": "system", "content": load()["system"].strip()}]
+    messages = [{"role": "system", "content": load()["system"].strip()}]
     for example in load()["examples"]:
         reply = json.dumps({"entities": example["entities"]}, ensure_ascii=False)
-        said += [_asked(example["statement"]), {"role": "assistant", "content": reply}]
-    said.append(_asked(statement))
+        messages += [_asked(example["statement"]), {"role": "assistant", "content": reply}]
+    messages.append(_asked(statement))
     if reason:
         again = load()["again"].replace("{reason}", load()["reasons"][reason]).strip()
-        said.append({"role": "assistant", "content": refused[:MAX_SHOWN] or "{}"})
-        said.append({"role": "user", "content": again})
-    return said
+        messages.append({"role": "assistant", "content": refused[:MAX_SHOWN] or "{}"})
+        messages.append({"role": "user", "content": again})
+    return messages
 
 
 def _asked(statement: str) -> dict[str, str]:

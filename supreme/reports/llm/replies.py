@@ -37,7 +37,7 @@ class Reply(BaseModel):
     seconds: float = 0.0
 
 
-class Found(NamedTuple):
+class NamedFinding(NamedTuple):
     """An entity in a statement; ``start`` and ``end`` are the offsets of ``span`` in it."""
 
     name: str
@@ -54,7 +54,7 @@ class Reading(NamedTuple):
     "unanswered". ``invented`` counts entities that were left out because their span is not in the statement.
     """
 
-    found: tuple[Found, ...] = ()
+    findings: tuple[NamedFinding, ...] = ()
     error: str = ""
     invented: int = 0
 
@@ -90,20 +90,20 @@ def check(reply: Reply, statement: str) -> Reading:
     except ValidationError as error:
         broken = error.errors()[0]["type"] == "json_invalid"
         return Reading(error="not_json" if broken else "wrong_schema")
-    found: list[Found] = []
+    findings: list[NamedFinding] = []
     invented = 0
     for entity in entities:
         places = locate(entity.span, statement)
         invented += not places
         name = " ".join(entity.name.split())
-        taken = {one.start for one in found if one.name.casefold() == name.casefold()}
+        starts = {one.start for one in findings if one.name.casefold() == name.casefold()}
         for start, end in places:
-            if start not in taken:
-                found.append(Found(name, entity.tag, statement[start:end], start, end))
+            if start not in starts:
+                findings.append(NamedFinding(name, entity.tag, statement[start:end], start, end))
                 break
-    if invented and not found:
+    if invented and not findings:
         return Reading(error="invented", invented=invented)
-    return Reading(tuple(sorted(found, key=lambda one: (one.start, one.end))), invented=invented)
+    return Reading(tuple(sorted(findings, key=lambda one: (one.start, one.end))), invented=invented)
 
 
 def read(replies: Sequence[Reply], statement: str) -> Reading:
@@ -122,18 +122,18 @@ def locate(span: str, statement: str) -> list[tuple[int, int]]:
     Parts of words count only where there is no whole word, and only long ones.
     """
     text, origin = _folded(statement)
-    wanted = _folded(span)[0].strip(_EDGES)
+    target = _folded(span)[0].strip(_EDGES)
     whole, part = [], []
-    at = text.find(wanted) if wanted else -1
+    at = text.find(target) if target else -1
     while at >= 0:
-        end = at + len(wanted)
+        end = at + len(target)
         place = origin[at], origin[end - 1] + 1
         if _cuts(text, at) or _cuts(text, end):
             part.append(place)
         else:
             whole.append(place)
-        at = text.find(wanted, end)
-    return whole or (part if len(wanted) >= MIN_PART_OF_WORD else [])
+        at = text.find(target, end)
+    return whole or (part if len(target) >= MIN_PART_OF_WORD else [])
 
 
 def _bare(content: str) -> str:

@@ -1,6 +1,6 @@
-"""The row groups that training reads, over all sources, and rows of them in the order of training.
+"""The row groups that training reads, over all sources, and their rows in training order.
 
-Without PyTorch: this is what Ray Data's reading tasks import, in processes of their own.
+Free of PyTorch: Ray Data's reading tasks import it in processes of their own.
 """
 
 from __future__ import annotations
@@ -32,18 +32,23 @@ class Corpus:
 
     @classmethod
     def open(cls, folders: Sequence[str], split: str) -> Corpus:
-        """Open finished shard folders.
+        """Open finished shard folders. Raises as `Shards.open` and `of`."""
+        return cls.of([Shards.open(folder) for folder in folders], split)
+
+    @classmethod
+    def of(cls, shards: Sequence[Shards], split: str) -> Corpus:
+        """One split of shard folders that are open.
 
         Raises:
-            ConfigError: a folder is unfinished, or two hold signals of another length or rate.
+            ConfigError: two of them hold signals of different length or rate.
         """
-        shards = tuple(Shards.open(folder) for folder in folders)
         shapes = {(s.rate_hz, s.samples): s.folder for s in shards}
         if len(shapes) != 1:
             raise ConfigError(
                 f"shards differ in (rate_hz, samples): {shapes}; build them with one [shards] section"
             )
-        return cls(shards, tuple((i, group) for i, s in enumerate(shards) for group in s.row_groups(split)))
+        groups = ((i, group) for i, s in enumerate(shards) for group in s.row_groups(split))
+        return cls(tuple(shards), tuple(groups))
 
     @property
     def sizes(self) -> np.ndarray:
@@ -56,40 +61,40 @@ class Corpus:
         return self.shards[0].samples
 
     def read(self, group: int, columns: Sequence[str] = COLUMNS) -> pa.Table:
-        """Chosen columns of one row group, in shard order."""
+        """Columns of one row group, in shard order."""
         source, row_group = self.groups[group]
         return self.shards[source].read_row_group(row_group, columns)
 
     def read_rows(self, groups: np.ndarray, rows: np.ndarray, columns: Sequence[str] = COLUMNS) -> pa.Table:
-        """Signals and the other ``columns`` of chosen rows, in the order asked for.
+        """Signals and the other ``columns`` of rows (a row group and a row in it each), in the order given.
 
-        Each row group is read once, and each signal is copied once, to its place: the column is one chunk.
+        Each row group is read once, and each signal is copied once: the signal column is one chunk.
         """
         others = [name for name in columns if name != "signal"]
         size = len(rows) * N_LEADS * self.samples
-        # Arrow keeps the memory of what was freed; pages fresh from the system cost more than the copy.
+        # Arrow reuses freed memory; fresh pages from the system would cost more than the copy.
         signal_uv = np.frombuffer(pa.allocate_buffer(2 * size), "<i2").reshape(-1, N_LEADS, self.samples)
-        parts, places = [], []
+        parts, positions = [], []
         for group in np.unique(groups):
-            here = np.flatnonzero(groups == group)
+            at = np.flatnonzero(groups == group)
             source, row_group = self.groups[int(group)]
-            parts.append(self.shards[source].copy_signals(row_group, rows[here], signal_uv, here, others))
-            places.append(here)
-        rest = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(places))))
+            parts.append(self.shards[source].copy_signals(row_group, rows[at], signal_uv, at, others))
+            positions.append(at)
+        rest = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(positions))))
         schema = pa.schema([SCHEMA.field(name) for name in [*others, "signal"]])
         return pa.table([*rest.itercolumns(), plain_column(signal_uv)], schema)
 
     def read_steps(
         self, order: Order, rank: int, first: int, last: int, columns: Sequence[str] = COLUMNS
     ) -> pa.Table:
-        """What one worker trains on in the steps from ``first`` to before ``last``, in that order."""
+        """The records of one worker in the steps from ``first`` to before ``last``, in training order."""
         groups, rows = [], []
         for step in order.rounds(first, last):
             window = order.window(step, rank)
             begin, end = step - window.first_step, min(last - window.first_step, window.steps)
-            kept = slice(begin * order.batch_size, end * order.batch_size)
-            groups.append(window.groups[kept])
-            rows.append(window.rows[kept])
+            part = slice(begin * order.batch_size, end * order.batch_size)
+            groups.append(window.groups[part])
+            rows.append(window.rows[part])
         return self.read_rows(np.concatenate(groups), np.concatenate(rows), columns)
 
     def read_ahead(
@@ -100,7 +105,7 @@ class Corpus:
         threads: int,
         columns: Sequence[str] = COLUMNS,
     ) -> Iterator[pa.Table]:
-        """`read_steps` of each piece (first step, last step) in turn; as many are read at once as threads."""
+        """`read_steps` of each piece (first step, last step) in turn, with a piece per thread in flight."""
 
         def read(piece: tuple[int, int]) -> pa.Table:
             return self.read_steps(order, rank, *piece, columns)

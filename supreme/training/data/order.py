@@ -1,26 +1,36 @@
-"""Which record is trained on at which step, on which worker: a pure function of seed, sizes and history.
+"""Which record is trained on at which step by which worker: a pure function of seed, sizes and history.
 
-All epochs make one endless line of positions: epoch after epoch, each a permutation of the row groups seeded
-by (seed, epoch). The line is cut into rounds of a few steps. In a round every worker takes an equal,
-contiguous piece of the line (its window, so that few row groups are read), and permutes the rows in it.
+All epochs form one endless line of positions: epoch after epoch, each a permutation of the row groups seeded
+by (seed, epoch). The line is divided into rounds of a few steps. In a round every worker has an equal,
+contiguous piece of the line (its window, so that it reads few row groups) and permutes the rows in it.
 
 Two properties follow. Every worker has exactly ``batch_size`` rows at every step, so no all-reduce waits for
-a worker that has no data. And rounds end where epochs end, so after the last step of an epoch every position
-before it was consumed exactly once; the rows short of a whole global batch come first in the next epoch.
+a worker without data. And rounds end where epochs end: after the last step of an epoch every position before
+it was consumed exactly once; the rows that do not fill a global batch come first in the next epoch.
 
-The position in the line is a count of steps. After a change of the number of workers in the middle of a
-round, the rows that the round has left are consumed first (`Order.resized`).
+The position in the line is a count of steps. When the number of workers changes in the middle of a round,
+the remaining rows of the round are consumed first (`Order.resized`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-#: A window spans about this many row groups: the bound of the shuffle, and of what a worker holds in memory.
+#: A window spans about this many row groups: the bound of the shuffle and of a worker's memory.
 GROUPS_PER_WINDOW = 4
+
+
+class Stretch(NamedTuple):
+    """Consecutive steps with one number of workers and one batch size."""
+
+    workers: int
+    batch_size: int
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Order:
     first_sample: int = 0
     """Records consumed before this order begins."""
     left_over: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """Positions that an interrupted round has left; they come first."""
+    """Positions that an interrupted round did not consume; they come first."""
 
     @property
     def records(self) -> int:
@@ -76,7 +86,7 @@ class Order:
         return first, min(self.steps_per_round, end - first)
 
     def rounds(self, first: int, last: int) -> list[int]:
-        """First steps of the rounds from ``first`` to before ``last``; the first may be entered late."""
+        """First steps of the rounds from ``first`` to before ``last``; ``first`` may be inside a round."""
         begins = []
         while first < last:
             begins.append(first)
@@ -84,16 +94,16 @@ class Order:
         return begins
 
     def window(self, step: int, rank: int) -> Window:
-        """What worker ``rank`` trains on in the round that holds ``step``."""
+        """The rows of worker ``rank`` in the round that holds ``step``."""
         first, steps = self.round_at(step)
         positions = self._positions(first, steps, rank)
         groups, rows = locate(positions, self.sizes, self.seed)
         return Window(first, steps, groups, rows)
 
     def resized(self, steps: int, world: int, batch_size: int) -> Order:
-        """The order that goes on after ``steps`` steps with another number of workers or batch size.
+        """The order that continues after ``steps`` steps with another number of workers or batch size.
 
-        Records are neither lost nor repeated, also in the middle of a round.
+        No record is lost or repeated, also in the middle of a round.
         """
         first, length = self.round_at(steps)
         done = (steps - first) * self.batch_size
@@ -146,18 +156,16 @@ def _permutation(seed: int, epoch: int, groups: int) -> np.ndarray:
     return np.random.default_rng([seed, 0, epoch]).permutation(groups)
 
 
-def replay(
-    sizes: np.ndarray, seed: int, history: list[tuple[int, int, int]], world: int, batch_size: int
-) -> Order:
-    """The order that follows a history of ``(world, batch size, steps)``.
+def replay(sizes: np.ndarray, seed: int, history: Sequence[Stretch], world: int, batch_size: int) -> Order:
+    """The order that follows a history of stretches.
 
-    A last entry with the same ``world`` and ``batch_size`` is still open: its order is returned, to be
+    A last stretch with the same ``world`` and ``batch_size`` is still open: its order is returned, to be
     entered at its number of steps.
     """
     now = (world, batch_size)
     shapes = [(w, b) for w, b, _ in history]
     order = Order(np.asarray(sizes, np.int64), seed, *(shapes or [now])[0])
-    for (_, _, steps), following in zip(history, [*shapes, now][1:], strict=True):
-        if (order.world, order.batch_size) != following:
-            order = order.resized(steps, *following)
+    for (_, _, steps), next_shape in zip(history, [*shapes, now][1:], strict=True):
+        if (order.world, order.batch_size) != next_shape:
+            order = order.resized(steps, *next_shape)
     return order

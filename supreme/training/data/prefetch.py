@@ -1,4 +1,4 @@
-"""Batches on their way to the device while the one before is learned from."""
+"""Copy the next batch to the device while the current one is in use."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ import torch
 from supreme.training.data.batch import Batch
 
 
-def prefetched(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """The same batches on the device, still int16; one is copied while the one before it is in use."""
-    on_gpu = device.type == "cuda"
+def prefetch(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The same batches on the device, still int16; one is copied ahead."""
     # Without a GPU there is no stream, and nothing is copied.
-    copying = torch.cuda.Stream(device) if on_gpu else None
-    coming: Batch | None = None
+    copy_stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    pending: Batch | None = None
     for batch in batches:
-        if coming and copying:
-            # Here, where only this copy has been asked for, or the step would wait for the next one, too.
-            _receive(coming, copying)
-        arrived = coming
-        with torch.cuda.stream(copying):
-            coming = batch.to(device)
-        if arrived:
-            yield arrived
-    if coming and copying:
-        _receive(coming, copying)
-    if coming:
-        yield coming
+        if pending and copy_stream:
+            # Before the next copy is queued, or the step would wait for that one, too.
+            _wait_for_copy(pending, copy_stream)
+        ready = pending
+        with torch.cuda.stream(copy_stream):
+            pending = batch.to(device)
+        if ready:
+            yield ready
+    if pending and copy_stream:
+        _wait_for_copy(pending, copy_stream)
+    if pending:
+        yield pending
 
 
-def _receive(batch: Batch, copying: torch.cuda.Stream) -> None:
-    """Let the stream of the step wait for the copy, and the memory be given back only after the step."""
-    using = torch.cuda.current_stream(copying.device)
-    using.wait_stream(copying)
+def _wait_for_copy(batch: Batch, copy_stream: torch.cuda.Stream) -> None:
+    """Let the step's stream wait for the copy, and keep the memory until the step has used it."""
+    step_stream = torch.cuda.current_stream(copy_stream.device)
+    step_stream.wait_stream(copy_stream)
     for tensor in batch.tensors():
-        tensor.record_stream(using)
+        tensor.record_stream(step_stream)

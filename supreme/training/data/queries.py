@@ -1,4 +1,4 @@
-"""What training asks of each record: labels, the embedded queries of the vocabulary, embedded reports."""
+"""The queries of a vocabulary, embedded by the frozen text encoder, with their whitening."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from supreme.text import TextEncoder, Whitening, embed
 
 @dataclass(frozen=True)
 class Queries:
-    """Embedded phrasings of a vocabulary; entity i owns the rows ``offsets[i]`` to ``offsets[i + 1]``."""
+    """Embedded phrasings of a vocabulary; entity i has the rows ``offsets[i]`` to ``offsets[i + 1]``."""
 
     embeddings: torch.Tensor
-    """(phrasings, D) as the text encoder gives them."""
+    """(phrasings, D) as the text encoder returns them."""
     mean: torch.Tensor
+    """(D,), of the whitening."""
     matrix: torch.Tensor
+    """(D, D), of the whitening."""
     offsets: torch.Tensor
     """(entities + 1,) int64."""
     unseen: torch.Tensor | None = None
-    """(U, D): names of entities that are asked for in validation alone, as the text encoder gives them."""
+    """(U, D): names of held-out entities, for validation only, as the text encoder returns them."""
 
     @classmethod
     def embed(
@@ -38,16 +40,16 @@ class Queries:
     ) -> Queries:
         """Embed all phrasings of all entities, and the names of unseen ones.
 
-        The whitening is fitted over the base vocabulary as well: what separates findings that are not trained
-        on is kept, for the queries that will ask for them. No label has a part in it.
+        The whitening is fitted over the base vocabulary as well, so that it separates findings that are not
+        trained on, for later queries. No label is used.
         """
         texts = [query_texts(entity) for entity in vocabulary]
-        asked = [text for phrasings in texts for text in phrasings]
-        known = [text for entity in load_base() for text in query_texts(entity)]
-        raw = embed(asked, encoder, cache_folder)
-        white = Whitening.fit(embed(list(dict.fromkeys(asked + known)), encoder, cache_folder), shrinkage)
+        phrasings = [text for of_entity in texts for text in of_entity]
+        base = [text for entity in load_base() for text in query_texts(entity)]
+        raw = embed(phrasings, encoder, cache_folder)
+        white = Whitening.fit(embed(list(dict.fromkeys(phrasings + base)), encoder, cache_folder), shrinkage)
         names = [query_texts(entity)[0] for entity in unseen]
-        counts = [0, *(len(phrasings) for phrasings in texts)]
+        counts = [0, *(len(of_entity) for of_entity in texts)]
         return cls(
             torch.from_numpy(raw),
             torch.from_numpy(white.mean),
@@ -61,7 +63,7 @@ class Queries:
         return Whitening(self.mean.numpy(), self.matrix.numpy())
 
     def whitened(self) -> torch.Tensor:
-        """(phrasings, D), what the fusion network is asked with."""
+        """(phrasings, D), the input of the fusion network."""
         return torch.from_numpy(self.whitening.apply(self.embeddings.numpy()))
 
     def whitened_unseen(self) -> torch.Tensor | None:

@@ -1,7 +1,7 @@
-"""A corpus as Ray Data: tasks read the windows of the order of training, batches come out in that order.
+"""A corpus as Ray Data: tasks read the windows of the training order, batches arrive in that order.
 
 Every row carries its place in the order, and every batch is checked against it before it is trained on: by
-default Ray Data formats batches in several threads and hands over whichever is ready first, which on a busy
+default Ray Data formats batches in several threads and returns whichever is ready first, which on a busy
 machine is not the next one.
 """
 
@@ -17,18 +17,18 @@ from supreme.ecg import N_LEADS
 from supreme.training.data.corpus import COLUMNS, Corpus
 from supreme.training.data.order import Order
 
-#: Bytes of signal in one Ray Data execution; a run is a chain of them. An execution that no full buffer holds
-#: back is over soon and leaves the processor to the step: one for the whole run is polled all the while, and
-#: took half a core from each worker.
+#: Bytes of signal in one Ray Data execution; a run is a chain of them. A short execution is soon over and
+#: leaves the processor to the step: a single one for the whole run is polled throughout, and took half a core
+#: from each worker.
 BYTES_PER_EXECUTION = 96 * 2**20
-#: Bytes of signal in a block: each costs the main process ten milliseconds, whatever its size.
+#: Bytes of signal in a block: each block costs the main process ten milliseconds, whatever its size.
 BYTES_PER_BLOCK = 48 * 2**20
 #: Column with the place of a row among those of its worker: step x batch size + row of the batch.
 PLACE = "place"
 
 
 class OutOfOrder(RuntimeError):
-    """Records that do not belong to the step they were delivered for: trained on, they change the result."""
+    """Ray Data delivered records of another step, which would change the result."""
 
 
 def stream(
@@ -39,9 +39,9 @@ def stream(
     Raises:
         OutOfOrder: Ray Data delivered other rows.
     """
-    for begin, end in _cut(corpus, order, first, last, BYTES_PER_EXECUTION, fewest=2):
-        read = dataset(corpus, order, begin, end, rank, threads)
-        batches = read.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
+    for begin, end in _pieces(corpus, order, first, last, BYTES_PER_EXECUTION, min_rounds=2):
+        rows = dataset(corpus, order, begin, end, rank, threads)
+        batches = rows.iter_batches(batch_size=order.batch_size, batch_format="pyarrow", prefetch_batches=2)
         yield from in_order(batches, order.batch_size, begin, end)
 
 
@@ -78,11 +78,11 @@ def dataset(
 ) -> ray.data.Dataset:
     """The rows of the steps from ``first`` to before ``last`` of one worker as a Ray dataset, in exact order.
 
-    With the ``columns`` and `PLACE`. `signal` is plain int16 (`supreme.shards.read.signals_uv`) in shared
-    memory, which must not be written to. A block is whole batches: iterated with ``batch_format="pyarrow"``
-    and the order's batch size, none is copied.
+    It has the ``columns`` and `PLACE`. `signal` is plain int16 (`supreme.shards.read.signals_uv`) in shared
+    memory: never write to it. Blocks hold whole batches: iterated with ``batch_format="pyarrow"`` and the
+    order's batch size, none is copied.
     """
-    pieces = _cut(corpus, order, first, last, BYTES_PER_BLOCK)
+    pieces = _pieces(corpus, order, first, last, BYTES_PER_BLOCK)
 
     def read(_: pa.Table) -> Iterator[pa.Table]:
         tables = corpus.read_ahead(order, rank, pieces, threads, columns)
@@ -90,12 +90,12 @@ def dataset(
             places = np.arange(begin * order.batch_size, end * order.batch_size)
             yield table.append_column(PLACE, pa.array(places))
 
-    # One task with threads: between tasks a core would wait for the next one to be placed, and for its first
-    # second an execution of Ray 2.60 does not know of the cluster's processors and runs one task at a time.
+    # One task with threads: between tasks a core would idle until the next one is placed, and in its first
+    # second an execution of Ray 2.60 does not know the cluster's processors and runs one task at a time.
     start = ray.data.range(1)
     start.context.enable_progress_bars = False
     start.context.execution_options.preserve_order = True
-    # What is as large is neither cut nor joined with the next.
+    # Blocks of this size are neither split nor merged.
     longest = max((end - begin for begin, end in pieces), default=1)
     start.context.target_max_block_size = longest * order.batch_size * _row_bytes(corpus)
     return start.map_batches(
@@ -103,13 +103,13 @@ def dataset(
     )
 
 
-def _cut(
-    corpus: Corpus, order: Order, first: int, last: int, size: int, fewest: int = 1
+def _pieces(
+    corpus: Corpus, order: Order, first: int, last: int, size: int, min_rounds: int = 1
 ) -> list[tuple[int, int]]:
-    """Steps in pieces of whole rounds (two bounds each): ``size`` bytes, but at least ``fewest`` rounds."""
+    """Bounds of pieces of whole rounds, each about ``size`` bytes and at least ``min_rounds`` rounds."""
     rounds = order.rounds(first, last)
     round_bytes = order.steps_per_round * order.batch_size * _row_bytes(corpus)
-    begins = rounds[:: max(fewest, size // round_bytes)]
+    begins = rounds[:: max(min_rounds, size // round_bytes)]
     return list(zip(begins, [*begins[1:], last], strict=True))
 
 

@@ -16,9 +16,8 @@ from supreme.reports import statements
 from supreme.shards.read import Shards
 from supreme.text import TextEncoder, Whitening, embed
 
-#: Reports that are embedded between two writes of the cache: what a killed run can lose.
-_REPORTS_AT_ONCE = 16_384
-
+#: Reports that are embedded between two writes of the cache: the most that a killed run loses.
+_CHUNK = 16_384
 
 logger = log.get("pretrain")
 
@@ -30,13 +29,13 @@ class Reports:
     rows: dict[str, int] = field(repr=False)
     """Record id -> row of ``embeddings``."""
     embeddings: torch.Tensor
-    """(different reports, D) float16, whitened as the queries are: a text is a text to the model."""
+    """(unique reports, D) float16, whitened as the queries are."""
 
     @classmethod
     def embed(
-        cls, folders: Sequence[str], encoder: TextEncoder, whitening: Whitening, cache_folder: str
+        cls, shards: Sequence[Shards], encoder: TextEncoder, whitening: Whitening, cache_folder: str
     ) -> Reports:
-        """Embed the reports of finished shards, without label leaks and each different one once.
+        """Embed the reports of finished shards, without label leaks and each unique text once.
 
         Raises:
             ConfigError: no record has a report.
@@ -44,22 +43,22 @@ class Reports:
         plain = cache(lambda report: ". ".join(part.rstrip(". ") for part in statements.split(report or "")))
         rows: dict[str, int] = {}
         texts: dict[str, int] = {}
-        for folder in folders:
-            table = Shards.open(folder).table(["record_id", "report"], ("train", "validation"))
+        for source in shards:
+            table = source.table(["record_id", "report"], ("train", "validation"))
             for record_id, report in zip(*(column.to_pylist() for column in table.columns), strict=True):
                 rows[record_id] = texts.setdefault(plain(report), len(texts))
         empty = sum(row == texts.get("") for row in rows.values())
         if empty == len(rows):
             raise ConfigError(
-                "no record has a report to learn from: take training.objective=supreme, linear or simclr, or "
-                "sources with reports"
+                "no record has a report to learn from: set training.objective to supreme, linear or simclr, "
+                "or add sources with reports"
             )
-        logger.info("%d records, %d different reports, %d records without one", len(rows), len(texts), empty)
-        every, parts = list(texts), []
-        for first in range(0, len(every), _REPORTS_AT_ONCE):
-            raw = embed(every[first : first + _REPORTS_AT_ONCE], encoder, cache_folder)
+        logger.info("%d records, %d unique reports, %d records without one", len(rows), len(texts), empty)
+        unique, parts = list(texts), []
+        for first in range(0, len(unique), _CHUNK):
+            raw = embed(unique[first : first + _CHUNK], encoder, cache_folder)
             parts.append(whitening.apply(raw).astype(np.float16))
-            logger.info("reports embedded: %d of %d", sum(map(len, parts)), len(every))
+            logger.info("reports embedded: %d of %d", sum(map(len, parts)), len(unique))
         return cls(rows, torch.from_numpy(np.concatenate(parts)))
 
     def of(self, record_ids: Sequence[str]) -> torch.Tensor:

@@ -28,10 +28,10 @@ class Batches(IterableDataset[dict[str, Any]]):
     """Batches of one rank and epoch: ``signal_uv`` (batch_size, 12, T) int16 and lists of other columns.
 
     Every rank has equally many full batches; records short of a batch on every rank come first in the next
-    epoch. Threads of this process read ahead, which shares out the work without a copy between processes; the
-    worker processes of a `DataLoader` take turns of a few row groups: the batches are the same ones then, in
-    another order. In a process that has started Ray, give it ``multiprocessing_context="forkserver"``: a fork
-    of Ray's driver can stop the freeing of all its objects.
+    epoch. Threads of this process read ahead, without copies between processes. The worker processes of a
+    `DataLoader` alternate every few row groups: the same batches in another order. In a process that has
+    started Ray, pass it ``multiprocessing_context="forkserver"``: a fork of Ray's driver can keep all its
+    objects from being freed.
     """
 
     corpus: Corpus
@@ -40,16 +40,16 @@ class Batches(IterableDataset[dict[str, Any]]):
     rank: int = 0
     world: int = 1
     columns: Sequence[str] = ("record_id",)
-    """What is read besides the signal."""
+    """Columns besides the signal."""
     threads: int = 2
     _epoch: torch.Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64), init=False)
 
     def __post_init__(self) -> None:
-        # Seen by worker processes that live longer than an epoch, too.
+        # Visible to worker processes that outlive an epoch.
         self._epoch.share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration gives; each has another order."""
+        """Set the epoch of the next iteration; each epoch has another order."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class Batches(IterableDataset[dict[str, Any]]):
 def to_tensor(table: pa.Table, samples: int) -> torch.Tensor:
     """The `signal` column of one chunk as an int16 tensor ``(N, 12, samples)`` that shares its memory.
 
-    What Ray Data gives is shared memory of all processes: read it, or copy it, but never write to it.
+    Ray Data returns memory that all processes share: read or copy it, never write to it.
     """
     signal_uv = signals_uv(table, samples)
     flat = pa.Array.from_buffers(pa.int16(), signal_uv.size, [None, pa.py_buffer(signal_uv)])

@@ -1,4 +1,4 @@
-"""A worker's memory: kept between steps, and how many ECGs fit into it, from what a few of them take."""
+"""Memory of a worker: how many ECGs fit, estimated from a few of them; and malloc without trimming."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from pathlib import Path
 
 import torch
 
-#: Of the free memory: allocators lose some to gaps.
+#: Share of the free memory that is used: allocators lose some to gaps.
 _SHARE = 0.85
-#: On the CPU, what a pass holds at its peak over what it keeps for the backward pass.
-_PEAK_OVER_KEPT = 1.5
-_FEW = (2, 4)
-#: Of glibc's malloc.h, and the largest sizes that it takes (before 2.35 the second).
+#: On the CPU: peak memory of a pass over what it saves for the backward pass.
+_PEAK_OVER_SAVED = 1.5
+#: Records of the two passes that are measured.
+_PROBES = (2, 4)
+#: Parameters of glibc's malloc.h, and the largest thresholds it accepts (before 2.35 only the second).
 _TOP_PAD, _MMAP_THRESHOLD = -2, -3
-_LARGEST = (2**31 - 1, 2**25)
-#: A thread's memory comes in heaps of this size; the padding keeps those that are empty.
+_MAX_THRESHOLDS = (2**31 - 1, 2**25)
+#: Size of a thread's heaps: with as much padding, empty ones are kept.
 _HEAP = 2**26
 
 
-def keep_freed() -> None:
-    """Let the C library keep what this process frees, for the next step.
+def disable_malloc_trim() -> None:
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
 
-    Otherwise every step on the CPU gives its activations back to the system and gets them again, page by
-    page: in Ray's worker threads 3,000 faults and a tenth of the step, for a small ResNet.
+    Otherwise every step on the CPU pages its activations in again: in Ray's worker threads 3,000 page faults
+    and a tenth of the step, for a small ResNet.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt and any(mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST):
+    if mallopt and any(mallopt(_MMAP_THRESHOLD, size) for size in _MAX_THRESHOLDS):
         mallopt(_TOP_PAD, _HEAP)
 
 
@@ -40,49 +41,48 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def largest_fitting(
-    passes: Callable[[int], None], batch_size: int, still_needed: int, device: torch.device
+def max_micro_batch(
+    dry_run: Callable[[int], None], batch_size: int, reserved_bytes: float, device: torch.device
 ) -> int:
-    """The largest divisor of the batch whose pass fits into the free memory of this worker; 0: none does.
+    """The largest divisor of the batch whose pass fits into this worker's free memory; 0 if none does.
 
     Args:
-        passes: runs forward and backward of so many records.
-        still_needed: bytes that will be taken besides by what has not been made yet.
+        dry_run: runs forward and backward of so many records.
+        reserved_bytes: memory that will be needed besides and is not allocated yet.
     """
-    small, large = (_bytes_of(passes, count, device) for count in _FEW)
-    each = (large - small) / (_FEW[1] - _FEW[0])
-    always = max(0.0, small - _FEW[0] * each) + still_needed
+    small, large = (_pass_bytes(dry_run, count, device) for count in _PROBES)
+    per_record = (large - small) / (_PROBES[1] - _PROBES[0])
+    fixed = max(0.0, small - _PROBES[0] * per_record) + reserved_bytes
     room = _SHARE * free_bytes(device)
-    fitting = [n for n in divisors(batch_size) if always + n * each <= room]
-    return max(fitting, default=0)
+    return max((n for n in divisors(batch_size) if fixed + n * per_record <= room), default=0)
 
 
 def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def _bytes_of(passes: Callable[[int], None], count: int, device: torch.device) -> float:
-    """The most that a pass needs: measured on a GPU, on the CPU from what it keeps for the backward pass."""
+def _pass_bytes(dry_run: Callable[[int], None], count: int, device: torch.device) -> float:
+    """Peak memory of a pass: measured on a GPU; on the CPU estimated from the tensors saved for backward."""
     if device.type == "cuda":
-        passes(count)
+        dry_run(count)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        passes(count)
+        dry_run(count)
         return torch.cuda.max_memory_allocated(device) - before
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        passes(count)
-    return _PEAK_OVER_KEPT * sum(kept.values())
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        dry_run(count)
+    return _PEAK_OVER_SAVED * sum(saved.values())
 
 
 def free_bytes(device: torch.device) -> float:
-    """What this worker may still take; on the CPU, its part of what machine and container have left."""
+    """Free memory of this worker; on the CPU, its share of what machine and container have left."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -93,14 +93,14 @@ def free_bytes(device: torch.device) -> float:
     ):
         if Path(limit).is_file() and (most := Path(limit).read_text().strip()).isdecimal():
             shared.append(int(most) - int(Path(used).read_text()))
-    # Ray Train tells each worker how many there are on its node, as torchrun does.
-    found = min(shared) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    most_addresses, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if most_addresses != resource.RLIM_INFINITY:
-        found = min(found, most_addresses - _kilobytes("/proc/self/status", "VmSize"))
-    return max(0.0, found)
+    # Ray Train sets the number of workers on the node, as torchrun does.
+    available: float = min(shared) / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if address_space != resource.RLIM_INFINITY:
+        available = min(available, address_space - _kilobytes("/proc/self/status", "VmSize"))
+    return max(0.0, available)
 
 
 def _kilobytes(file: str, name: str) -> float:
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path(file).read_text(), re.MULTILINE)
-    return int(found.group(1)) * 1024.0 if found else float("inf")
+    match = re.search(rf"^{name}:\s+(\d+) kB", Path(file).read_text(), re.MULTILINE)
+    return int(match.group(1)) * 1024.0 if match else float("inf")

@@ -1,7 +1,7 @@
-"""A task on several workers: a copy on each (DDP) or cut into shards (FSDP2), compiled or not.
+"""A task on several workers: replicated (DDP) or sharded (FSDP2), compiled or not.
 
-Checkpoints know nothing of it: `gather` gives the same names and whole tensors in every case, and `scatter`
-takes them, also on another number of workers.
+Checkpoints are independent of it: `gather` returns the same names and full tensors in every case, and
+`scatter` loads them on any number of workers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 from supreme.config import ConfigError
 from supreme.objectives.task import Task
 
-#: Where encoders and the fusion network keep what they repeat. Smaller units would not do: attention and the
-#: patch embedding read the weights of their children, which only the unit's own forward makes whole.
+#: Attributes with the repeated blocks of encoders and fusion network, the units of FSDP. Smaller units do not
+#: work: attention and patch embedding read their children's weights, which only a unit's forward gathers.
 _REPEATED = ("blocks", "layers")
 
 
@@ -34,10 +34,10 @@ def world_size() -> int:
 
 
 def replicate(task: Task, device: torch.device) -> nn.Module:
-    """The task, whose gradients are averaged over the workers in the backward pass."""
+    """The task in DDP, which averages gradients over the workers in the backward pass."""
     if world_size() == 1:
         return task
-    # Buffers are shared where they are needed, see `Learner.share_statistics`: not before every step.
+    # Buffers are synchronised where they are needed, see `sync_batchnorm_buffers`: not before every step.
     return DistributedDataParallel(
         task,
         device_ids=[device] if device.type == "cuda" else None,
@@ -47,7 +47,7 @@ def replicate(task: Task, device: torch.device) -> nn.Module:
 
 
 def shard(task: Task, device: torch.device) -> None:
-    """Cut weights, gradients and optimizer state into one part for each worker, in place."""
+    """Shard weights, gradients and optimizer state over the workers (FSDP2), in place."""
     mesh = init_device_mesh(device.type, (world_size(),))
     blocks = [
         child
@@ -58,7 +58,7 @@ def shard(task: Task, device: torch.device) -> None:
     for module in [*blocks, task]:
         fully_shard(module, mesh=mesh)
     for unit in _units(task):
-        # Gloo has no average.
+        # Gloo cannot average.
         unit.set_force_sum_reduction_for_comms(device.type == "cpu")
 
 
@@ -70,53 +70,53 @@ def _units(model: nn.Module) -> Iterator[FSDPModule]:
     return (module for module in model.modules() if isinstance(module, FSDPModule))
 
 
-def unshared(wrapped: nn.Module) -> AbstractContextManager[None]:
-    """Gradients are added up on each worker and exchanged later; those of shards, at once all the same."""
+def no_sync(wrapped: nn.Module) -> AbstractContextManager[None]:
+    """Accumulate gradients locally and exchange them later; FSDP exchanges them at once all the same."""
     return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Put weights and buffers back as they were, and leave no gradients."""
+def preserve_state(model: nn.Module) -> Iterator[None]:
+    """Restore weights and buffers after the block, and drop the gradients."""
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     yield
     model.load_state_dict(before)
     model.zero_grad(set_to_none=True)
 
 
-def make_whole(model: nn.Module) -> None:
-    """Let each worker call a sharded model on its own, as often as it likes."""
+def unshard(model: nn.Module) -> None:
+    """Gather a sharded model on every worker, which may then call it independently of the others."""
     for unit in _units(model):
         unit.set_reshard_after_forward(False)
         unit.unshard()
 
 
-def cut_again(model: nn.Module) -> None:
-    """Undo `make_whole`."""
+def reshard(model: nn.Module) -> None:
+    """Undo `unshard`."""
     for unit in _units(model):
         unit.reshard()
 
 
-def local(tensor: torch.Tensor) -> torch.Tensor:
+def to_local(tensor: torch.Tensor) -> torch.Tensor:
     """This worker's part."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The parts of all workers."""
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor with the parts of all workers."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def compile_parts(task: Task, device: torch.device) -> None:
-    """Compile encoder and head in place: their weights keep their names.
+    """Compile encoder and head in place; the names of their weights stay the same.
 
     Raises:
-        ConfigError: there is no C++ compiler, which code for the CPU needs.
+        ConfigError: no C++ compiler, which code for the CPU needs.
     """
     compilers = [os.environ.get("CXX", "g++"), "clang++"]
     if device.type == "cpu" and not any(map(shutil.which, compilers)):
         raise ConfigError(
-            f"training.compile=true needs a C++ compiler and found none of {', '.join(compilers)}: "
+            f"training.compile=true needs a C++ compiler, and none of {', '.join(compilers)} is installed: "
             "install one, name it in CXX, or set training.compile=false"
         )
     for part in (task.model.encoder, task.model.fusion):
@@ -124,29 +124,41 @@ def compile_parts(task: Task, device: torch.device) -> None:
             part.compile(dynamic=False)
 
 
-_WHOLE = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
+@torch.no_grad()
+def sync_batchnorm_buffers(*models: nn.Module) -> None:
+    """Give all workers rank 0's running statistics of batch normalisation: those that a checkpoint holds.
 
-
-def gather(task: Task, averaged: Task, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], ...]:
-    """State of task, averaged task and optimizer as of a single worker; all call it, rank 0 gets it.
-
-    The optimizer's is by the names of the weights.
+    Each worker updates them with its own records; without this a resumed run would validate differently.
     """
-    cut_again(averaged)
+    if world_size() > 1:
+        for model in models:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
+
+_FULL_STATE = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def gather(task: Task, ema: Task, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], ...]:
+    """State of task, EMA and optimizer as of a single worker; all workers call it, rank 0 gets it.
+
+    The optimizer's state is keyed by the names of the weights.
+    """
+    reshard(ema)
     return (
-        dcp.get_model_state_dict(task, options=_WHOLE),
-        dcp.get_model_state_dict(averaged, options=_WHOLE),
-        dcp.get_optimizer_state_dict(task, optimizer, options=_WHOLE),
+        dcp.get_model_state_dict(task, options=_FULL_STATE),
+        dcp.get_model_state_dict(ema, options=_FULL_STATE),
+        dcp.get_optimizer_state_dict(task, optimizer, options=_FULL_STATE),
     )
 
 
 def scatter(
-    found: tuple[dict[str, Any], ...], task: Task, averaged: Task, optimizer: torch.optim.Optimizer
+    states: tuple[dict[str, Any], ...], task: Task, ema: Task, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Put what `gather` gave, the same on all workers, into a learner's parts."""
-    model, mean, state = found
-    whole_state = dcp.StateDictOptions(full_state_dict=True)
-    # Workers tell each other of one weight after the other: each must have them in the same order.
-    dcp.set_model_state_dict(task, dict(sorted(model.items())), options=whole_state)
-    dcp.set_model_state_dict(averaged, dict(sorted(mean.items())), options=whole_state)
-    dcp.set_optimizer_state_dict(task, optimizer, state, options=whole_state)
+    """Load what `gather` returned, the same on all workers, into task, EMA and optimizer."""
+    model_state, ema_state, optimizer_state = states
+    options = dcp.StateDictOptions(full_state_dict=True)
+    # Workers exchange one weight after the other: the order must be the same on all of them.
+    dcp.set_model_state_dict(task, dict(sorted(model_state.items())), options=options)
+    dcp.set_model_state_dict(ema, dict(sorted(ema_state.items())), options=options)
+    dcp.set_optimizer_state_dict(task, optimizer, optimizer_state, options=options)

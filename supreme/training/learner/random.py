@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-_PHRASING, _AUGMENT, _DROPOUT, _TASK = 1, 2, 3, 4
+#: Purposes: the number that follows the seed in `seed_of`.
+PHRASING, AUGMENT, DROPOUT, TASK = 1, 2, 3, 4
 
 
 def seed_of(seed: int, *parts: int) -> int:
@@ -14,7 +15,7 @@ def seed_of(seed: int, *parts: int) -> int:
 
 
 def draw_phrasings(offsets: torch.Tensor, seed: int, step: int) -> torch.Tensor:
-    """One phrasing of each entity at random, as rows of the embeddings (Q,); the same on every worker."""
-    generator = torch.Generator().manual_seed(seed_of(seed, _PHRASING, step))
+    """One random phrasing of each entity, as rows of the embeddings (Q,); the same on every worker."""
+    generator = torch.Generator().manual_seed(seed_of(seed, PHRASING, step))
     counts = offsets[1:] - offsets[:-1]
     return offsets[:-1] + (torch.rand(len(counts), generator=generator) * counts).long()

@@ -1,6 +1,6 @@
-"""What a checkpoint holds: weights, averaged weights, optimizer, and the state of training.
+"""A checkpoint: weights, EMA weights, optimizer, and the state of training.
 
-No random state is kept: everything random follows from (seed, step, rank), see `training.learner`. Nor a
+Random state is not stored: all draws follow from (seed, step, rank), see `training.learner`. Nor is a
 scheduler: the learning rate follows from the records seen.
 """
 
@@ -17,90 +17,92 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load, save
 
 from supreme import storage
-from supreme.config import ConfigError, difference, digest
+from supreme.config import ConfigError, difference
+from supreme.manifest import Request
+from supreme.storage.documents import read_document
+from supreme.training.data.order import Stretch
 from supreme.training.learner import parallel
 from supreme.training.learner.learner import Learner
 from supreme.training.learner.validation import score_of
+from supreme.training.run.history import Point, Report
 
-MODEL, AVERAGED, OPTIMIZER, STATE = "model.safetensors", "ema.safetensors", "optimizer.pt", "state.json"
+MODEL, EMA, OPTIMIZER, STATE = "model.safetensors", "ema.safetensors", "optimizer.pt", "state.json"
+#: What to do about a checkpoint that cannot be used.
+REMEDY = "delete its folder to go on from the checkpoint before it, or give --new to start afresh"
 
 Tensors = dict[str, torch.Tensor]
 
 
 class State(BaseModel):
-    """Where training is, and what it belongs to."""
+    """Where training is, and the request it belongs to."""
 
     model_config = ConfigDict(frozen=True)
 
-    format: int = 2
-    config: dict[str, Any]
-    """The request of the stage: configuration and digests of the inputs."""
-    config_digest: str
-    seed: int
+    schema_version: Literal[3] = 3
+    request: Request
+    """Configuration and digests of the inputs."""
     steps: int = 0
     samples_seen: int = 0
     epoch: float = 0.0
     micro_batch: int = 0
-    """ECGs that were learned from at once; normalisation takes its statistics from so many."""
-    history: list[tuple[int, int, int]] = []
-    """(workers, batch size, steps) of each stretch with one number of workers: the position in the data."""
+    """ECGs per forward and backward pass, over which batch normalisation takes its statistics."""
+    history: list[Stretch] = []
+    """Stretches with one number of workers each: the position in the data."""
     seconds: float = 0.0
     """Time spent in training and validation."""
-    best: dict[str, float] = {}
-    """Metrics of the report with the best validation; of equal ones, the first."""
-    reports: list[dict[str, Any]] = []
-    """Metrics of every report so far: the tracking store and metrics.jsonl can be filled from them."""
-    curve: list[dict[str, float]] = []
+    reports: list[Report] = []
+    """Every report so far: tracking store and metrics.jsonl can be filled from them."""
+    curve: list[Point] = []
     """Points of the loss curve since the last report."""
     ended: Literal["", "steps", "patience"] = ""
     """Why training is over; empty while it is not."""
     files: dict[str, str] = {}
     """sha256 of the checkpoint's other files."""
 
-    @classmethod
-    def fresh(cls, config: dict[str, Any], seed: int) -> State:
-        return cls(config=config, config_digest=digest(config), seed=seed)
+    @property
+    def best(self) -> Report | None:
+        """The report with the best validation; of equal ones the first."""
+        best = max(self.reports, key=lambda report: score_of(report.metrics), default=None)
+        return best if best and score_of(best.metrics) > -math.inf else None
 
-    def advanced(self, world: int, batch_size: int, steps: int, records: int) -> State:
-        """The state after ``steps`` more steps."""
+    def advanced(self, stretch: Stretch, records: int) -> State:
+        """The state after another stretch; ``records``: in an epoch."""
         history = list(self.history)
-        before = history.pop()[2] if history and history[-1][:2] == (world, batch_size) else 0
-        samples = self.samples_seen + steps * world * batch_size
+        before = history.pop().steps if history and history[-1][:2] == stretch[:2] else 0
+        samples = self.samples_seen + stretch.steps * stretch.workers * stretch.batch_size
         return self.model_copy(
             update={
-                "steps": self.steps + steps,
+                "steps": self.steps + stretch.steps,
                 "samples_seen": samples,
                 "epoch": samples / records,
-                "history": [*history, (world, batch_size, before + steps)],
+                "history": [*history, stretch._replace(steps=before + stretch.steps)],
             }
         )
 
-    def reported(
-        self, metrics: dict[str, Any], curve: list[dict[str, float]], *, patience: int, last: bool
-    ) -> State:
-        """The state after a report: the best so far, and whether training is over.
+    def reported(self, report: Report, *, patience: int, last: bool) -> State:
+        """The state after a report, and whether training is over.
 
         It follows from the reports alone, so that all workers and a resumed run decide alike.
         """
-        best = metrics if score_of(metrics) > score_of(self.best) else self.best
-        reports = [*self.reports, metrics | {"curve": curve}]
-        since = [report for report in reports if report["samples_seen"] > best.get("samples_seen", math.inf)]
-        ended = "steps" if last else "patience" if patience and len(since) >= patience else ""
-        return self.model_copy(update={"best": best, "reports": reports, "curve": [], "ended": ended})
+        state = self.model_copy(update={"reports": [*self.reports, report], "curve": []})
+        best = state.best
+        since_best = [one for one in state.reports if best and one.samples_seen > best.samples_seen]
+        ended = "steps" if last else "patience" if patience and len(since_best) >= patience else ""
+        return state.model_copy(update={"ended": ended})
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A learner at one moment, in memory of its own on the CPU: training may go on while it is written."""
+    """A learner at one moment, copied to the CPU: training may go on while it is written."""
 
     model: Tensors
-    averaged: Tensors
+    ema: Tensors
     optimizer: dict[str, Any]
 
     @classmethod
     def of(cls, learner: Learner) -> Snapshot:
-        """Called by all workers; rank 0's is what counts."""
-        return cls(*_on_cpu(parallel.gather(learner.task, learner.averaged, learner.optimizer)))
+        """Called by all workers; rank 0's is complete."""
+        return cls(*_on_cpu(parallel.gather(learner.task, learner.ema, learner.optimizer)))
 
 
 def write(folder: str, snapshot: Snapshot, state: State) -> None:
@@ -110,26 +112,32 @@ def write(folder: str, snapshot: Snapshot, state: State) -> None:
     files = {}
     for name, content in (
         (MODEL, save(snapshot.model)),
-        (AVERAGED, save(snapshot.averaged)),
+        (EMA, save(snapshot.ema)),
         (OPTIMIZER, optimizer.getvalue()),
     ):
         storage.write_bytes(storage.join(folder, name), content)
         files[name] = storage.sha256(content)
-    text = state.model_copy(update={"files": files}).model_dump_json(indent=1)
-    storage.write_bytes(storage.join(folder, STATE), text.encode())
+    write_state(folder, state.model_copy(update={"files": files}))
 
 
-def read_state(uri: str, config: dict[str, Any]) -> State:
-    """The state in a ``state.json``.
+def write_state(folder: str, state: State) -> None:
+    storage.write_bytes(storage.join(folder, STATE), state.model_dump_json(indent=1).encode())
+
+
+def read_state(folder: str, request: Request) -> State:
+    """The state of a checkpoint, or of a finished run.
 
     Raises:
-        ConfigError: it belongs to another configuration or other data; the message holds the difference.
+        ConfigError: it is damaged or of another version, or it belongs to another configuration or other
+            data; the message has file and remedy, or the difference.
     """
-    state = State.model_validate(storage.read_json(uri))
-    if state.config_digest != digest(config):
-        changes = "\n  ".join(difference(state.config, config))
+    uri = storage.join(folder, STATE)
+    state = read_document(uri, State, remedy=REMEDY)
+    changes = difference(state.request.model_dump(mode="json"), request.model_dump(mode="json"))
+    if changes:
+        lines = "\n  ".join(changes)
         raise ConfigError(
-            f"{uri} was made with another configuration or other data:\n  {changes}\n"
+            f"{uri} was made with another configuration or other data:\n  {lines}\n"
             "go back to that configuration, give another name=..., or --new to start afresh"
         )
     return state
@@ -143,23 +151,20 @@ def read_file(folder: str, name: str, state: State) -> bytes:
     """
     uri = storage.join(folder, name)
     content = storage.read_bytes(uri)
-    if storage.sha256(content) != state.files[name]:
-        raise ConfigError(
-            f"{uri} is damaged (its sha256 is not the one in {STATE}): delete the folder to go on from the "
-            "checkpoint before it, or give --new to start afresh"
-        )
+    if storage.sha256(content) != state.files.get(name):
+        raise ConfigError(f"{uri} is damaged (its sha256 is not the one in {STATE}): {REMEDY}")
     return content
 
 
 def load_learner(folder: str, state: State, learner: Learner) -> None:
-    """Put a checkpoint's weights and optimizer state into a learner.
+    """Load a checkpoint's weights and optimizer state into a learner.
 
     Raises:
         ConfigError: a file is damaged.
     """
-    model, averaged = (load(read_file(folder, name, state)) for name in (MODEL, AVERAGED))
+    model, ema = (load(read_file(folder, name, state)) for name in (MODEL, EMA))
     optimizer = torch.load(io.BytesIO(read_file(folder, OPTIMIZER, state)), weights_only=True)
-    parallel.scatter((model, averaged, optimizer), learner.task, learner.averaged, learner.optimizer)
+    parallel.scatter((model, ema, optimizer), learner.task, learner.ema, learner.optimizer)
 
 
 def weights_digest(model: torch.nn.Module) -> str:

@@ -1,8 +1,8 @@
 """The checkpoints of a run: written while training goes on, and found again after whatever ended it.
 
-Each is a folder ``checkpoints/<samples seen>`` of the run, local or on S3, finished by its ``state.json``:
-one without it was being written when the end came, and is never read. These folders alone say where a run
-goes on. Ray Train's own list of checkpoints is not used: it is rewritten in place, so that a kill can tear
+Each is a folder ``checkpoints/<samples seen>`` of the run, local or on S3, finished by its ``state.json``. A
+folder without one was being written when the run ended, and is never read. These folders alone decide where a
+run goes on. Ray Train's own list of checkpoints is not used: it is rewritten in place, a kill can truncate
 it, and then the run cannot be opened any more.
 """
 
@@ -11,23 +11,26 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from supreme import storage
+from supreme.training.learner.learner import Learner
 from supreme.training.run import checkpoint as checkpoints
+from supreme.training.run.checkpoint import Snapshot, State
+from supreme.training.run.hooks import StepEvent
 
 FOLDER = "checkpoints"
 
 
 def folder_of(run: str, samples_seen: int) -> str:
-    """The checkpoint after ``samples_seen`` records of a run's folder."""
+    """The folder of the checkpoint after ``samples_seen`` records."""
     return storage.join(run, FOLDER, f"{samples_seen:012d}")
 
 
 def latest(run: str) -> str | None:
-    """The last finished checkpoint of a run's folder."""
+    """The folder of the last finished checkpoint of a run."""
     names = storage.list_files(storage.join(run, FOLDER), f"/{checkpoints.STATE}")
     return storage.join(run, FOLDER, names[-1].partition("/")[0]) if names else None
 
 
-class Saver:
+class CheckpointWriter:
     """Writes checkpoints in a thread, one at a time, and keeps the best and the latest."""
 
     def __init__(self, run: str) -> None:
@@ -35,29 +38,47 @@ class Saver:
         self.pool = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
 
-    def save(self, snapshot: checkpoints.Snapshot, state: checkpoints.State) -> None:
+    def save(self, snapshot: Snapshot, state: State) -> None:
         """Begin to write a checkpoint; first wait for the one before, whose error is raised here."""
         self.wait()
         self.writing = self.pool.submit(self._write, snapshot, state)
 
     def wait(self) -> None:
-        """Return when all is written."""
+        """Return when everything is written."""
         if self.writing:
             self.writing.result()
 
-    def _write(self, snapshot: checkpoints.Snapshot, state: checkpoints.State) -> None:
-        mine = folder_of(self.run, state.samples_seen)
-        checkpoints.write(mine, snapshot, state)
-        kept = {mine, folder_of(self.run, int(state.best.get("samples_seen", -1)))}
+    def _write(self, snapshot: Snapshot, state: State) -> None:
+        own = folder_of(self.run, state.samples_seen)
+        checkpoints.write(own, snapshot, state)
+        best = folder_of(self.run, state.best.samples_seen) if state.best else own
         parent = storage.join(self.run, FOLDER)
-        # Older ones only: what another process may have written after this one is not ours.
+        # Older ones only: another process may have written later ones.
         for name in storage.list_folders(parent):
             is_older = name.isdecimal() and int(name) < state.samples_seen
-            if is_older and storage.join(parent, name) not in kept:
+            if is_older and storage.join(parent, name) not in (own, best):
                 _delete(storage.join(parent, name))
 
 
+class Checkpointing:
+    """The hook that takes a snapshot of the learner at every checkpoint; rank 0 writes it."""
+
+    def __init__(self, run: str, learner: Learner) -> None:
+        self.learner, self.writer = learner, CheckpointWriter(run)
+
+    def on_step(self, event: StepEvent) -> bool:
+        return False
+
+    def on_report(self, state: State, *, is_report: bool) -> None:
+        snapshot = Snapshot.of(self.learner)  # all workers take part
+        if self.learner.rank == 0:
+            self.writer.save(snapshot, state)
+
+    def on_end(self) -> None:
+        self.writer.wait()
+
+
 def _delete(folder: str) -> None:
-    # Its end first: a folder half deleted must not pass for a checkpoint.
+    # The state first: a folder that is half deleted must not look like a checkpoint.
     storage.delete_file(storage.join(folder, checkpoints.STATE))
     storage.delete_folder(folder)

@@ -1,4 +1,4 @@
-"""Ray Train's trainer as a job needs it: workers that can come, Ctrl-C that ends it, errors as they were."""
+"""Ray Train's trainer for a job: waits for workers, ends on Ctrl-C, raises our own errors as they were."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import ray.train.torch
 
 from supreme import config, log
 from supreme.settings.training import Training
-from supreme.training.learner.learner import TrainingStopped
+from supreme.training.learner.finite import TrainingStopped
+from supreme.training.run.failures import shortened
 
 logger = log.get("pretrain")
 
 
 class Trainer(ray.train.torch.TorchTrainer):
-    """Ray's, without what does not suit a job."""
+    """Ray's trainer without what does not suit a job."""
 
     def _register_sigint_handler(self, controller: Any) -> None:
-        """Ctrl-C ends the job: Ray's handler waits for workers that may never come, and says nothing."""
+        """Ctrl-C ends the job: Ray's handler waits silently for workers that may never come."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        # In a local session there is no dashboard, and the cleaner could only warn of that each second.
+        # A local session has no dashboard, and the cleaner would warn of that every second.
         callbacks = super()._create_default_callbacks()  # type: ignore[misc]
         if os.environ.get("RAY_ADDRESS"):
             return callbacks
@@ -31,27 +32,29 @@ class Trainer(ray.train.torch.TorchTrainer):
 
 
 def scaling(training: Training) -> ray.train.ScalingConfig:
-    """The workers that Ray is asked for; a cluster's autoscaler may have to make room for them.
+    """The workers to ask Ray for; a cluster's autoscaler may have to make room for them.
 
     Raises:
         ConfigError: a local session, which does not grow, has too few CPUs or GPUs.
     """
     least, kind = training.min_workers or training.workers, "GPU" if training.gpu else "CPU"
-    if (held := int(ray.cluster_resources().get(kind, 0))) < least:
-        lacking = f"{least} training workers need a {kind} each, and Ray has {held}"
+    if (available := int(ray.cluster_resources().get(kind, 0))) < least:
+        lack = f"{least} training workers need a {kind} each, and Ray has {available}"
         if not os.environ.get("RAY_ADDRESS"):
             remedy = "set training.gpu=false, or " if training.gpu else ""
-            raise config.ConfigError(f"{lacking}: {remedy}lower training.workers, or submit to a cluster")
-        logger.warning("%s: waiting until there are more", lacking)
+            raise config.ConfigError(f"{lack}: {remedy}lower training.workers, or submit to a cluster")
+        logger.warning("%s: waiting until there are more", lack)
     elastic = (training.min_workers, training.workers)
     workers = elastic if training.min_workers else training.workers
     return ray.train.ScalingConfig(num_workers=workers, use_gpu=training.gpu)  # type: ignore[arg-type]
 
 
-def fitted(trainer: Trainer) -> ray.train.Result:
-    """Run a trainer; what our own code raised in it is raised here as it was."""
+def fit(trainer: Trainer) -> ray.train.Result:
+    """Run a trainer; an error of our own code in the controller is raised unchanged."""
     try:
         return trainer.fit()
     except ray.train.ControllerError as error:
         cause = error.controller_failure
         raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
+    except ray.train.WorkerGroupError as error:
+        raise shortened(error) from None

@@ -1,8 +1,4 @@
-"""The bundle: a trained model as a folder of safetensors, JSON and text that answers text queries about ECGs.
-
-No file of a bundle is code or pickle. ``MLmodel`` makes it an MLflow model whose loader is the installed
-package, and holds the sha256 of every other file.
-"""
+"""Write a bundle: equal arguments give equal bytes, and ``MLmodel`` comes last."""
 
 from __future__ import annotations
 
@@ -17,31 +13,26 @@ import numpy as np
 import yaml
 from safetensors.numpy import save
 
-from supreme import __version__, config, ecg, log, storage, text
-from supreme.inference.model_card import _card
-from supreme.inference.provenance import RECORDINGS, TRAINED_ON, Provenance
+from supreme import __version__, config, ecg, storage, text
+from supreme.inference.bundle.config import BundleConfig
+from supreme.inference.bundle.files import LOADER
+from supreme.inference.bundle.layout import (
+    CARD,
+    CONFIG,
+    MLMODEL,
+    MODEL,
+    QUERIES,
+    RECORDINGS,
+    REQUIREMENTS,
+    VOCABULARY,
+    BundleError,
+    digest_of,
+)
+from supreme.inference.convention import InputConvention, TextEncoderSpec
+from supreme.inference.model_card import model_card
+from supreme.inference.provenance import Provenance
 from supreme.models.supreme import SupremeModel
 from supreme.reports.vocabulary import Vocabulary
-
-MODEL, CONFIG, VOCABULARY, QUERIES = (
-    "model.safetensors",
-    "config.json",
-    "vocabulary.json",
-    "queries.safetensors",
-)
-CARD, REQUIREMENTS, MLMODEL = "README.md", "requirements.txt", "MLmodel"
-FILES = (MODEL, CONFIG, VOCABULARY, QUERIES, RECORDINGS, CARD, REQUIREMENTS, MLMODEL)
-#: A bundle without provenance lacks them.
-OPTIONAL = (RECORDINGS,)
-#: MLflow writes this one into the folder that it downloads to.
-DOWNLOAD_NOTE = "registered_model_meta"
-
-
-logger = log.get("bundle")
-
-
-class BundleError(ValueError):
-    """A bundle that must not be loaded: the message names the file and what is wrong with it."""
 
 
 def write_bundle(
@@ -54,7 +45,7 @@ def write_bundle(
     whitening: text.Whitening,
     encoder: text.TextEncoder,
     card: Mapping[str, Any],
-    trained_on: Provenance | None,
+    trained_on: Provenance | None = None,
 ) -> str:
     """Write a bundle (``MLmodel`` last) and return its digest; equal arguments give equal bytes.
 
@@ -82,27 +73,29 @@ def write_bundle(
         )
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
-        contents = {name: (Path(temporary) / name).read_bytes() for name in (MODEL, CONFIG)}
-    preprocessing = {
-        "signal": {"unit": "mV", "rate_hz": recipe.shards.rate_hz, "samples": recipe.shards.samples},
-        "leads": list(ecg.LEADS),
-        "text": {**recipe.text.model_dump(mode="json"), "digest": encoder.digest, "dim": encoder.dim},
-    }
+        weights = (Path(temporary) / MODEL).read_bytes()
+    facts = BundleConfig(
+        model=model.config,
+        head=model.head,
+        text_dim=model.text_dim,
+        samples=model.samples,
+        input=InputConvention(rate_hz=recipe.shards.rate_hz, samples=recipe.shards.samples),
+        text=TextEncoderSpec(**recipe.text.model_dump(), digest=encoder.digest, dim=encoder.dim),
+        objective=recipe.training.objective,
+        trained_on=trained_on.datasets if trained_on else None,
+    )
     tensors = {
         "embeddings": np.ascontiguousarray(query_embeddings, np.float32),
         "whitening.mean": np.ascontiguousarray(whitening.mean, np.float32),
         "whitening.matrix": np.ascontiguousarray(whitening.matrix, np.float32),
     }
-    contents |= {
-        CONFIG: _json(
-            json.loads(contents[CONFIG])
-            | {"preprocessing": preprocessing, "objective": recipe.training.objective}
-            | ({TRAINED_ON: trained_on.described()} if trained_on else {})
-        ),
+    contents = {
+        MODEL: weights,
+        CONFIG: facts.to_json(),
         VOCABULARY: _json(vocabulary.to_json()),
         # One metadata key only: safetensors does not keep the order of several.
         QUERIES: save(tensors, {"texts": json.dumps(texts, ensure_ascii=False)}),
-        CARD: _card(recipe, vocabulary, card).encode(),
+        CARD: model_card(recipe, vocabulary, card).encode(),
         REQUIREMENTS: f"supreme-ecg=={__version__}\n".encode(),
     }
     if trained_on:
@@ -110,42 +103,7 @@ def write_bundle(
     contents[MLMODEL] = _mlmodel(contents, recipe.shards.samples, [entity.name for entity in vocabulary])
     for name, content in contents.items():
         storage.write_bytes(storage.join(folder, name), content)
-    return _digest({name: storage.sha256(content) for name, content in contents.items()})
-
-
-def verify(folder: str, expected: str = "") -> str:
-    """Check a bundle's files and return its digest: the sha256 over the sorted (name, sha256) of its files.
-
-    Raises:
-        BundleError: a file is missing, changed, or none of a bundle's; or the digest is not ``expected``.
-    """
-    names = [name for name in storage.list_files(folder) if name != DOWNLOAD_NOTE]
-    unknown, missing = sorted(set(names) - set(FILES)), sorted(set(FILES) - set(names) - set(OPTIONAL))
-    if unknown:
-        raise BundleError(
-            f"{folder}: refused because of {', '.join(unknown)}: a bundle holds {', '.join(FILES)} only"
-        )
-    if missing:
-        raise BundleError(f"{folder}: {', '.join(missing)} is missing: write or download the bundle again")
-    found = {name: storage.sha256(storage.read_bytes(storage.join(folder, name))) for name in names}
-    described = yaml.safe_load(storage.read_bytes(storage.join(folder, MLMODEL)))
-    recorded = (described.get("metadata") or {}).get("sha256") or {}
-    changed = [name for name in FILES if name != MLMODEL and recorded.get(name) != found.get(name)]
-    digest = _digest(found)
-    if changed or (expected and digest != expected):
-        what = ", ".join(changed) or MLMODEL
-        raise BundleError(f"{folder}: {what} was changed after it was written: register or download it again")
-    return digest
-
-
-def files_of(folder: str) -> list[str]:
-    """The files of a bundle in a folder, in the order of :data:`FILES`."""
-    names = storage.list_files(folder)
-    return [name for name in FILES if name in names]
-
-
-def _digest(files: Mapping[str, str]) -> str:
-    return storage.sha256("".join(f"{name} {files[name]}\n" for name in sorted(files)).encode())
+    return digest_of({name: storage.sha256(content) for name, content in contents.items()})
 
 
 def _json(value: Any) -> bytes:
@@ -162,7 +120,7 @@ def _mlmodel(contents: Mapping[str, bytes], samples: int, names: Sequence[str]) 
     described = {
         "flavors": {
             "python_function": {
-                "loader_module": "supreme.registry",
+                "loader_module": LOADER,
                 "python_version": platform.python_version(),
             }
         },

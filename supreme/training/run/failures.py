@@ -1,0 +1,82 @@
+"""Training workers and their controller that are gone: what is told of them, and what is tried again.
+
+Ray tells the same in tens of lines, on every process that noticed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import ray.exceptions
+import ray.train
+
+from supreme import log
+
+#: Raised by `trainer.fit()` where the process of the controller is gone: it is no worker, so Ray gives up.
+CONTROLLER_GONE = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
+#: Of Ray's own monitor; it also names the system's, among the things that may have killed a process.
+_MEMORY = ("NODE_OUT_OF_MEMORY", "running low on memory")
+_REMEDY = "give the node more memory, or lower training.batch_size or training.workers"
+
+logger = log.get("pretrain")
+
+
+class WorkersLost(ray.train.WorkerGroupError):
+    """Training workers are gone, more often than `training.max_failures` allows."""
+
+    def __str__(self) -> str:
+        return f"{told(self.worker_failures)}; the same command goes on from the latest checkpoint"
+
+
+def shortened(error: ray.train.WorkerGroupError) -> ray.train.WorkerGroupError:
+    """The error in a line where the workers did nothing wrong; otherwise as it was."""
+    if any(map(_is_loss, error.worker_failures.values())):
+        return WorkersLost("", error.worker_failures)
+    return error
+
+
+def told(worker_failures: Mapping[int, Exception]) -> str:
+    """A line: the workers that are gone, or else what those that failed raised."""
+    lost = {rank: error for rank, error in worker_failures.items() if _is_loss(error)}
+    reasons = {rank: reason(error) for rank, error in sorted((lost or worker_failures).items())}
+    remedy = f": {_REMEDY}" if any("memory" in why for why in reasons.values()) else ""
+    return "; ".join(f"training worker {rank}: {why}" for rank, why in reasons.items()) + remedy
+
+
+def reason(error: BaseException) -> str:
+    """Why a process is gone, or the first line of what it raised."""
+    cause = _cause(error)
+    text = str(cause)
+    if _is_loss(error):
+        if isinstance(cause, ray.exceptions.OutOfMemoryError) or any(word in text for word in _MEMORY):
+            return "killed, as its node ran out of memory"
+        if "node has died" in text:
+            return "lost with its node"
+        if isinstance(cause, ray.exceptions.ActorUnavailableError):
+            return "it does not answer"
+        return "its process was killed, or crashed"
+    return f"{type(cause).__name__}: {[*text.splitlines(), ''][0]}"
+
+
+def quieten_worker() -> None:
+    """In a worker: no traceback when another one is gone; what it raised itself is told by the job."""
+    logging.getLogger("ray.train.v2._internal.util").setLevel(logging.CRITICAL)
+
+
+def quieten_controller() -> None:
+    """In the controller: no traceback about the clean end of workers that are gone."""
+    logging.getLogger("ray.train.v2._internal.callbacks.backend_setup").setLevel(logging.ERROR)
+
+
+def _is_loss(error: BaseException) -> bool:
+    return isinstance(_cause(error), ray.exceptions.RayError) and not isinstance(
+        _cause(error), ray.exceptions.RayTaskError
+    )
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What Ray Train wraps."""
+    for name in ("health_check_failure", "_base_exc"):
+        error = getattr(error, name, error)
+    return error

@@ -1,0 +1,59 @@
+"""What is told of training workers that are gone is a line that says why."""
+
+from __future__ import annotations
+
+import pytest
+import ray.exceptions
+import ray.train
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
+
+from supreme.training.run import failures
+
+pytestmark = pytest.mark.unit
+
+#: As Ray 2.60 puts it.
+KILLED = """The actor died unexpectedly before finishing this task.
+	class_name: RayTrainWorker
+The actor is dead because its worker process has died. Worker exit type: {} Worker exit detail: {}"""
+CRASHED = (
+    "Worker unexpectedly exits. Some common causes include: (1) the process was killed by the OOM killer"
+)
+MEMORY = "Task was killed due to the node running low on memory."
+NODE = "The actor died because its node has died. Node Id: b5c7e9"
+
+
+def dead(text: str) -> Exception:
+    error = ray.exceptions.RayActorError("", text)
+    return WorkerHealthCheckFailedError("A worker health check failed.", failure=error)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (dead(KILLED.format("SYSTEM_ERROR", CRASHED)), "its process was killed, or crashed"),
+        (dead(KILLED.format("NODE_OUT_OF_MEMORY", MEMORY)), "killed, as its node ran out of memory"),
+        (ray.exceptions.OutOfMemoryError("..."), "killed, as its node ran out of memory"),
+        (dead(NODE), "lost with its node"),
+        (ray.exceptions.ActorUnavailableError("RPC error", None), "it does not answer"),
+        (UserExceptionWithTraceback(ValueError("one\ntwo"), "Traceback ..."), "ValueError: one"),
+    ],
+)
+def test_the_reason_is_a_line(error: Exception, reason: str) -> None:
+    assert failures.reason(error) == reason
+
+
+def test_those_that_noticed_are_not_told_besides_the_one_that_is_gone() -> None:
+    noticed = UserExceptionWithTraceback(RuntimeError("Connection reset by peer"), "Traceback ...")
+    lost = {1: dead(KILLED.format("NODE_OUT_OF_MEMORY", MEMORY)), 0: noticed}
+    assert failures.told(lost).startswith("training worker 1: killed, as its node ran out of memory: give")
+    error = failures.shortened(ray.train.WorkerGroupError("100 lines\n" * 100, lost))
+    assert isinstance(error, ray.train.WorkerGroupError)
+    assert str(error).count("\n") == 0
+    assert str(error).endswith("the same command goes on from the latest checkpoint")
+
+
+def test_a_mistake_in_the_loop_keeps_its_traceback() -> None:
+    mistake = UserExceptionWithTraceback(ValueError("wrong"), "Traceback: line 7")
+    error = ray.train.WorkerGroupError("[Rank 0] Traceback: line 7", {0: mistake})
+    assert failures.shortened(error) is error
+    assert failures.told({0: mistake}) == "training worker 0: ValueError: wrong"
