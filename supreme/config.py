@@ -31,8 +31,8 @@ from supreme.settings.training import Training as Training
 from supreme.settings.uris import RootUri, Uri
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
-MAX_PLANNED_BYTES = 1e15
-"""A petabyte of signals: a recipe that plans more has a number wrong."""
+MAX_PLANNED_BYTES = 1e14
+"""A hundred terabytes of signals: a recipe that plans more has a number wrong."""
 _MAX_ERRORS = 10
 
 #: A key, as its parts -> where it stands ("FILE:LINE"), or nothing.
