@@ -193,7 +193,11 @@ def _explain(item: ErrorDetails, locate: Locate) -> str:
     if item["type"] == "extra_forbidden":
         return f"{where}unknown key {key!r}; nearest valid key: {_nearest(location)!r}"
     value = item["input"]
-    shown = "" if isinstance(value, dict | BaseModel) else f" (got {nested.clip(redact(repr(value)))})"
+    shown = (
+        ""
+        if isinstance(value, dict | BaseModel)
+        else f" (got {nested.clip(redact(nested.clip(repr(value), 2000)))})"
+    )
     if item["type"] == "tuple_type":
         shown += f"; as a list: '{key}=[\"...\"]'"
     if item["type"] == "string_type" and isinstance(value, int | float):

@@ -35,13 +35,23 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.S),
         HIDDEN,
     ),
-    (re.compile(r"(?i)\b(bearer|basic|digest|negotiate)[ :]+(?=[\w+/~.-]{6,})[\w+/~.=-]+"), rf"\1 {HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)(\bauthori[sz]ation\\?['\"]?\s{0,3}[=:]\s{0,3}\\?['\"]?)"
+            r"(?:(?:bearer|basic|digest|negotiate|token)\s)?[^\s'\",;\\]+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"(?i)\b(bearer)[ :]{1,3}[\w+/~.=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\bBasic (?=[A-Za-z+/]{0,40}[A-Z0-9])[A-Za-z0-9+/]{12,}={0,2}"), f"Basic {HIDDEN}"),
     # scheme://login@host, but not host:port/path@version
     (
-        re.compile(r"(\b\w[\w+.-]*://)(?![^\s/@]*:\d+/)(?:[^\s/@:]*:[^\s@]*|[^\s/@]+)@(?=[\w\[])"),
+        re.compile(
+            r"(\b\w[\w+.-]{0,30}://)(?![^\s/@]{0,300}:\d{1,5}/)(?:[^\s/@:]{0,300}:[^\s@]{0,300}|[^\s/@]{1,300})@(?=[\w\[])"
+        ),
         rf"\1{HIDDEN}@",
     ),
-    (re.compile(r"(?i)([?&]endpoint_override=)[^\s&@]*@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(?i)([?&]endpoint_override=)[^\s&@]{0,300}@"), rf"\1{HIDDEN}@"),
     (
         re.compile(
             r"(?i)([?&](?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig|key|code"
@@ -51,7 +61,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            rf"(?i)(\b[\w.-]*(?:{_WORDS})[\w.-]*\\?['\"]?\s*[=:]\s*)(?!\s*{re.escape(HIDDEN)}){_VALUE}"
+            rf"(?i)((?:{_WORDS})[\w.-]{{0,40}}\\?['\"]?\s{{0,3}}[=:]\s{{0,3}})(?!\s*{re.escape(HIDDEN)}){_VALUE}"
         ),
         rf"\1{HIDDEN}",
     ),
