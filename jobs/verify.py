@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme import manifest
 from supreme.config import Recipe
@@ -10,7 +10,8 @@ from supreme.records import all_sources
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Compare every finished shard folder of the recipe with its manifest."""
     from supreme.shards import plan, verify
     from supreme.shards.result import SHARDS
 

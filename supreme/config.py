@@ -100,6 +100,11 @@ class Recipe(Section):
             )
         return self
 
+    def evaluating(self, model_uri: str) -> Recipe:
+        """The same recipe, but that another model is evaluated."""
+        evaluation = self.evaluation.model_copy(update={"model_uri": model_uri})
+        return self.model_copy(update={"evaluation": evaluation})
+
     def folder(self, stage: str) -> str:
         """The folder of a stage: ``<root>/<name>/<stage>``, with the options of an S3 URI at the end."""
         base, mark, query = self.root.partition("?")
