@@ -30,7 +30,7 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     from supreme import tracking
     from supreme.reports import stage as labels
 
-    # What could only fail after hours of work is checked first.
+    # Fail before hours of work, not after.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
     records.check(recipe)

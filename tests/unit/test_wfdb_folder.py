@@ -22,7 +22,7 @@ from supreme.records.wfdb_folder import COLUMNS, SYNONYMS
 pytestmark = pytest.mark.unit
 
 
-def _open(folder: Path, **fields: object) -> records.Source:
+def _open(folder: Path, **fields: object) -> records.RecordSource:
     return open_source(config.Source(kind="wfdb_folder", name="mine", uri=str(folder), **fields), 0, 100)
 
 
