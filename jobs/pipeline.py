@@ -28,7 +28,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
     from supreme import tracking
     from supreme.reports import stage as labels
 
-    # What could only fail after hours of work is checked first.
+    # Fail before hours of work, not after.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
     records.check(recipe)
@@ -45,10 +45,8 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             named = recipe.evaluation.model_uri and stage is not promote
             results |= stage.run(recipe if named else own, options)
             if stage is register:
-                update = {
-                    "evaluation": recipe.evaluation.model_copy(update={"model_uri": results["model_uri"]})
-                }
-                own = recipe.model_copy(update=update)
+                evaluation = recipe.evaluation.model_copy(update={"model_uri": results["model_uri"]})
+                own = recipe.model_copy(update={"evaluation": evaluation})
             logger.info(f"{title} took {time.monotonic() - stage_start:.0f} s")
     return results | {"seconds": round(time.monotonic() - start, 1)}
 

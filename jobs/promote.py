@@ -18,7 +18,7 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
 
     if options.dry_run:
         return {"candidate": promotion.candidate_uri(recipe), "margin": recipe.promote.margin}
-    return promotion.result(*promotion.run(recipe, new_data=options.new))
+    return promotion.result(*promotion.run(recipe, new_data=options.new)).model_dump()
 
 
 if __name__ == "__main__":
