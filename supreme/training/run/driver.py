@@ -19,7 +19,7 @@ from supreme.training.data.reports import Reports
 from supreme.training.data.sources import absolute
 from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import history
-from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, reason, told
+from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, start_again, told
 from supreme.training.run.history import Report
 from supreme.training.run.ray_trainer import Trainer, fit, scaling
 from supreme.training.run.result import TrainedModel, is_trained, latest_state, load_trained, release
@@ -65,11 +65,11 @@ def train(
             _fit(stage, name, [recorder, *callbacks])
         except CONTROLLER_GONE as error:
             failures += 1
-            if failures > stage.recipe.training.max_failures:
-                raise
-            logger.warning(
-                "the controller of training: %s; going on from the latest checkpoint", reason(error)
-            )
+            start_again(error, failures, stage.recipe.training.max_failures)
+        else:
+            state = latest_state(stage)
+            assert state is not None
+            assert state.ended
     release(stage, state)
     return load_trained(stage)
 
