@@ -23,6 +23,7 @@ from supreme.shards import leakage
 from supreme.shards.read import Shards
 from supreme.shards.result import Leakage, ShardResult, SharedRecordings
 from supreme.shards.scales import Scales
+from supreme.shards.schema import REJECTED_SCHEMA
 from supreme.storage.parquet import read_table
 
 CARD = "data_card.html"
@@ -204,7 +205,7 @@ def _rejected(shards: Shards) -> list[RejectedReason]:
     """Reasons with their number and one example, the most frequent first."""
     rows: dict[str, list[dict[str, str]]] = {}
     for file in sorted(file for file in shards.manifest.files if file.startswith("rejected/")):
-        for row in read_table(storage.join(shards.folder, file)).to_pylist():
+        for row in read_table(storage.join(shards.folder, file), schema=REJECTED_SCHEMA).to_pylist():
             rows.setdefault(row["reason"], []).append(row)
     reasons = [RejectedReason(reason, len(same), same[0]) for reason, same in rows.items()]
     return sorted(reasons, key=lambda one: (-one.records, one.reason))

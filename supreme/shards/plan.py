@@ -253,7 +253,7 @@ def _counts(folder: str, parts: list[ShardPart]) -> ShardResult:
 
 
 def _metadata(shard: str) -> pa.Table:
-    return read_table(shard, leakage.COLUMNS)
+    return read_table(shard, leakage.COLUMNS, schema=SCHEMA)
 
 
 def _in_threads(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:
