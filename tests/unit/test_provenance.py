@@ -17,7 +17,7 @@ from supreme import signal, storage
 from supreme.ecg import to_microvolts
 from supreme.inference import bundle, provenance
 from supreme.inference.bundle import BundleError
-from supreme.inference.provenance import Provenance, ProvenanceError, SeenDataset
+from supreme.inference.provenance import Provenance, SeenDataset
 from supreme.inference.query_model import EcgQueryModel
 from supreme.records.recordings import recording_key
 from supreme.records.simulated import SimulatedSource
@@ -169,8 +169,8 @@ def test_damaged_provenance_is_named_with_the_remedy(
         file.write_bytes(file.read_bytes()[:100])
     else:
         file.write_bytes(of_table("ptbxl", rows.slice(0, 3)).to_safetensors())
-    with pytest.raises(ProvenanceError, match=r"recordings\.safetensors.*write the bundle again"):
-        Provenance.read(str(tmp_path))
+    with pytest.raises(BundleError, match=r"recordings\.safetensors.*register or download it again"):
+        EcgQueryModel.from_bundle(str(tmp_path))
 
 
 def test_only_training_and_validation_count_as_seen(tmp_path: Path) -> None:
