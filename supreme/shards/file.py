@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
@@ -14,7 +13,7 @@ from pyarrow import fs
 from supreme import storage
 from supreme.shards.schema import SCHEMA
 from supreme.storage.errors import StorageError
-from supreme.storage.parquet import check_types, open_parquet, read_row_group
+from supreme.storage.parquet import check_rows, check_types, open_parquet, read_row_group
 
 
 class ShardFile(NamedTuple):
@@ -24,7 +23,6 @@ class ShardFile(NamedTuple):
     sha256: str
     """Tells it from another shard of that name."""
     rows: int
-    row_group_size: int
 
     @contextmanager
     def open(self) -> Iterator[pq.ParquetFile]:
@@ -57,10 +55,7 @@ def _footer(shard: ShardFile) -> pq.FileMetaData:
         check_types(shard.uri, file.schema_arrow, SCHEMA)
         if file.schema_arrow.names != SCHEMA.names:
             raise StorageError(f"has other columns than a shard ({', '.join(file.schema_arrow.names)})")
-    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-    starts = [*range(0, shard.rows, shard.row_group_size), shard.rows]
-    if rows != [end - start for start, end in pairwise(starts)]:
-        raise StorageError(f"has row groups of {rows} rows, which are not those of {shard.rows:,} rows")
+    check_rows(sum(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)), shard.rows)
     return metadata
 
 

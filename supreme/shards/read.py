@@ -97,7 +97,9 @@ class ShardDataset:
             StorageError: it cannot be read or is damaged; the message names shard and row group.
         """
         with self._open(group.file, group.index) as shard:
-            return self._decoded(read_row_group(shard, group.index, columns))
+            table = read_row_group(shard, group.index, columns)
+            check_rows(len(table), group.rows)
+            return self._decoded(table)
 
     def copy_signals(
         self, group: RowGroup, rows: np.ndarray, out: np.ndarray, places: np.ndarray, columns: Sequence[str]
@@ -189,7 +191,7 @@ class ShardDataset:
 
     def _file(self, name: str) -> ShardFile:
         uri, sha256 = storage.join(self.folder, name), self.manifest.files[name].sha256
-        return ShardFile(uri, sha256, self.files[name], self.row_group_size)
+        return ShardFile(uri, sha256, self.files[name])
 
     @contextmanager
     def _open(self, name: str, group: int | None = None) -> Iterator[pq.ParquetFile]:

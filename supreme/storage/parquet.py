@@ -26,14 +26,15 @@ def read_table(
 
     Args:
         columns: names of what is read; without them all columns of ``schema``, or of the file.
-        schema: fields that the file must have with exactly these types, in any order and beside others.
+        schema: the type that each of the columns read must have exactly.
 
     Raises:
         StorageError: no such file, it is damaged, or a column is missing, of another type, or no plain data.
     """
     names = list(columns) if columns is not None else schema.names if schema is not None else None
+    expected = schema if schema is None else pa.schema([schema.field(name) for name in names or ()])
     with storage.open_file(uri) as stream, _damage_named(uri), open_parquet(stream) as file:
-        check_types(uri, file.schema_arrow, schema)
+        check_types(uri, file.schema_arrow, expected)
         return read_row_groups(file, names)
 
 
