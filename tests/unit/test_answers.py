@@ -43,6 +43,7 @@ def test_any_finding_any_answer(name: tuple[str, str], answer: tuple[str, str], 
     assert assertions(layout.format(text, answer[1]), entity) == {answer[0]}
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["LVH", "AF", "pericarditis", "LAFB", "VES"]), st.booleans()),
              min_size=1, unique_by=lambda pair: pair[0]),
