@@ -36,7 +36,9 @@ def assertions(report: str, entity: str) -> set[str]:
 @given(
     st.sampled_from(NAMES),
     st.sampled_from([(status, text) for status, texts in ANSWERS.items() for text in texts]),
-    st.sampled_from(["{}: {}", "{} : {}", "{}:{}", "{} = {}", "Low voltage?\n{}: {}", "{}: {}\nST elevation: yes"]),
+    st.sampled_from(
+        ["{}: {}", "{} : {}", "{}:{}", "{} = {}", "Low voltage?\n{}: {}", "{}: {}\nST elevation: yes"]
+    ),
 )
 def test_any_finding_any_answer(name: tuple[str, str], answer: tuple[str, str], layout: str) -> None:
     entity, text = name
