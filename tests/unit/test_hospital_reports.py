@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.reports.extract import RuleExtractor
@@ -68,6 +68,7 @@ PARTS = {
 HISTORY = ("History: RAD, RVH.\n", "Anamnese:\nRAD, RVH\n\n", "Tidigare EKG: RAD. ", "")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(HISTORY), st.lists(st.sampled_from(sorted(PARTS)), min_size=1, unique=True))
 def test_parts_of_any_order_add_up(history: str, parts: list[str]) -> None:
     report = f"{history}Findings: Normal axis.\n{''.join(parts)}"
