@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     """Evaluate `evaluation.model_uri`, or the champion, on the shards of the recipe and of `real`."""
     from supreme import log, storage
     from supreme.evaluation import console, results, stage, targets

@@ -5,14 +5,15 @@ python jobs/predict.py predict.uri=FOLDER 'predict.queries=["old infarct?"]' pre
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 from supreme.runtime.session import ray_session
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Score the records below `predict.uri` for `predict.queries`."""
     from supreme import prediction, tracking
     from supreme.evaluation import targets
 

@@ -6,13 +6,13 @@ which it cannot be compared.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     """Compare candidate and champion on the same records; whichever has no result is evaluated first."""
     from supreme import promotion
 
