@@ -156,6 +156,11 @@ def find_records(uri: str) -> list[dict[str, str]]:
 
 
 def check_queries(queries: tuple[str, ...]) -> None:
+    """Refuse queries that are empty or there twice.
+
+    Raises:
+        ConfigError: naming what is wrong.
+    """
     if not [query for query in queries if normalize_query(query)]:
         raise config.ConfigError(
             "predict.queries is empty: give 'predict.queries=[\"atrial fibrillation?\"]'"

@@ -21,6 +21,7 @@ from supreme.settings.data import Shards
 from supreme.shards import codec, schema
 from supreme.shards.result import SHARDS, ShardResult
 from supreme.training.data.sources import shard_folders
+from supreme.training.run.summary import PretrainResult, WeightSelection
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
 SPLITS = {"train": 300, "validation": 60}
@@ -182,3 +183,11 @@ def _toml(values: dict[str, Any]) -> str:
         return json.dumps(value)
 
     return "".join(f"{key} = {inline(value)}\n" for key, value in values.items())
+
+
+def result(**changes: Any) -> PretrainResult:
+    """The result of a pre-training stage that nothing was trained in."""
+    nothing = {"steps": 0, "samples_seen": 0, "epochs": 0, "seconds": 0, "records_per_s": 0, "parameters": 0}
+    selection = WeightSelection(metric="", value=None, rule="")
+    texts = {"weights_sha256": "", "stopped_early": False, "selection": selection, "validation_digest": ""}
+    return PretrainResult(**(nothing | texts | changes))

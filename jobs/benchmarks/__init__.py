@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+#: What a suite measured, for the result line: numbers and texts by name, in tables by way.
+Measurements = dict[str, object]
 
 
-def table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def table(rows: Mapping[str, Mapping[str, object]]) -> list[str]:
     """Lines of a table: names to the left, values to the right under the names of their columns."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     cells = [["", *columns], *([name, *(str(row.get(c, "")) for c in columns)] for name, row in rows.items())]

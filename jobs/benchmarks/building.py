@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from benchmarks import table
+from benchmarks import Measurements, table
 from benchmarks.timing import interleaved, memory_bytes, peak_memory
 from supreme import config, log
 from supreme.ecg import LEADS, MIMIC_LEADS
@@ -58,7 +58,7 @@ _ON_TWO = {_TWO_BARE: _BARE, _TWO_RAY: _RAY}
 Session = Callable[[], AbstractContextManager[None]]
 
 
-def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+def compare(recipe: config.Recipe, session: Session) -> Measurements:
     """Records a second of a bare loop and of ours, on one core and on two; and memory.
 
     The records are format 16, 12 x 5,000, in MIMIC-IV-ECG's lead order, from the page cache. ``session``
@@ -75,23 +75,23 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
         with session(), ProcessPoolExecutor(CORES, get_context("spawn")) as processes:
             for run in _ways(index, DISTINCT, job, processes).values():
                 run()  # imports, worker processes, page cache
-            taken = interleaved(_ways(index, each, job, processes), recipe.bench.repetitions)
-    found = {
+            rates = interleaved(_ways(index, each, job, processes), recipe.bench.repetitions)
+    rows = {
         name: {
             "records_per_s": round(median(per_s)),
-            "to_bare": _ratio(per_s, taken[_TWO_BARE if name in _ON_TWO else _BARE]),
-            "to_one_core": _ratio(per_s, taken[_ON_TWO.get(name, name)]),
+            "to_bare": _ratio(per_s, rates[_TWO_BARE if name in _ON_TWO else _BARE]),
+            "to_one_core": _ratio(per_s, rates[_ON_TWO.get(name, name)]),
         }
-        for name, per_s in taken.items()
+        for name, per_s in rates.items()
     }
     log.get("bench").info(
         f"12 x {shards.samples}, {shards.compression}, median of {recipe.bench.repetitions}, "
         f"{each:,} records a core; to_bare: of as many cores"
     )
-    for line in table(found):
+    for line in table(rows):
         log.get("bench").info(line)
     log.get("bench").info(f"MB that writing a part adds at its peak, by its records: {memory}")
-    return {"suite": "building", "rates": found, "memory_mb": memory}
+    return {"suite": "building", "rates": rows, "memory_mb": memory}
 
 
 def _ways(

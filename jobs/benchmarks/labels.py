@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import Measurements
 from supreme import config, log, manifest, storage
 from supreme.records.simulator import beats, findings, report, rhythm, truth
 from supreme.reports import stage
@@ -46,7 +47,7 @@ class CountingRules(RuleExtractor):
         return super().extract(statement)
 
 
-def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+def compare(recipe: config.Recipe, session: Session) -> Measurements:
     """The label stage over `bench.records` simulated reports on all cores; ``session`` starts Ray."""
     Path(recipe.root).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=recipe.root, prefix="bench-") as folder, session():
@@ -55,7 +56,7 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
     return {"suite": "labels", **found}
 
 
-def run(folder: str, records: int, seed: int, spread: Spread) -> dict[str, Any]:
+def run(folder: str, records: int, seed: int, spread: Spread) -> Measurements:
     """Label ``records`` simulated reports below an empty local folder.
 
     Returns:

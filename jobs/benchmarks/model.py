@@ -11,12 +11,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks import table
+from benchmarks import Measurements, table
 from benchmarks.timing import interleaved
 from supreme import log
 from supreme.config import Recipe
@@ -76,7 +75,7 @@ class PlainViT(nn.Module):
         return self.norm(self.blocks(self.embed(patches) + self.position))
 
 
-def compare(recipe: Recipe, session: Session) -> dict[str, Any]:
+def compare(recipe: Recipe, session: Session) -> Measurements:
     """Time a step of ViT-tiny and of the plain transformer, and of whole models and their encoders alone.
 
     A step is forward, backward and optimizer on one batch in memory. Whole models, of ViT-tiny and of the

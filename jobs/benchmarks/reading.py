@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import data, object_store, table, ways
+from benchmarks import Measurements, data, object_store, table, ways
 from benchmarks.data import Ecgs
 from benchmarks.timing import drop_page_cache, memory_bytes, peak_memory
 from benchmarks.ways import Read, Way
@@ -38,7 +38,7 @@ Session = Callable[[], AbstractContextManager[None]]
 logger = log.get("bench")
 
 
-def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+def compare(recipe: config.Recipe, session: Session) -> Measurements:
     """Measure every way on simulated or, where the recipe names some, real ECGs; ``session`` starts Ray.
 
     Raises:
@@ -49,23 +49,24 @@ def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
         raise ConfigError(f"root={recipe.root}: the peers' ways of reading need a local folder")
     Path(recipe.root).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    asked, root = recipe.bench, recipe.root
-    drawn = data.simulated(RATE_HZ, recipe.seed, asked.records // 4)
+    bench, root = recipe.bench, recipe.root
+    drawn = data.simulated(RATE_HZ, recipe.seed, bench.records // 4)
     parts = data.real(recipe.real, RATE_HZ) if recipe.real else []
     ecgs = data.together("real", parts) if parts else drawn
-    found: dict[str, Any] = {"suite": "reading", "cores": os.cpu_count(), "records": ecgs.name}
-    held = {one.name: one for one in [drawn, ecgs, *parts]}
-    found["bytes_to_int16"] = {name: _in_folder(root, sizes, one) for name, one in held.items()}
-    _tell("bytes a record, to those of int16", found["bytes_to_int16"])
+    result: Measurements = {"suite": "reading", "cores": os.cpu_count(), "records": ecgs.name}
+    different = {one.name: one for one in [drawn, ecgs, *parts]}
+    bytes_to_int16 = {name: _in_folder(root, sizes, one) for name, one in different.items()}
+    result["bytes_to_int16"] = bytes_to_int16
+    _tell("bytes a record, to those of int16", bytes_to_int16)
     with session():
-        found["local"] = _in_folder(root, rates, ecgs, asked.records, asked.repetitions)
-        if asked.s3:
-            records = min(S3_RECORDS, asked.records)
-            found["s3"] = _in_folder(root, s3_rates, ecgs, records, asked.repetitions)
-    if asked.memory_records:
-        short = data.simulated(MEMORY_RATE_HZ, recipe.seed, asked.records // 4)
-        found["peak_megabytes"] = _in_folder(root, memory, short, asked.memory_records, session)
-    return found
+        result["local"] = _in_folder(root, rates, ecgs, bench.records, bench.repetitions)
+        if bench.s3:
+            records = min(S3_RECORDS, bench.records)
+            result["s3"] = _in_folder(root, s3_rates, ecgs, records, bench.repetitions)
+    if bench.memory_records:
+        short = data.simulated(MEMORY_RATE_HZ, recipe.seed, bench.records // 4)
+        result["peak_megabytes"] = _in_folder(root, memory, short, bench.memory_records, session)
+    return result
 
 
 def sizes(folder: Path, ecgs: Ecgs) -> dict[str, float]:
@@ -75,7 +76,7 @@ def sizes(folder: Path, ecgs: Ecgs) -> dict[str, float]:
     return {name: round(_bytes(ways.files(folder / name)) / ecgs.signal_uv.nbytes, 3) for name in CODECS}
 
 
-def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str, Any]:
+def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> Measurements:
     """Records a second of every way on local files, warm and cold."""
     logger.info(f"{ecgs.name}: {records:,} ECGs are written for every way")
     ways.write(folder, ecgs, records)
@@ -84,18 +85,18 @@ def rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str,
         ways.check(name, way, ecgs)
         cold[name] = _cold(way, ecgs)
     rivals = ways.local(folder, ecgs, records, PASSES)
-    found = ways.measure_all(rivals, ecgs, repetitions)
+    measured = ways.measure_all(rivals, ecgs, repetitions)
     for name, way in rivals.items():
-        found[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
+        measured[name] |= {"cold_per_s": round(cold[name]), "bytes": round(_bytes(way.files) / way.records)}
     _tell(
         f"{ecgs.name}: {records:,} records of 12 x {ecgs.samples} to int16 tensors in this process; cold: "
         "with the page cache dropped (posix_fadvise), but not the caches below it",
-        found,
+        measured,
     )
-    return found
+    return {**measured}
 
 
-def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[str, Any]:
+def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> Measurements:
     """Records a second of shards on an S3 server that shares the machine."""
     program = object_store.server()
     if program is None:
@@ -112,29 +113,29 @@ def s3_rates(folder: Path, ecgs: Ecgs, records: int, repetitions: int) -> dict[s
             rivals[f"{compression} shards, Ray Data"] = Way(ways.ray_read(corpus), records)
         for name, way in rivals.items():
             ways.check(name, way, ecgs)
-        found = ways.measure_all(rivals, ecgs, repetitions)
-    _tell(f"S3, the server on the same cores: {records:,} records of 12 x {ecgs.samples}", found)
-    return found
+        measured = ways.measure_all(rivals, ecgs, repetitions)
+    _tell(f"S3, the server on the same cores: {records:,} records of 12 x {ecgs.samples}", measured)
+    return {**measured}
 
 
-def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...], session: Session) -> dict[str, Any]:
+def memory(folder: Path, ecgs: Ecgs, counts: tuple[int, ...], session: Session) -> Measurements:
     """Megabytes that reading adds at its peak, by the number of records; with Ray, to all its processes.
 
     As many records are read of each, few of them several times: Ray's object store grows until every stage
     of Ray Data holds its blocks. It does not shrink, so each is read in a session of its own.
     """
     folders: list[str] = []
-    found: dict[str, dict[str, int]] = {"shards, torch": {}, "shards, Ray Data": {}}
+    peaks: dict[str, dict[str, int]] = {"shards, torch": {}, "shards, Ray Data": {}}
     for before, count in zip([0, *counts], counts, strict=False):
         folders.append(str(folder / str(count)))
         data.write_shards(folders[-1], ecgs, count - before, Shards().compression)
         corpus, passes = Corpus.open(folders, "train"), counts[-1] // count
-        found["shards, torch"][f"{count:,}"] = _peak(ways.torch_read(corpus), passes)
+        peaks["shards, torch"][f"{count:,}"] = _peak(ways.torch_read(corpus), passes)
         with session():
-            found["shards, Ray Data"][f"{count:,}"] = _peak(ways.ray_read(corpus), passes)
+            peaks["shards, Ray Data"][f"{count:,}"] = _peak(ways.ray_read(corpus), passes)
     title = f"peak memory in MB by records of 12 x {ecgs.samples}, {counts[-1]:,} read of each"
-    _tell(f"{title}, above that before reading", found)
-    return found
+    _tell(f"{title}, above that before reading", peaks)
+    return {**peaks}
 
 
 def _peak(read: Read, passes: int) -> int:
@@ -160,6 +161,6 @@ def _in_folder(root: str, measure: Callable[..., Any], *arguments: Any) -> Any:
         return measure(Path(folder).resolve(), *arguments)
 
 
-def _tell(title: str, rows: dict[str, dict[str, Any]]) -> None:
+def _tell(title: str, rows: Mapping[str, Mapping[str, object]]) -> None:
     for line in [title, *table(rows)]:
         logger.info(line)

@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks import labels, table
+from benchmarks import Measurements, labels, table
 from benchmarks.timing import interleaved
 from supreme import config, log
 from supreme.reports import extract, lexicon, statements
@@ -30,7 +29,7 @@ logger = log.get("bench")
 Session = Callable[[], AbstractContextManager[None]]
 
 
-def compare_rules(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+def compare_rules(recipe: config.Recipe, session: Session) -> Measurements:
     """Reports a second of processor time: simulated machine reports and, where `recipe.real` is, PTB-XL's.
 
     Each way starts with no statement kept. ``session`` starts Ray and is not used.
@@ -38,33 +37,32 @@ def compare_rules(recipe: config.Recipe, session: Session) -> dict[str, Any]:
     Returns:
         Load -> reports, unique statements in each, and the median reports a second of every way.
     """
-    found: dict[str, Any] = {"suite": "rules", "loads": {}}
+    by_load: dict[str, Measurements] = {}
     for name, reports in loads(recipe.real, recipe.seed).items():
         parts = [part for report in reports for part in statements.split(report)]
         rates = interleaved(_ways(reports), recipe.bench.repetitions)
-        row = {
+        by_load[name] = {
             "reports": len(reports),
             "statements": len(parts),
             "unique": len(set(parts)),
             **{way: round(float(np.median(measured))) for way, measured in rates.items()},
         }
-        found["loads"][name] = row
-    for line in table(found["loads"]):
+    for line in table(by_load):
         logger.info(line)
-    return found
+    return {"suite": "rules", "loads": by_load}
 
 
 def loads(real: str, seed: int) -> dict[str, list[str]]:
     """Name -> reports: as a machine prints them, and PTB-XL's as they come and each once."""
     rng = np.random.default_rng(seed)
     pool = [labels.draw(rng).split("\n") for _ in range(POOL)]
-    found = {"simulated machine reports": list(labels.mix(pool, REPORTS, rng))}
+    reports = {"simulated machine reports": list(labels.mix(pool, REPORTS, rng))}
     tables = sorted(Path(real).glob("**/ptbxl_database*.csv"), key=lambda file: -file.stat().st_size)
     if real and tables:
         with tables[0].open(encoding="utf-8") as file:
             rows = [row["report"] for row in csv.DictReader(file)]
-        found |= {"PTB-XL": rows, "PTB-XL, each report once": list(dict.fromkeys(rows))}
-    return found
+        reports |= {"PTB-XL": rows, "PTB-XL, each report once": list(dict.fromkeys(rows))}
+    return reports
 
 
 def _ways(reports: Sequence[str]) -> dict[str, Callable[[], float]]:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from statistics import median
-from typing import Any
 
-from benchmarks import table
+from benchmarks import Measurements, table
 from benchmarks.timing import interleaved
 from supreme import config, log
 from supreme.reports import stage
@@ -28,7 +27,7 @@ Session = Callable[[], AbstractContextManager[None]]
 logger = log.get("bench")
 
 
-def compare(recipe: config.Recipe, session: Session) -> dict[str, Any]:
+def compare(recipe: config.Recipe, session: Session) -> Measurements:
     """Profile training with one worker and with two, in turn: the recipe's encoder, and ViT-tiny.
 
     The records are ``bench.records`` simulated ones in the shape that the recipe gives its shards.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, RandomSampler
 
-from benchmarks import data
+from benchmarks import Measurements, data
 from benchmarks.data import Ecgs
 from benchmarks.peers import MemoryMap, WfdbRecords
 from benchmarks.timing import interleaved, processor_seconds
@@ -120,7 +120,7 @@ def _peer_read(records: WfdbRecords | MemoryMap, workers: int, passes: int) -> R
     return lambda: iter(loader)
 
 
-def _processes(workers: int) -> dict[str, Any]:
+def _processes(workers: int) -> Mapping[str, Any]:
     """Worker processes of a `DataLoader`: no forks of Ray's driver, which may then free no more objects."""
     if not workers:
         return {}
@@ -145,26 +145,26 @@ def check(name: str, way: Way, ecgs: Ecgs) -> None:
         raise ValueError(f"{name}: {len(seen):,} of {way.records:,} records, {set(seen.values())} times each")
 
 
-def measure_all(ways: dict[str, Way], ecgs: Ecgs, repetitions: int) -> dict[str, dict[str, Any]]:
+def measure_all(ways: dict[str, Way], ecgs: Ecgs, repetitions: int) -> dict[str, Measurements]:
     """Medians of interleaved passes by way; ratios are taken within a repetition."""
-    held = torch.from_numpy(ecgs.signal_uv[:BATCH_SIZE].copy()).repeat(4, 1, 1).split(BATCH_SIZE)
-    limit = Way(lambda: ((None, batch) for _ in range(8) for batch in held), 0)
+    batches = torch.from_numpy(ecgs.signal_uv[:BATCH_SIZE].copy()).repeat(4, 1, 1).split(BATCH_SIZE)
+    limit = Way(lambda: ((None, batch) for _ in range(8) for batch in batches), 0)
     passes = {name: partial(measure, way, ecgs.samples) for name, way in ways.items()}
     passes[LIMIT] = partial(measure, limit, ecgs.samples, millivolts=True)
-    taken = interleaved(passes, repetitions)
-    per_s = {name: [one.records_per_s for one in values] for name, values in taken.items()}
-    found: dict[str, dict[str, Any]] = {}
+    passes_by_way = interleaved(passes, repetitions)
+    per_s = {name: [one.records_per_s for one in values] for name, values in passes_by_way.items()}
+    measured: dict[str, Measurements] = {}
     for name in ways:
         reference = {"to_reference": _ratio(per_s[name], per_s[REFERENCE])} if REFERENCE in ways else {}
-        found[name] = {
+        measured[name] = {
             "records_per_s": round(median(per_s[name])),
             **reference,
             "to_limit": _ratio(per_s[name], per_s[LIMIT]),
-            "processor_us": round(median(one.processor_us for one in taken[name])),
-            "first_batch_s": round(median(one.first_batch_s for one in taken[name]), 2),
+            "processor_us": round(median(one.processor_us for one in passes_by_way[name])),
+            "first_batch_s": round(median(one.first_batch_s for one in passes_by_way[name]), 2),
         }
-    found[LIMIT] = {"records_per_s": round(median(per_s[LIMIT]))}
-    return found
+    measured[LIMIT] = {"records_per_s": round(median(per_s[LIMIT]))}
+    return measured
 
 
 def _ratio(rates_per_s: list[float], others: list[float]) -> float:

@@ -43,6 +43,7 @@ class Ked(Supreme):
         return entities + contrast, {"entities": entities.detach(), "contrast": contrast.detach()}
 
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Loss of entities and reports, and the logits of the queries."""
         [ecg_mv] = inputs.views
         tokens = self.model.encode(ecg_mv)
         entities, logits = self.entities(tokens, inputs)

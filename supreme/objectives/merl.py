@@ -45,6 +45,7 @@ class Merl(Task):
         return self._losses(self.model.encode(ecg_mv), inputs)
 
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Contrastive loss, and the similarities of the ECGs to the queries as logits."""
         [ecg_mv] = inputs.views
         tokens = self.model.encode(ecg_mv)
         return self._losses(tokens, inputs)[0], self.space(tokens, inputs.queries)

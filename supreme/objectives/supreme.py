@@ -32,6 +32,7 @@ class Supreme(Task):
         return self.entities(self.model.encode(ecg_mv), inputs, self.sampled_entities(inputs))[0], {}
 
     def validate(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Loss over all entities, and the logits of the queries, those of unseen ones behind them."""
         [ecg_mv] = inputs.views
         tokens = self.model.encode(ecg_mv)
         loss, logits = self.entities(tokens, inputs)
@@ -41,6 +42,7 @@ class Supreme(Task):
         return loss, logits
 
     def weight(self, inputs: Inputs) -> Tensor:
+        """Number of the certain labels: the weight of a micro-batch in the loss of its batch."""
         codes = inputs.codes[:, self.sampled_entities(inputs)]
         return counted(codes == PRESENT, codes == UNCERTAIN, self.training_config).sum()
 

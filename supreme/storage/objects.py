@@ -47,10 +47,12 @@ class Reader(io.RawIOBase):
         return self.at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a byte; the new place."""
         self.at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self.size}[whence]
         return self.at
 
     def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes from here on, all the rest when negative: one request or none."""
         start, end = self.at, self.size if size < 0 else min(self.size, self.at + size)
         in_tail = start - (self.size - len(self.tail))
         if start >= end:
@@ -95,6 +97,7 @@ class Upload(io.RawIOBase):
         return True
 
     def write(self, content: Any) -> int:
+        """Take more content; a full part is sent."""
         self.buffer += content
         while len(self.buffer) >= PART_BYTES:
             self._send(bytes(self.buffer[:PART_BYTES]))
@@ -102,6 +105,7 @@ class Upload(io.RawIOBase):
         return len(content)
 
     def finish(self) -> None:
+        """Send the rest and give the object its name."""
         rest = bytes(self.buffer)
         if not self.parts:
             with_client(self.place, lambda client: client.put_object(**self.names, Body=rest))

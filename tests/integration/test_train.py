@@ -39,7 +39,7 @@ from supreme.training.learner.validation import METRIC
 from supreme.training.run import checkpoint_writer, driver, history, worker, worker_setup
 from supreme.training.run.result import TrainedModel
 from supreme.training.run.stage import PretrainStage
-from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
+from supreme.training.run.summary import PRETRAIN
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The controller's process cannot import this file.
@@ -367,20 +367,6 @@ def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, r
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
 
 
-UNTRAINED = PretrainResult(
-    steps=0,
-    samples_seen=0,
-    epochs=0,
-    seconds=0,
-    records_per_s=0,
-    parameters=0,
-    weights_sha256="",
-    stopped_early=False,
-    selection=WeightSelection(metric="", value=None, rule=""),
-    validation_digest="",
-)
-
-
 def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"jobs/shard\.py"):
         PretrainStage.open(training_data.recipe(tmp_path))
@@ -395,7 +381,7 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
         PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)).begin()
     opened = PretrainStage.open(made)
     assert opened.begin() is None  # what failed has not claimed the folder
-    manifest.publish(opened.folder, PRETRAIN, opened.request, UNTRAINED, {})
+    manifest.publish(opened.folder, PRETRAIN, opened.request, training_data.result(), {})
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
         PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)).begin(new=True)
     assert opened.begin(), "nothing is deleted by what is refused"

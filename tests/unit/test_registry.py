@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import pytest
 import tiny_bundle
+import training_data
 from mlflow.exceptions import MlflowException
 
 from jobs import register
@@ -20,7 +21,7 @@ from supreme.registry import versions
 from supreme.runtime.cli import Options
 from supreme.settings.tracking import Tracking
 from supreme.tracking import server as server_module
-from supreme.training.run.summary import PRETRAIN, PretrainResult, WeightSelection
+from supreme.training.run.summary import PRETRAIN, WeightSelection
 
 pytestmark = pytest.mark.unit
 
@@ -177,19 +178,7 @@ def finished(
     run = tracking.start_or_resume(store, "tests", folder, "pretrain", {})
     tiny_bundle.write(f"{folder}/bundle", seed)
     selection = WeightSelection(metric="validation_macro_auroc", value=value, rule="the last epoch")
-    result = PretrainResult(
-        steps=1,
-        samples_seen=1,
-        epochs=1,
-        seconds=1,
-        records_per_s=1,
-        parameters=1,
-        weights_sha256="",
-        stopped_early=False,
-        selection=selection,
-        validation_digest=data,
-        run_id=run.run_id,
-    )
+    result = training_data.result(selection=selection, validation_digest=data, run_id=run.run_id)
     manifest.publish(folder, PRETRAIN, request, result)
     return recipe
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,6 +27,9 @@ FLUSH_REPLIES = 256
 _ERROR = "__inference_error__"
 
 _log = log.get("reports.llm")
+
+#: A row of Ray Data: column -> value.
+Row = dict[str, Any]
 
 
 class Engine:
@@ -86,7 +89,7 @@ class Engine:
         return failed
 
 
-def engine_config(llm: config.LLM) -> dict[str, Any]:
+def engine_config(llm: config.LLM) -> Mapping[str, Any]:
     """Arguments of ``ray.data.llm.vLLMEngineProcessorConfig``."""
     template = llm.extra.get("chat_template_kwargs")
     return {
@@ -100,9 +103,9 @@ def engine_config(llm: config.LLM) -> dict[str, Any]:
     }
 
 
-def sampling(llm: config.LLM) -> dict[str, Any]:
+def sampling(llm: config.LLM) -> Mapping[str, object]:
     """vLLM's sampling parameters of every question."""
-    fields: dict[str, Any] = {"temperature": llm.temperature, "seed": SEED, "max_tokens": llm.max_tokens}
+    fields: dict[str, object] = {"temperature": llm.temperature, "seed": SEED, "max_tokens": llm.max_tokens}
     if llm.reply_format == "json_schema":
         fields["structured_outputs"] = {"json": json.dumps(prompt.load()["schema"])}
     elif llm.reply_format == "json_object":
@@ -110,7 +113,7 @@ def sampling(llm: config.LLM) -> dict[str, Any]:
     return fields | {name: value for name, value in llm.extra.items() if name != "chat_template_kwargs"}
 
 
-def to_reply(row: dict[str, Any], llm: config.LLM) -> Reply:
+def to_reply(row: Row, llm: config.LLM) -> Reply:
     """A reply; the engine does not say why it stopped, but a full length tells."""
     return Reply(
         statement_id=row["statement_id"],
@@ -123,10 +126,10 @@ def to_reply(row: dict[str, Any], llm: config.LLM) -> Reply:
     )
 
 
-def _request(row: dict[str, Any], llm: config.LLM) -> dict[str, Any]:
+def _request(row: Row, llm: config.LLM) -> Row:
     return {"messages": Question(**row).messages(), "sampling_params": sampling(llm)}
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+def _row(row: Row) -> Row:
     numbers = ("num_input_tokens", "num_generated_tokens", "time_taken_llm")
     return {name: row[name] for name in ("statement_id", "ask", "generated_text", *numbers)}
