@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +16,8 @@ from supreme.runtime.session import ray_session
 TOTALS = ("records", "records_to_do", "shards", "shards_to_do", "bytes", "seconds")
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Build or extend the shards of every source, and write the data card."""
     from supreme.reporting import data_card
     from supreme.shards import estimate, plan
 

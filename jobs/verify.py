@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from supreme.config import Recipe
 from supreme.records import all_sources
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Compare every finished shard folder of the recipe with its manifest."""
     from supreme.shards import plan, verify
 
     folders = [plan.folder_of(recipe, source) for source in all_sources(recipe)]

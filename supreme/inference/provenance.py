@@ -23,6 +23,7 @@ from supreme.records.recordings import recording_key
 from supreme.settings.data import Source
 from supreme.shards.read import Shards
 
+RECORDINGS = "recordings.safetensors"
 #: What training and the selection of weights have seen.
 SPLITS_SEEN = ("train", "validation")
 #: Columns of the shards by which a recording is recognised.

@@ -55,7 +55,7 @@ class LabelSetCounts:
 
 
 @dataclass(frozen=True)
-class CodeCounts:
+class CodeTable:
     """The most frequent codes of a data set."""
 
     distinct: int
@@ -94,7 +94,7 @@ class DataSetCard:
     quality: Shares
     label_sets: Sequence[LabelSetCounts]
     unmapped: Shares
-    codes: CodeCounts
+    codes: CodeTable
     figure: str
     sexes: Shares
     without_age: int
@@ -218,7 +218,7 @@ def _label_set(labels: LabelSet, codes: pa.ChunkedArray) -> LabelSetCounts:
     return LabelSetCounts(labels.name, sum(map(bool, each)), columns)
 
 
-def _codes(kind: str, codes: pa.ChunkedArray) -> CodeCounts:
+def _codes(kind: str, codes: pa.ChunkedArray) -> CodeTable:
     """The most frequent codes with the entities of the vocabulary that they stand for."""
     vocabulary, known = load_base(), load_base().by_code(CODE_SYSTEMS.get(kind, ""))
     count = Counter(_flat(codes))
@@ -226,7 +226,7 @@ def _codes(kind: str, codes: pa.ChunkedArray) -> CodeCounts:
     for code, records in count.most_common(MOST_CODES):
         entities = [code] if code in vocabulary else known.get(code, [])
         rows.append((code, [vocabulary[entity].name for entity in entities], records, records / len(codes)))
-    return CodeCounts(len(count), rows)
+    return CodeTable(len(count), rows)
 
 
 def _plates(shards: Shards, record_ids: Sequence[str], seed: int) -> list[EcgPlate]:

@@ -129,7 +129,7 @@ def _end(line: str) -> _End:
     if line.endswith(_ENDS):
         return _End(_FINISHED)
     if is_answer and _ANSWERED.search(line):
-        return _End("", is_answer)
+        return _End(_FINISHED, is_answer)
     if last in words["open"] or fold_word(" ".join(line.split()[-2:])) in words["open"]:
         return _End(_OPEN, is_answer)
     is_half_open = last in words["half_open"] and not _ADDED.search(line)

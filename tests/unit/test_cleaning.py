@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.reports.cleaning import clean
@@ -38,6 +38,7 @@ def test_marks_become_text(report: str, text: str) -> None:
     assert clean(report) == text
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="AF no<>/br&;lt_x0dD\\\n.", max_size=60))
 def test_cleaning_is_safe_and_plain_text_stays(report: str) -> None:
     clean(report)
@@ -45,6 +46,7 @@ def test_cleaning_is_safe_and_plain_text_stays(report: str) -> None:
     assert clean(plain) == plain
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["no LVH", "ST > 1 mm", "R<S", "möglich & alt", "V1 < V2"]), min_size=1))
 def test_what_was_escaped_comes_back(lines: list[str]) -> None:
     escaped = "<br>".join(html.escape(line) for line in lines)

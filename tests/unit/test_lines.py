@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.reports.lines import unwrap
@@ -42,6 +42,7 @@ def test_a_line_that_cannot_end_there_goes_on(report: str) -> None:
         "sinusrhythmus\nlinkstyp\nkein av-block\nlinksschenkelblock",
         "AF: no\nLBBB: yes",
         "AF - no\nLBBB - yes",
+        "AF: no\nh/o MI. Low voltage.",
         "AF no\nLBBB yes",
         "Inferior infarct, old\nlow voltage",
         "LVH, possible\nNo P waves",
@@ -61,6 +62,7 @@ def test_hyphens_at_a_line_s_end() -> None:
     assert unwrap("Vorhof-\nflimmern, AV-\nBlock") == ["Vorhofflimmern, AV-Block"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["No evidence of atrial fibrillation or flutter was found in this recording.",

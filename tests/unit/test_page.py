@@ -130,7 +130,7 @@ def test_a_data_set_may_have_any_name(recipe: config.Recipe, tmp_path: Path) -> 
     evaluated = stage.run(odd)
     assert evaluated.left_out == dict.fromkeys(names, 1)
     assert "CSN (Ningbo), [1]" in page_of(odd)
-    metrics = tracking.Run.attach(store, run).client.get_run(run).data.metrics
+    metrics = tracking.TrackingRun.attach(store, run).client.get_run(run).data.metrics
     assert "evaluation/CSN _Ningbo__ _1_/macro_auroc_headline" in metrics
 
 
@@ -168,7 +168,7 @@ def test_the_training_curve_is_that_of_the_model_or_none(
     other = page_of(recipe, "models:/without/1")
     assert "the MLflow run of this model holds no" in other
     assert "models:/without/1" in other, "the same bundle under another name"
-    client = tracking.Run.attach(store, without).client
+    client = tracking.TrackingRun.attach(store, without).client
     assert "figures" in [item.path for item in client.list_artifacts(with_history)]
     assert "figures" not in [item.path for item in client.list_artifacts(without)]
     shutil.rmtree(folder)

@@ -46,7 +46,7 @@ def read_yaml(content: bytes, where: str) -> dict[str, Any]:
         BundleError: it is anything else.
     """
     try:
-        value = yaml.load(content, _Loader)  # a BaseLoader: it makes strings, lists and dictionaries only
+        value = _Loader(content).get_single_data()
         if not isinstance(value, dict):
             raise ValueError("it is empty" if not content else "it holds no keys")
         return value
@@ -87,7 +87,7 @@ def _check_depth(value: Any) -> None:
 
 
 class _Loader(yaml.BaseLoader):
-    """Refuses what makes a small file large or ambiguous: aliases, depth, keys that are there twice."""
+    """Makes strings, lists and dictionaries only; refuses aliases, depth, and keys that are there twice."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from supreme import storage
 from supreme.config import ConfigError
+from supreme.inference.provenance import RECORDINGS as RECORDINGS
 
 MODEL, CONFIG, VOCABULARY, QUERIES = (
     "model.safetensors",
@@ -13,12 +14,7 @@ MODEL, CONFIG, VOCABULARY, QUERIES = (
     "vocabulary.json",
     "queries.safetensors",
 )
-RECORDINGS, CARD, REQUIREMENTS, MLMODEL = (
-    "recordings.safetensors",
-    "README.md",
-    "requirements.txt",
-    "MLmodel",
-)
+CARD, REQUIREMENTS, MLMODEL = "README.md", "requirements.txt", "MLmodel"
 FILES = (MODEL, CONFIG, VOCABULARY, QUERIES, RECORDINGS, CARD, REQUIREMENTS, MLMODEL)
 #: A bundle without provenance lacks them.
 OPTIONAL = (RECORDINGS,)
