@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from supreme.storage.errors import NotFound, NotRegular, OutsideFolder, StorageE
 T = TypeVar("T")
 
 _FLUSH_EVERY_S = 0.2
+_PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 
 __all__ = ["NotFound", "NotRegular", "OutsideFolder", "StorageError", "TooLarge", "Unavailable"]
 
@@ -234,6 +236,11 @@ def _to_disk(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def final_name(name: str) -> str:
+    """The name that a file gets once it is complete: without what :func:`writing` adds before."""
+    return _PARTIAL.sub("", name)
+
+
 def write_bytes(uri: str, content: bytes) -> None:
     """Write whole or not at all."""
     with writing(uri, len(content)) as stream:
@@ -254,16 +261,6 @@ def delete_file(uri: str) -> None:
     def delete(system: fs.FileSystem, path: str) -> None:
         if system.get_file_info(path).type == fs.FileType.File:
             system.delete_file(path)
-
-    _at(uri, delete)
-
-
-def delete_folder(uri: str) -> None:
-    """Delete a folder with all that is in it, if it is there."""
-
-    def delete(system: fs.FileSystem, path: str) -> None:
-        if system.get_file_info(path).type == fs.FileType.Directory:
-            system.delete_dir(path)
 
     _at(uri, delete)
 

@@ -300,12 +300,12 @@ def test_listing_tells_files_from_folders_and_an_absent_folder_is_empty(tmp_path
     assert not storage.is_folder(str(tmp_path / "z.hea"))
 
 
-def test_deleting_a_folder_leaves_its_neighbours(tmp_path):
-    for name in ("a/x", "ab/x"):
-        storage.write_bytes(str(tmp_path / name), b"1")
-    storage.delete_folder(str(tmp_path / "a"))
-    storage.delete_folder(str(tmp_path / "a"))
-    assert storage.list_files(str(tmp_path)) == ["ab/x"]
+def test_only_empty_folders_are_deleted(tmp_path):
+    storage.write_bytes(str(tmp_path / "a/b/x"), b"1")
+    (tmp_path / "a/c/d").mkdir(parents=True)
+    storage.delete_empty_folders(str(tmp_path / "a"))
+    assert storage.list_files(str(tmp_path)) == ["a/b/x"]
+    assert storage.list_folders(str(tmp_path / "a")) == ["b"]
 
 
 @pytest.mark.parametrize(

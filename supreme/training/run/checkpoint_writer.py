@@ -82,6 +82,10 @@ class Checkpointing:
 
 
 def _delete(folder: str) -> None:
-    # The state first: a folder that is half deleted must not look like a checkpoint.
+    # The state first: a folder that is half deleted must not look like a checkpoint. Files of others stay.
     storage.delete_file(storage.join(folder, checkpoints.STATE))
-    storage.delete_folder(folder)
+    own = (checkpoints.STATE, checkpoints.MODEL, checkpoints.EMA, checkpoints.OPTIMIZER)
+    for name in storage.list_files(folder):
+        if storage.final_name(name) in own:
+            storage.delete_file(storage.join(folder, name))
+    storage.delete_empty_folders(folder)
