@@ -157,7 +157,9 @@ def test_what_listens_is_seen_with_its_address() -> None:
 def test_the_whole_way_job_by_job(cluster: dict[str, str], tmp_path: Path) -> None:
     root = f"root={tmp_path / 'runs'}"
     jobs = ("shard", "label", "pretrain", "register", "evaluate", "promote", "report")
-    results = {job: _submit(cluster, tmp_path, job, root) for job in jobs}
+    # What was just trained is evaluated before the gate makes it the champion.
+    candidate = {"evaluate": ["evaluation.model_uri=models:/supreme-ecg-smoke@candidate"]}
+    results = {job: _submit(cluster, tmp_path, job, root, *candidate.get(job, [])) for job in jobs}
     # The result is the job's last line, before Ray's own words about the end of the job.
     log = (tmp_path / "shard.log").read_text().splitlines()
     assert any(line.strip() == json.dumps(results["shard"]) for line in log)
