@@ -12,8 +12,8 @@ python jobs/bench.py training                Ray Train: one worker, two workers,
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
 
 from supreme.config import ConfigError, Recipe
 from supreme.runtime.cli import Options, main
@@ -30,14 +30,15 @@ SUITES = {
 }
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Run one suite; the result holds its ratios."""
     suite = recipe.bench.suite
     if suite not in SUITES:
         raise ConfigError(f"bench.suite={suite!r} is none of {', '.join(SUITES)}")
     if options.dry_run:
         return {"suite": suite, **recipe.bench.model_dump(mode="json")}
     module, _, function = SUITES[suite].rpartition(".")
-    result: dict[str, Any] = getattr(import_module(module), function)(recipe, ray_session)
+    result: Mapping[str, object] = getattr(import_module(module), function)(recipe, ray_session)
     return result
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
-    """Evaluate `evaluation.model_uri` (the champion when empty) on the shards of the recipe and of `real`."""
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Evaluate `evaluation.model_uri`, or the champion, on the shards of the recipe and of `real`."""
     from supreme import log, storage
     from supreme.evaluation import console, results, stage, targets
 
     if options.dry_run:
-        return stage.plan(recipe)
+        return stage.plan(recipe).model_dump()
     model = targets.target(recipe)
     result = stage.run(recipe, model.uri, new=options.new)
     for line in console.table(result):

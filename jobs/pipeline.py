@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import evaluate
@@ -21,20 +22,21 @@ from supreme.runtime.session import ray_session
 STAGES = (shard, label, pretrain, register, evaluate, promote, report)
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Run all stages in one Ray session; the result joins those of the stages."""
     logger = log.get("pipeline")
     if options.dry_run:
         return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
     from supreme import tracking
     from supreme.reports import stage as labels
 
-    # What could only fail after hours of work is checked first.
+    # Fail before hours of work, not after.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
     records.check(recipe)
     labels.check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
-    results: dict[str, Any] = {}
+    results: dict[str, object] = {}
     own, start = recipe, time.monotonic()
     # One Ray session for all stages: start-up is most of what a finished pipeline takes.
     with ray_session():
@@ -45,15 +47,12 @@ def run(recipe: Recipe, options: Options) -> dict[str, Any]:
             named = recipe.evaluation.model_uri and stage is not promote
             results |= stage.run(recipe if named else own, options)
             if stage is register:
-                update = {
-                    "evaluation": recipe.evaluation.model_copy(update={"model_uri": results["model_uri"]})
-                }
-                own = recipe.model_copy(update=update)
+                own = recipe.evaluating(str(results["model_uri"]))
             logger.info(f"{title} took {time.monotonic() - stage_start:.0f} s")
     return results | {"seconds": round(time.monotonic() - start, 1)}
 
 
-def _plan(stage: Any, recipe: Recipe, options: Options) -> dict[str, Any]:
+def _plan(stage: Any, recipe: Recipe, options: Options) -> Mapping[str, object]:
     """A stage's plan, or what it waits for."""
     try:
         return dict(stage.run(recipe, options))

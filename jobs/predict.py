@@ -5,24 +5,27 @@ python jobs/predict.py predict.uri=FOLDER 'predict.queries=["old infarct?"]' pre
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 from supreme.runtime.session import ray_session
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Score the records below `predict.uri` for `predict.queries`."""
     from supreme import prediction, tracking
+    from supreme.evaluation import targets
 
-    model_uri = recipe.evaluation.model_uri or f"models:/{recipe.tracking.model}@champion"
+    model_uri = targets.model_uri(recipe)
     output = recipe.predict.output or recipe.folder("predictions.parquet")
-    asked = recipe.predict.model_copy(update={"output": output})
+    settings = recipe.predict.model_copy(update={"output": output})
     if options.dry_run:
-        return prediction.plan(asked, model_uri)
+        return prediction.plan(settings, model_uri).model_dump()
     store = tracking.open_store(recipe.tracking, recipe.root) if model_uri.startswith("models:") else None
     with ray_session():
-        return prediction.predict(asked, model_uri, store, derive_limb_leads=recipe.shards.derive_limb_leads)
+        derive = recipe.shards.derive_limb_leads
+        return prediction.predict(settings, model_uri, store, derive_limb_leads=derive).model_dump()
 
 
 if __name__ == "__main__":

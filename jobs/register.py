@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     """Register the bundle of the recipe's pre-training stage; the same bundle stays the same version."""
     from supreme.inference import bundle
     from supreme.registry import candidates

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from supreme.config import Recipe
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     """Report on `evaluation.model_uri` (the champion when empty), which must be evaluated already."""
     from supreme.evaluation import targets
     from supreme.reporting import page

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 from supreme import log
@@ -14,29 +16,31 @@ from supreme.runtime.session import ray_session
 TOTALS = ("records", "records_to_do", "shards", "shards_to_do", "bytes", "seconds")
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Build or extend the shards of every source, and write the data card."""
     from supreme.reporting import data_card
-    from supreme.shards import plan
+    from supreme.shards import estimate, plan
 
     plans = [plan.survey(recipe, source, new=options.new) for source in all_sources(recipe)]
+    summaries = [one.summary() for one in plans]
+    estimate.check_room(recipe.root, summaries)
     if options.dry_run:
-        summaries = [one.summary() for one in plans]
-        totals = {key: sum(summary[key] for summary in summaries) for key in TOTALS}
-        return {"stage": "shards", **totals, "sources": summaries}
-    made = {}
+        totals = {key: sum(getattr(summary, key) for summary in summaries) for key in TOTALS}
+        return {"stage": "shards", **totals, "sources": [asdict(summary) for summary in summaries]}
+    shards = {}
     # Nothing to do costs no start of Ray.
     with nullcontext() if all(one.finished for one in plans) else ray_session():
         for one in plans:
-            counts = (one.finished or _carry_out(one)).result
-            records, rejected = counts.records, counts.rejected
-            made[one.dataset] = {"folder": one.job.folder, "records": records, "rejected": rejected}
+            result = (one.finished or _carry_out(one)).result
+            records, rejected = result.records, result.rejected
+            shards[one.dataset] = {"folder": one.job.folder, "records": records, "rejected": rejected}
             log.get("shard").info(f"{one.dataset}: {records:,} records, {rejected:,} refused")
     card, described = data_card.write(recipe, new=options.new)
     for row in described.result.leakage_across_datasets:
         log.get("shard").warning(
             f"{row.recordings:,} recordings stand in both {' and '.join(row.datasets)}: see {card}"
         )
-    return {"shards": made, "data_card": card}
+    return {"shards": shards, "data_card": card}
 
 
 def _carry_out(plan: Any) -> Any:

@@ -1,23 +1,23 @@
-"""Read every byte of finished shards and hold it against their manifests: of all sources of a recipe."""
+"""Check every byte of the finished shards of all sources of a recipe against their manifests."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
 
-from supreme import manifest
 from supreme.config import Recipe
 from supreme.records import all_sources
 from supreme.runtime.cli import Options, main
 
 
-def run(recipe: Recipe, options: Options) -> dict[str, Any]:
+def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
+    """Compare every finished shard folder of the recipe with its manifest."""
     from supreme.shards import plan, verify
-    from supreme.shards.result import SHARDS
 
     folders = [plan.folder_of(recipe, source) for source in all_sources(recipe)]
     if options.dry_run:
-        return {"verify": {folder: verify.summary(manifest.require(folder, SHARDS)) for folder in folders}}
-    return {"verified": verify.verify(folders)}
+        return {"verify": {folder: asdict(size) for folder, size in verify.sizes(folders).items()}}
+    return {"verified": {folder: asdict(size) for folder, size in verify.verify(folders).items()}}
 
 
 if __name__ == "__main__":

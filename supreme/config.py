@@ -31,8 +31,8 @@ from supreme.settings.training import Training as Training
 from supreme.settings.uris import RootUri, Uri
 
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
-MAX_PLANNED_BYTES = 1e15
-"""A petabyte of signals: a recipe that plans more has a number wrong."""
+MAX_PLANNED_BYTES = 1e14
+"""A hundred terabytes of signals: a recipe that plans more has a number wrong."""
 _MAX_ERRORS = 10
 
 #: A key, as its parts -> where it stands ("FILE:LINE"), or nothing.
@@ -99,6 +99,11 @@ class Recipe(Section):
                 "sources.N.records, shards.rate_hz or shards.duration_s"
             )
         return self
+
+    def evaluating(self, model_uri: str) -> Recipe:
+        """The same recipe, but that another model is evaluated."""
+        evaluation = self.evaluation.model_copy(update={"model_uri": model_uri})
+        return self.model_copy(update={"evaluation": evaluation})
 
     def folder(self, stage: str) -> str:
         """The folder of a stage: ``<root>/<name>/<stage>``, with the options of an S3 URI at the end."""
@@ -193,7 +198,11 @@ def _explain(item: ErrorDetails, locate: Locate) -> str:
     if item["type"] == "extra_forbidden":
         return f"{where}unknown key {key!r}; nearest valid key: {_nearest(location)!r}"
     value = item["input"]
-    shown = "" if isinstance(value, dict | BaseModel) else f" (got {nested.clip(redact(repr(value)))})"
+    shown = (
+        ""
+        if isinstance(value, dict | BaseModel)
+        else f" (got {nested.clip(redact(nested.clip(repr(value), 2000)))})"
+    )
     if item["type"] == "tuple_type":
         shown += f"; as a list: '{key}=[\"...\"]'"
     if item["type"] == "string_type" and isinstance(value, int | float):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from supreme import __version__, log, storage
 from supreme.config import ConfigError, difference, digest
@@ -62,6 +62,11 @@ class Request(BaseModel):
     """The resolved sections of the recipe that decide the stage's output."""
     inputs: dict[str, str] = {}
     """Input folder or file -> digest of its manifest."""
+
+    @field_validator("config")
+    @classmethod
+    def _without_secrets(cls, config: dict[str, Any]) -> dict[str, object]:
+        return log.redact_values(config)
 
 
 class FileEntry(BaseModel):

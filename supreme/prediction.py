@@ -1,4 +1,4 @@
-"""Scores of a registered model for a folder of WFDB records, asked any text query, on Ray Data."""
+"""The predict stage: scores of a model for a folder of WFDB records and any text queries, on Ray Data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, ecg, log, storage
 from supreme.inference.query_embeddings import normalize_query
@@ -49,7 +50,35 @@ REJECTED = pa.schema(
 logger = log.get("predict")
 
 
-def plan(settings: Predict, model_uri: str) -> dict[str, Any]:
+class PredictionPlan(BaseModel):
+    """Counts and time of a prediction."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_uri: str
+    records: int
+    queries: int
+    rows: int
+    """Of the output: one a record and query."""
+    output: str
+    seconds: int
+
+
+class PredictionResult(BaseModel):
+    """What a prediction wrote."""
+
+    model_config = ConfigDict(frozen=True)
+
+    output: str
+    rejected_output: str
+    model_uri: str
+    """With its version number."""
+    records: int
+    scored: int
+    rejected: int
+
+
+def plan(settings: Predict, model_uri: str) -> PredictionPlan:
     """Counts and time of a prediction.
 
     Raises:
@@ -57,19 +86,19 @@ def plan(settings: Predict, model_uri: str) -> dict[str, Any]:
     """
     records = find_records(settings.uri)
     check_queries(settings.queries)
-    return {
-        "model_uri": model_uri,
-        "records": len(records),
-        "queries": len(settings.queries),
-        "rows": len(records) * len(settings.queries),
-        "output": settings.output,
-        "seconds": round(len(records) / RECORDS_PER_SECOND) + 20,
-    }
+    return PredictionPlan(
+        model_uri=model_uri,
+        records=len(records),
+        queries=len(settings.queries),
+        rows=len(records) * len(settings.queries),
+        output=settings.output,
+        seconds=round(len(records) / RECORDS_PER_SECOND) + 20,
+    )
 
 
 def predict(
     settings: Predict, model_uri: str, tracking_uri: str | None, *, derive_limb_leads: bool = False
-) -> dict[str, Any]:
+) -> PredictionResult:
     """Score every record below ``settings.uri`` and write one Parquet row a record and query.
 
     Records that cannot be used are rows of ``<output>.rejected.parquet`` with the reason. Both files appear
@@ -85,7 +114,7 @@ def predict(
         version = versions.resolve(model_uri, tracking_uri)
         model_uri = f"models:/{version.name}/{version.version}"
     rejected_uri = settings.output.removesuffix(".parquet") + ".rejected.parquet"
-    counts = {"records": len(records), "scored": 0, "rejected": 0}
+    scored_records = rejected_records = 0
     progress = log.Progress(logger, "records", len(records))
     with (
         parquet.writer(settings.output, SCORES) as scores,
@@ -96,10 +125,17 @@ def predict(
             good = table.filter(pc.equal(table["reason"], "")).select(SCORES.names)
             scores.write_table(good.cast(SCORES))
             rejected.write_table(refused.cast(REJECTED))
-            counts["rejected"] += refused.num_rows
-            counts["scored"] += good.num_rows // len(settings.queries)
-            progress.update(counts["scored"] + counts["rejected"], rejected=counts["rejected"])
-    return {"output": settings.output, "rejected_output": rejected_uri, "model_uri": model_uri, **counts}
+            rejected_records += refused.num_rows
+            scored_records += good.num_rows // len(settings.queries)
+            progress.update(scored_records + rejected_records, rejected=rejected_records)
+    return PredictionResult(
+        output=settings.output,
+        rejected_output=rejected_uri,
+        model_uri=model_uri,
+        records=len(records),
+        scored=scored_records,
+        rejected=rejected_records,
+    )
 
 
 def find_records(uri: str) -> list[dict[str, str]]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from supreme import config, log, tracking
 from supreme.evaluation import stage, targets
@@ -41,6 +42,29 @@ class Decision:
     reason: str
     comparisons: tuple[Comparison, ...] = ()
     """Candidate minus champion; the first one decided."""
+
+
+class Difference(BaseModel):
+    """Macro AUROC of the candidate minus the champion's, with its 95 % interval (None without replicates)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    difference: float
+    low: float | None
+    high: float | None
+
+
+class PromotionResult(BaseModel):
+    """What `jobs/promote.py` prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_uri: str
+    version: int
+    alias: str
+    promoted: bool
+    reason: str
+    comparisons: dict[str, Difference]
 
 
 def candidate_uri(recipe: config.Recipe) -> str:
@@ -109,19 +133,19 @@ def decide(
     return _by_comparison(comparisons, champion, margin)
 
 
-def result(version: ModelVersion, decision: Decision) -> dict[str, Any]:
-    """The job's result line."""
-    return {
-        "model_uri": f"models:/{version.name}/{version.version}",
-        "version": int(version.version),
-        "alias": versions.CHAMPION if decision.promoted else versions.CANDIDATE,
-        "promoted": decision.promoted,
-        "reason": decision.reason,
-        "comparisons": {
-            one.dataset: {"difference": one.difference, "low": _finite(one.low), "high": _finite(one.high)}
+def result(version: ModelVersion, decision: Decision) -> PromotionResult:
+    """The job's result."""
+    return PromotionResult(
+        model_uri=f"models:/{version.name}/{version.version}",
+        version=int(version.version),
+        alias=versions.CHAMPION if decision.promoted else versions.CANDIDATE,
+        promoted=decision.promoted,
+        reason=decision.reason,
+        comparisons={
+            one.dataset: Difference(difference=one.difference, low=_finite(one.low), high=_finite(one.high))
             for one in decision.comparisons
         },
-    }
+    )
 
 
 def _contender(recipe: config.Recipe, version: ModelVersion, store: str) -> Contender:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
@@ -34,13 +35,23 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.S),
         HIDDEN,
     ),
-    (re.compile(r"(?i)\b(bearer|basic|digest|negotiate)[ :]+(?=[\w+/~.-]{6,})[\w+/~.=-]+"), rf"\1 {HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)(\bauthori[sz]ation\\?['\"]?\s{0,3}[=:]\s{0,3}\\?['\"]?)"
+            r"(?:(?:bearer|basic|digest|negotiate|token)\s)?[^\s'\",;\\]+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"(?i)\b(bearer)[ :]{1,3}[\w+/~.=-]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\bBasic (?=[A-Za-z+/]{0,40}[A-Z0-9])[A-Za-z0-9+/]{12,}={0,2}"), f"Basic {HIDDEN}"),
     # scheme://login@host, but not host:port/path@version
     (
-        re.compile(r"(\b\w[\w+.-]*://)(?![^\s/@]*:\d+/)(?:[^\s/@:]*:[^\s@]*|[^\s/@]+)@(?=[\w\[])"),
+        re.compile(
+            r"(\b\w[\w+.-]{0,30}://)(?![^\s/@]{0,300}:\d{1,5}/)(?:[^\s/@:]{0,300}:[^\s@]{0,300}|[^\s/@]{1,300})@(?=[\w\[])"
+        ),
         rf"\1{HIDDEN}@",
     ),
-    (re.compile(r"(?i)([?&]endpoint_override=)[^\s&@]*@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"(?i)([?&]endpoint_override=)[^\s&@]{0,300}@"), rf"\1{HIDDEN}@"),
     (
         re.compile(
             r"(?i)([?&](?:x-amz-(?:signature|credential|security-token)|awsaccesskeyid|signature|sig|key|code"
@@ -50,7 +61,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            rf"(?i)(\b[\w.-]*(?:{_WORDS})[\w.-]*\\?['\"]?\s*[=:]\s*)(?!\s*{re.escape(HIDDEN)}){_VALUE}"
+            rf"(?i)((?:{_WORDS})[\w.-]{{0,40}}\\?['\"]?\s{{0,3}}[=:]\s{{0,3}})(?!\s*{re.escape(HIDDEN)}){_VALUE}"
         ),
         rf"\1{HIDDEN}",
     ),
@@ -63,17 +74,13 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 def redact(text: str) -> str:
     """The text with ``***`` in place of everything that is, or looks, secret."""
-    for value in _secret_values():
-        if value in text:
-            text = text.replace(value, HIDDEN)
-    for pattern, replacement in _PATTERNS:
-        text = pattern.sub(replacement, text)
-    return text
+    return _hide(text, _secret_values())
 
 
 def redact_values(values: Mapping[str, object]) -> dict[str, object]:
     """Nested values, as a recipe has them, redacted: whole where their key looks secret, else as text."""
-    return {redact(key): _redacted(value, key) for key, value in values.items()}
+    secrets = _secret_values()
+    return {_hide(key, secrets): _redacted(value, key, secrets) for key, value in values.items()}
 
 
 def looks_secret(key: str) -> bool:
@@ -91,16 +98,36 @@ def hide_variable(name: str) -> None:
         os.environ[VARIABLES] = ",".join([*names, name])
 
 
-def _redacted(value: object, key: str) -> object:
+def _hide(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, HIDDEN)
+    return _hide_short(text) if len(text) <= _SHORT else _hide_forms(text)
+
+
+def _hide_forms(text: str) -> str:
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+_SHORT = 80
+#: The keys of a history are the same in each of its lines.
+_hide_short = lru_cache(maxsize=4096)(_hide_forms)
+
+
+def _redacted(value: object, key: str, secrets: Sequence[str]) -> object:
     if isinstance(value, Mapping):
-        return {redact(str(name)): _redacted(item, str(name)) for name, item in value.items()}
+        return {
+            _hide(str(name), secrets): _redacted(item, str(name), secrets) for name, item in value.items()
+        }
     if value is None or isinstance(value, bool) or value == "":
         return value
     if looks_secret(key):
         return HIDDEN
     if isinstance(value, list | tuple):
-        return [_redacted(item, "") for item in value]
-    return redact(value) if isinstance(value, str) else value
+        return [_redacted(item, "", secrets) for item in value]
+    return _hide(value, secrets) if isinstance(value, str) else value
 
 
 def _secret_values() -> list[str]:

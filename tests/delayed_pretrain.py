@@ -1,7 +1,7 @@
 """`jobs/pretrain.py` on a busy machine: its workers stand still at planted points, and say where they are.
 
-In the folder of the run: ``rank-<n>`` holds the host of a worker, ``attempts`` the records seen at each start, and
-``at-<point>`` is there once the worker of rank 0 stands at a point of its second report.
+In the folder of the run: ``rank-<n>`` holds the host of a worker, ``attempts`` the records seen at each
+start, and ``at-<point>`` is there once the worker of rank 0 stands at a point of its second report.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from supreme.training.run.stage import PretrainStage
 
 #: From the second report to its checkpoint, in order; "model" and "state" are before these files are written.
 POINTS = ("reported", "snapshot", "model", "state", "published")
 SAMPLES, HOLD_S = 320, 2.0
 
 
-def delayed_loop(config: dict[str, Any]) -> None:
+def delayed_loop(stage: PretrainStage) -> None:
     """The training loop of one worker."""
     from ray.data._internal.arrow_block import ArrowBlockAccessor
 
     from supreme import storage
-    from supreme.training.run import checkpoint, worker
+    from supreme.training.run import checkpoint, worker, worker_setup
 
-    folder, numbers = Path(config["folder"]), itertools.count()
-    run, state = worker.open_run(config)
+    folder, numbers = Path(stage.folder), itertools.count()
+    run, state = worker_setup.open_run(stage)
     is_held = run.rank == 0 and state.samples_seen < SAMPLES
 
     def hold(point: str) -> None:
@@ -46,7 +49,7 @@ def delayed_loop(config: dict[str, Any]) -> None:
 
         return slow
 
-    report, snapshot, write_bytes = worker.Run._report, checkpoint.Snapshot.of, storage.write_bytes
+    report, snapshot, write_bytes = worker.WorkerRun._report, checkpoint.Snapshot.of, storage.write_bytes
 
     def held_report(self: Any, before: Any, *arguments: Any, **more: Any) -> Any:
         reported = report(self, before, *arguments, **more)
@@ -71,7 +74,7 @@ def delayed_loop(config: dict[str, Any]) -> None:
             hold("published")
 
     ArrowBlockAccessor.to_arrow = slowly(ArrowBlockAccessor.to_arrow)  # type: ignore[method-assign]
-    worker.Run._report = held_report  # type: ignore[method-assign]
+    worker.WorkerRun._report = held_report  # type: ignore[method-assign]
     checkpoint.Snapshot.of = staticmethod(held_snapshot)  # type: ignore[method-assign,assignment]
     storage.write_bytes = held_write
     (folder / f"rank-{run.rank}").write_text(socket.gethostname())

@@ -66,7 +66,7 @@ def together(name: str, parts: list[Ecgs]) -> Ecgs:
     return Ecgs(name, parts[0].rate_hz, np.concatenate([part.signal_uv for part in parts]))
 
 
-def _usable(source: records.Source, entry: records.Entry, rate_hz: int) -> np.ndarray | None:
+def _usable(source: records.RecordSource, entry: records.Entry, rate_hz: int) -> np.ndarray | None:
     try:
         return _prepared(source.read(entry), rate_hz)
     except BadRecord:

@@ -68,7 +68,7 @@ class CalibrationBin(_Result):
     count: int
 
 
-class Calibration(_Result):
+class CalibrationCurve(_Result):
     """Reliability of the probabilities of seen conditions."""
 
     ece: float
@@ -90,7 +90,7 @@ class ProtocolResult(_Result):
     patients: int
     macro: dict[Group, MacroAuroc]
     conditions: dict[str, ClassResult]
-    calibration: Calibration
+    calibration: CalibrationCurve
     literal: LiteralMacro
 
 
@@ -166,6 +166,17 @@ class EvaluationResult(_Result):
     def left_out(self) -> dict[str, int]:
         """Records left out of each data set because the model has seen them."""
         return {name: part.left_out.records for name, part in self.datasets.items()}
+
+
+class EvaluationPlan(_Result):
+    """What an evaluation would do."""
+
+    stage: str = "evaluation"
+    model_uri: str
+    at_most: dict[str, int | None]
+    """Records of each data set, None where it is not sharded yet. Which of them the model has seen is in its
+    bundle, which a plan does not open."""
+    seconds: int
 
 
 class EvaluationSummary(_Result):

@@ -21,6 +21,7 @@ from supreme.evaluation.results import (
     EVALUATION,
     DatasetResult,
     EvaluatedModel,
+    EvaluationPlan,
     EvaluationResult,
     EvaluationSummary,
 )
@@ -37,11 +38,8 @@ from supreme.storage.parquet import write_table
 _RECORDS_PER_SECOND = 100
 
 
-def plan(recipe: config.Recipe) -> dict[str, Any]:
-    """What `run` would do: the model, and at most how many records of each data set (None: not sharded yet).
-
-    Which of them the model has seen is in its bundle, which a plan does not open.
-    """
+def plan(recipe: config.Recipe) -> EvaluationPlan:
+    """What :func:`run` would do; needs neither model nor shards."""
     records: dict[str, int | None] = {}
     for source in all_sources(recipe):
         folder = recipe.folder(f"shards/{source.dataset}")
@@ -51,7 +49,7 @@ def plan(recipe: config.Recipe) -> dict[str, Any]:
                 records[source.dataset] = sum(group.rows for group in Shards.open(folder).row_groups())
     known = sum(count or 0 for count in records.values())
     seconds = round(known / _RECORDS_PER_SECOND) + 10
-    return {"stage": "evaluation", "model_uri": model_uri(recipe), "at_most": records, "seconds": seconds}
+    return EvaluationPlan(model_uri=model_uri(recipe), at_most=records, seconds=seconds)
 
 
 def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> EvaluationResult:

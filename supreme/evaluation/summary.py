@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from supreme.evaluation.benchmarks import UNKNOWN, Benchmark
 from supreme.evaluation.results import (
-    Calibration,
+    CalibrationCurve,
     ClassResult,
     Group,
     LiteralMacro,
@@ -74,7 +74,7 @@ def summarize(
         patients=len(set(benchmark.patients)),
         macro={name: _macro(values, replicate_aurocs, mask) for name, mask in groups.items()},
         conditions=conditions,
-        calibration=Calibration.model_validate(rankings.calibration(scores[:, known], labels[:, known])),
+        calibration=CalibrationCurve.model_validate(rankings.calibration(scores[:, known], labels[:, known])),
         literal=_literal_macro(literal, scores, min_positives),
     )
 

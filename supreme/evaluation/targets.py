@@ -33,14 +33,19 @@ def model_uri(recipe: config.Recipe) -> str:
 def target(recipe: config.Recipe, uri: str = "") -> Target:
     """The model of ``uri``, or of :func:`model_uri` when empty.
 
+    Where no model was promoted yet, the newest candidate stands in for the champion.
+
     Raises:
         ConfigError: there is no such model.
     """
-    uri = uri or model_uri(recipe)
+    named = uri or recipe.evaluation.model_uri
+    uri = named or model_uri(recipe)
     if not uri.startswith("models:"):
         return Target(uri, bundle.verify(uri))
     store = tracking.open_store(recipe.tracking, recipe.root)
-    version = versions.resolve(uri, store)
+    candidate = f"models:/{recipe.tracking.model}@{versions.CANDIDATE}"
+    version = None if named else versions.find(uri, store) or versions.find(candidate, store)
+    version = version or versions.resolve(uri, store)
     return Target(
         f"models:/{version.name}/{version.version}",
         version.tags.get(versions.SHA256, ""),

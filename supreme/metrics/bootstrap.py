@@ -28,8 +28,8 @@ def multiplicities(patients: Sequence[str], replicates: int, rng: np.random.Gene
     names, patient_of = np.unique(np.asarray(patients), return_inverse=True)
     if not len(names):
         return np.zeros((replicates, 0), np.uint16)
-    drawn = rng.integers(len(names), size=(replicates, len(names)))
-    counts = np.stack([np.bincount(row, minlength=len(names)) for row in drawn]) if replicates else drawn
+    draws = rng.integers(len(names), size=(replicates, len(names)))
+    counts = np.stack([np.bincount(row, minlength=len(names)) for row in draws]) if replicates else draws
     return counts.astype(np.uint16)[:, patient_of]
 
 

@@ -74,8 +74,8 @@ def calibration(
         probabilities: any shape, in [0, 1].
         labels: the same shape; 1, 0, -1 (left out).
     """
-    chosen = labels >= 0
-    p, y = probabilities[chosen].astype(np.float64), labels[chosen] == 1
+    annotated = labels >= 0
+    p, y = probabilities[annotated].astype(np.float64), labels[annotated] == 1
     which = np.minimum((p * bins).astype(int), bins - 1)
     count = np.bincount(which, minlength=bins)
     predicted = np.bincount(which, p, bins) / np.maximum(count, 1)
@@ -115,9 +115,9 @@ def _auroc(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
 
 
 def _average_precision(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
-    found = np.cumsum(positives[:, ::-1], axis=1)
-    called = found + np.cumsum(negatives[:, ::-1], axis=1)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
+    true_positives = np.cumsum(positives[:, ::-1], axis=1)
+    called = true_positives + np.cumsum(negatives[:, ::-1], axis=1)
+    precision = np.divide(true_positives, called, out=np.zeros_like(true_positives), where=called > 0)
     total = positives.sum(axis=1)
     value = np.einsum("rg,rg->r", positives[:, ::-1], precision) / total
     return np.where(negatives.sum(axis=1) > 0, value, np.nan)

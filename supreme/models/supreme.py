@@ -52,6 +52,7 @@ class SupremeModel(nn.Module):
 
     @property
     def answers_queries(self) -> bool:
+        """Whether text can be asked; False for an encoder alone."""
         return self.fusion is not None
 
     def encode(self, ecg_mv: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class Merl(Task):
 
     @property
     def space(self) -> JointEmbeddingHead:
+        """The head that is released: ECGs and texts in one space."""
         assert isinstance(self.model.fusion, JointEmbeddingHead)
         return self.model.fusion
 

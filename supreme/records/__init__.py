@@ -75,7 +75,7 @@ class Record:
         return to_millivolts(self.signal)
 
 
-class Source(Protocol):
+class RecordSource(Protocol):
     """A raw data set."""
 
     @property
@@ -104,7 +104,7 @@ class Source(Protocol):
 class FirstRecords:
     """The first records of another source, by id."""
 
-    source: Source
+    source: RecordSource
     records: int
 
     @property
@@ -121,7 +121,7 @@ class FirstRecords:
         return self.source.read(entry)
 
 
-def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
+def open_source(source: config.Source, seed: int, rate_hz: float) -> RecordSource:
     """Open a raw data set.
 
     Args:
@@ -140,7 +140,7 @@ def open_source(source: config.Source, seed: int, rate_hz: float) -> Source:
         raise ConfigError(f"source {source.dataset!r}: say where the data set is with uri=FOLDER")
     if not storage.is_folder(source.uri):
         raise ConfigError(f"source {source.dataset!r}: {source.uri} is not a folder")
-    opened: Source = module.open_folder(source)
+    opened: RecordSource = module.open_folder(source)
     return opened if source.records is None else FirstRecords(opened, source.records)
 
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
 from supreme import log, storage
 from supreme.config import ConfigError
 from supreme.records import cells, columns
+from supreme.storage.parquet import check_types, open_parquet, read_row_groups
 
 #: A row of a CSV file may be this long.
 _BLOCK_BYTES = 1 << 24
@@ -71,7 +71,9 @@ def read(
 
     is_parquet = storage.filesystem(uri)[1].casefold().endswith(".parquet")
     try:
-        names, table = _parquet(content, match) if is_parquet else _csv(uri, content, match)
+        names, table = _parquet(uri, content, match) if is_parquet else _csv(uri, content, match)
+    except storage.StorageError as error:
+        raise ConfigError(str(error)) from error
     except (pa.ArrowException, csv.Error) as error:
         raise ConfigError(f"{uri}: {error}: repair it or copy it again") from error
     for name in keys:
@@ -170,11 +172,12 @@ def _delimiter(line: str, match: _Matcher) -> str:
     return "," if not others or "," in others else others[0]
 
 
-def _parquet(content: bytes, match: _Matcher) -> tuple[list[str], pa.Table]:
-    file = pq.ParquetFile(pa.BufferReader(content))
+def _parquet(uri: str, content: bytes, match: _Matcher) -> tuple[list[str], pa.Table]:
+    file = open_parquet(pa.BufferReader(content))
     names = file.schema_arrow.names
     matches = match(names)
-    table = file.read(columns=list(matches.values()))
+    check_types(uri, pa.schema([file.schema_arrow.field(name) for name in matches.values()]))
+    table = read_row_groups(file, list(matches.values()))
     return names, pa.table({column: _text(table.column(name)) for column, name in matches.items()})
 
 

@@ -11,7 +11,7 @@ from supreme import config, storage
 from supreme.ecg import BadRecord
 from supreme.records import Entry, Record, record_files, wfdb_header, wfdb_signal
 from supreme.records.cells import parse_age, parse_sex
-from supreme.records.wfdb_header import TRUST_HEADER, Calibration
+from supreme.records.wfdb_layout import TRUST_HEADER, HeaderOverrides
 
 #: Of all signal files of a record together.
 _MAX_SIGNAL_BYTES = 4 * wfdb_header.MAX_VALUES
@@ -23,16 +23,16 @@ class WfdbReader:
 
     Args:
         folder: a link to a file outside of it is refused; empty: any file is read.
-        calibration: what the user knows better than the headers.
+        overrides: what the user knows better than the headers.
     """
 
     folder: str = ""
-    calibration: Calibration = TRUST_HEADER
+    overrides: HeaderOverrides = TRUST_HEADER
 
     @classmethod
     def of(cls, source: config.Source) -> WfdbReader:
         """For the records of a source, with its settings."""
-        return cls(source.uri, Calibration(source.gain_per_mv, tuple(sorted(source.leads.items()))))
+        return cls(source.uri, HeaderOverrides(source.gain_per_mv, tuple(sorted(source.leads.items()))))
 
     def read(self, entry: Entry) -> tuple[Record, dict[str, str]]:
         """The record at ``entry.source_uri`` (without extension) and its `#Key: value` comments.
@@ -48,7 +48,7 @@ class WfdbReader:
         stem, mark, options = entry.source_uri.partition("?") if is_object else (entry.source_uri, "", "")
         folder = stem[: stem.rfind("/") + 1]
         content = self.bytes_of(f"{stem}.hea{mark}{options}", wfdb_header.MAX_BYTES)
-        header = wfdb_header.parse(content, self.calibration)
+        header = wfdb_header.parse(content, self.overrides)
         contents: dict[str, bytes] = {}
         for file in dict.fromkeys(header.files):
             allowed = _MAX_SIGNAL_BYTES - sum(map(len, contents.values()))

@@ -18,7 +18,8 @@ import numpy as np
 
 from supreme import storage
 from supreme.ecg import MAX_MICROVOLTS, MICROVOLTS_PER_MILLIVOLT, BadRecord
-from supreme.records.wfdb_header import MAX_VALUES, Encoding, Header, Layout, Scale
+from supreme.records.wfdb_header import MAX_VALUES, Header
+from supreme.records.wfdb_layout import Encoding, Layout, Scale
 
 #: Of one sample; the compressed formats (508, 516, 524) have no fixed number.
 _BITS = {

@@ -23,6 +23,7 @@ from supreme.shards import leakage
 from supreme.shards.read import Shards
 from supreme.shards.result import Leakage, ShardResult, SharedRecordings
 from supreme.shards.scales import Scales
+from supreme.shards.schema import REJECTED_SCHEMA
 from supreme.storage.parquet import read_table
 
 CARD = "data_card.html"
@@ -54,7 +55,7 @@ class LabelSetCounts:
 
 
 @dataclass(frozen=True)
-class CodeCounts:
+class CodeTable:
     """The most frequent codes of a data set."""
 
     distinct: int
@@ -93,7 +94,7 @@ class DataSetCard:
     quality: Shares
     label_sets: Sequence[LabelSetCounts]
     unmapped: Shares
-    codes: CodeCounts
+    codes: CodeTable
     figure: str
     sexes: Shares
     without_age: int
@@ -204,7 +205,7 @@ def _rejected(shards: Shards) -> list[RejectedReason]:
     """Reasons with their number and one example, the most frequent first."""
     rows: dict[str, list[dict[str, str]]] = {}
     for file in sorted(file for file in shards.manifest.files if file.startswith("rejected/")):
-        for row in read_table(storage.join(shards.folder, file)).to_pylist():
+        for row in read_table(storage.join(shards.folder, file), schema=REJECTED_SCHEMA).to_pylist():
             rows.setdefault(row["reason"], []).append(row)
     reasons = [RejectedReason(reason, len(same), same[0]) for reason, same in rows.items()]
     return sorted(reasons, key=lambda one: (-one.records, one.reason))
@@ -217,7 +218,7 @@ def _label_set(labels: LabelSet, codes: pa.ChunkedArray) -> LabelSetCounts:
     return LabelSetCounts(labels.name, sum(map(bool, each)), columns)
 
 
-def _codes(kind: str, codes: pa.ChunkedArray) -> CodeCounts:
+def _codes(kind: str, codes: pa.ChunkedArray) -> CodeTable:
     """The most frequent codes with the entities of the vocabulary that they stand for."""
     vocabulary, known = load_base(), load_base().by_code(CODE_SYSTEMS.get(kind, ""))
     count = Counter(_flat(codes))
@@ -225,7 +226,7 @@ def _codes(kind: str, codes: pa.ChunkedArray) -> CodeCounts:
     for code, records in count.most_common(MOST_CODES):
         entities = [code] if code in vocabulary else known.get(code, [])
         rows.append((code, [vocabulary[entity].name for entity in entities], records, records / len(codes)))
-    return CodeCounts(len(count), rows)
+    return CodeTable(len(count), rows)
 
 
 def _plates(shards: Shards, record_ids: Sequence[str], seed: int) -> list[EcgPlate]:

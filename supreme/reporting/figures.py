@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from supreme.evaluation.results import Calibration
+from supreme.evaluation.results import CalibrationCurve
 
 #: Okabe and Ito: told apart by every kind of colour vision.
 SEEN, UNSEEN, THIRD = "#0072b2", "#d55e00", "#009e73"
@@ -119,7 +119,7 @@ def thinned(
     return np.asarray(x)[places], np.asarray(y)[places]
 
 
-def calibration(parts: Sequence[tuple[str, Calibration]]) -> str:
+def calibration(parts: Sequence[tuple[str, CalibrationCurve]]) -> str:
     """Reliability diagrams side by side, one a data set; a point's area is its share of the answers."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(3.1 * len(parts), 3.3))
@@ -157,11 +157,11 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
         "records per second": [Series("", lines, "records_per_s", SEEN)],
         "learning rate": [Series("", steps or lines, "learning_rate", SEEN)],
     }
-    drawn = {title: series for title, series in panels.items() if any(one.points()[0] for one in series)}
+    filled = {title: series for title, series in panels.items() if any(one.points()[0] for one in series)}
     with rc_context(_STYLE):
-        figure = Figure(figsize=(2.65 * max(len(drawn), 1), 2.5))
-        grid = figure.subplots(1, max(len(drawn), 1), squeeze=False)[0]
-        for axes, (title, series) in zip(grid, drawn.items(), strict=False):
+        figure = Figure(figsize=(2.65 * max(len(filled), 1), 2.5))
+        grid = figure.subplots(1, max(len(filled), 1), squeeze=False)[0]
+        for axes, (title, series) in zip(grid, filled.items(), strict=False):
             _draw_history(axes, title, series)
         figure.tight_layout(w_pad=1.6)
         return svg(figure)

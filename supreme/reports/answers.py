@@ -14,7 +14,7 @@ from typing import NamedTuple
 from supreme.reports import tokens as marks
 from supreme.reports.assertions import ELSEWHERE, PRESENT, Assertion, Cue, cue_words
 from supreme.reports.lexicon import Match
-from supreme.reports.tokens import Token, load_table, tokenize
+from supreme.reports.tokens import Token, canonical, load_table, tokenize
 
 #: Words between a finding and the colon of its answer: "LVH criteria: not met", "WPW (Y/N): N".
 REACH = 5
@@ -51,6 +51,11 @@ def answer_words() -> list[tuple[str, FormAnswer]]:
     return list(pairs.values())
 
 
+def may_answer(tokens: Sequence[Token]) -> bool:
+    """Can there be an answer among these tokens, as far as one can tell at a glance?"""
+    return not _grammar().signs.isdisjoint([token.text for token in tokens])
+
+
 def find(
     statement: str,
     tokens: Sequence[Token],
@@ -63,9 +68,6 @@ def find(
     ``findings``, ``answers`` and ``cues`` are in order; ``answers`` overlap no finding.
     """
     boxes = {index for index, token in enumerate(tokens) if token.text in _BOXES}
-    plain = any(answer.value.plain for answer in answers)
-    if not boxes and not plain and _grammar().signs.isdisjoint([token.text for token in tokens]):
-        return {}
     form = _Form(
         statement,
         tokens,
@@ -105,6 +107,7 @@ class _Form:
         return self.findings[index].first if index < len(self.findings) else len(self.tokens)
 
     def text(self, at: int) -> str:
+        """The text of token ``at``, or ""."""
         return self.tokens[at].text if at < len(self.tokens) else ""
 
     def gap(self, at: int) -> str:
@@ -152,6 +155,10 @@ class _Form:
             at += self.text(at + 1) in (":", "(")
             answer = self.answer_at(at + 1, index, strict=self.tokens[at].text == "-")
             return answer or (self.option(at + 1) if at + 1 in self.boxes else None)
+        if self.text(last) in (",", ";") and self.findings[index].first == 0:
+            match = self.answers.get(last + 1)
+            is_row = match is not None and match.value.plain and match.last == len(self.tokens)
+            return self.assertion(match) if is_row and match else None
         ticked = self.option(last) if last in self.boxes or last in self.answers else None
         match = self.answers.get(last)
         if not ticked and match and match.value.plain and self.is_end(match.last):
@@ -172,7 +179,9 @@ class _Form:
             (i for i in range(index + 1, len(self.findings)) if self.start_of(i) >= match.last), None
         )
         is_next = following is not None and self.start_of(following) == match.last
-        if self.is_end(match.last) or (is_next and following is not None and self.asks(following)):
+        if self.is_end(self.behind_tail(match.last)) or (
+            is_next and following is not None and self.asks(following)
+        ):
             return self.assertion(match)
         return None
 
@@ -183,6 +192,12 @@ class _Form:
             return len(texts) <= 2
         slash = not texts and "/" in self.gap(gap.stop)
         return slash or bool({",", "-", *_JOINS} & set(texts) and not {".", ";", ":"} & set(texts))
+
+    def behind_tail(self, at: int) -> int:
+        """The token behind words that only fill an answer up: "no clear evidence of this"."""
+        while self.text(at) in _grammar().tail:
+            at += 1
+        return at
 
     def is_option(self, at: int) -> bool:
         """Is an answer at token ``at`` one to be ticked, not the beginning of a phrase ("[ ] no LVH")?"""
@@ -203,6 +218,7 @@ class _Form:
         return self.assertion(ticked[0]) if len(ticked) == 1 else None
 
     def assertion(self, match: Match[FormAnswer]) -> Assertion:
+        """What an answer says of its finding."""
         status, grade, _ = match.value
         if status == "present":
             return PRESENT
@@ -265,12 +281,15 @@ class _AnswerGrammar(NamedTuple):
     ends: frozenset[str]
     asks: frozenset[str]
     place: frozenset[str]
+    tail: frozenset[str]
     signs: frozenset[str]
-    """What a statement with an answer has, unless it has a box or one of the plain answers."""
+    """What a statement with an answer has one of."""
 
 
 @cache
 def _grammar() -> _AnswerGrammar:
     table = load_table("answers")["grammar"]
     ends, asks, place = (frozenset(table[name]) for name in ("ends", "asks", "place"))
-    return _AnswerGrammar(ends, asks, place, asks | {"("})
+    plain = {tokenize(text)[0].text for texts in load_table("answers")[_PLAIN].values() for text in texts}
+    tail = frozenset(map(canonical, table["tail"]))
+    return _AnswerGrammar(ends, asks, place, tail, asks | plain | {"(", *_BOXES})

@@ -102,9 +102,10 @@ def _read(statement: str) -> Iterator[Mention]:
         return
     covered = lexicon.bits(findings)
     cues = rules.cues.find(coded, covered)
-    replies = answers.find(statement, tokens, findings, rules.answers.find(coded, covered), cues)
+    replies = {}
+    if answers.may_answer(tokens):
+        replies = answers.find(statement, tokens, findings, rules.answers.find(coded, covered), cues)
     layout = regions.FindingLayout(tokens, findings, walls)
-    places = {index for match in findings for index in range(match.first, match.last)}
     for index, assertion in enumerate(assertions.assess(statement, tokens, findings, cues, named)):
         match = findings[index]
         if index in replies:
@@ -118,6 +119,7 @@ def _read(statement: str) -> Iterator[Mention]:
             assertion = _OPEN
         labels = [(*_own(entity, assertion), match.first, match.last) for entity in entities]
         if match.value in ages.infarcts():
+            places = {at for one in findings for at in range(one.first, one.last)}
             aged = ages.find(tokens, match, places, named, assertion)
             labels += [(entity, own, at, at + 1) for entity, own, at in aged]
         for entity, own, first, last in labels:

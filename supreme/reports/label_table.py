@@ -189,7 +189,7 @@ def read_entities(folder: str) -> Vocabulary:
 
 def read_labels(folder: str) -> pa.Table:
     """The label table of a finished label stage: record_id, split, present, uncertain, absent."""
-    return parquet.read_table(storage.join(folder, LABELS))
+    return parquet.read_table(storage.join(folder, LABELS), schema=LABEL_SCHEMA)
 
 
 def _bits(numbers: Iterable[int]) -> int:

@@ -135,7 +135,7 @@ def to_table(result: Mapping[str, Statement]) -> pa.Table:
 
 def read(folder: str) -> dict[str, Statement]:
     """The statement table of a finished label stage, by folded text."""
-    table = parquet.read_table(storage.join(folder, STATEMENTS))
+    table = parquet.read_table(storage.join(folder, STATEMENTS), schema=STATEMENT_SCHEMA)
     names = ("text", "reports", "mentions", "extractor", "extractor_version", "refusal", "corrected")
     result = {}
     for values in zip(*(table[name].to_pylist() for name in names), strict=True):

@@ -54,6 +54,7 @@ class Vocabulary:
 
     @property
     def ids(self) -> tuple[str, ...]:
+        """Ids in the order of the entities."""
         return tuple(self._by_id)
 
     def __len__(self) -> int:
@@ -117,10 +118,12 @@ class Vocabulary:
         return table
 
     def to_json(self) -> list[dict[str, Any]]:
+        """One object an entity, as `vocabulary.json` holds them."""
         return [entity.model_dump(mode="json") for entity in self.entities]
 
     @classmethod
     def from_json(cls, values: list[dict[str, Any]]) -> Vocabulary:
+        """The vocabulary that `to_json` wrote."""
         return cls(Entity.model_validate(value) for value in values)
 
 

@@ -90,8 +90,11 @@ def result_line(result: object) -> str:
 
 
 def _summary(error: Exception) -> str:
-    """Kind and message; for a storage error in a worker without the traceback and advice that Ray adds."""
+    """Kind and message; for a storage error or a full memory without what Ray adds."""
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, storage.StorageError):
         return f"{type(cause).__name__}: {cause}".splitlines()[0]
+    if type(cause).__name__ == "OutOfMemoryError" and type(cause).__module__.startswith("ray."):
+        # Tens of lines follow, about other processes of the node.
+        return f"a node ran out of memory: {str(cause).splitlines()[0]}; the same command continues"
     return f"{type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from supreme.settings.names import OptionalName
 from supreme.settings.section import Section, at_most
 from supreme.settings.uris import Uri
 
-Records = Annotated[int, Field(gt=0), at_most(100_000_000, "all public ECGs together are ten million")]
+Records = Annotated[int, Field(gt=0), at_most(20_000_000, "all public ECGs together are ten million")]
 MAX_SAMPLES = 1_000_000
 """Of a record in a shard: it is 24 MB then, and a batch of them is held in memory."""
 MAX_ROW_GROUP_BYTES = 1 << 30

@@ -1,7 +1,7 @@
 """How signals become the bytes of the `signal` column, and arrays again; lossless in every codec.
 
 ``none`` holds ``12 x samples`` int16 microvolts, little-endian, lead-major in the order of `ecg.LEADS`. The
-others hold as many bytes, of what little is left after prediction: the four derived limb leads become their
+others hold as many bytes, of the small residual after prediction: the four derived limb leads become their
 difference from Einthoven's and Goldberger's equations and, in ``delta`` only, the other eight leads theirs
 from the sample before; 128 is added, so that small numbers of either sign have a high byte of zero; all high
 bytes come before all low bytes. Every step is exact modulo 2^16, also where a difference overflows.
@@ -46,27 +46,27 @@ def page_bytes(codec: Codec) -> int:
 
 def encode(signal_uv: np.ndarray, codec: Codec) -> bytes:
     """``(12, T)`` int16 microvolts as the bytes of one row of the `signal` column."""
-    held = np.empty(signal_uv.nbytes, np.uint8)
-    pack(signal_uv, codec, held)
-    return held.tobytes()
+    encoded = np.empty(signal_uv.nbytes, np.uint8)
+    pack(signal_uv, codec, encoded)
+    return encoded.tobytes()
 
 
-def pack(signal_uv: np.ndarray, codec: Codec, held: np.ndarray) -> None:
-    """As :func:`encode`, into the row's place ``held``: contiguous uint8, as many bytes as the signal has."""
+def pack(signal_uv: np.ndarray, codec: Codec, encoded: np.ndarray) -> None:
+    """As :func:`encode`, into ``encoded``: contiguous uint8, as many bytes as the signal has."""
     assert signal_uv.shape[0] == N_LEADS
     assert signal_uv.dtype.newbyteorder("<") == "<i2"
     if codec == "none":
-        held.view("<i2").reshape(signal_uv.shape)[:] = signal_uv
+        encoded.view("<i2").reshape(signal_uv.shape)[:] = signal_uv
         return
-    left = signal_uv + np.int16(_OFFSET)
+    residual = signal_uv + np.int16(_OFFSET)
     for lead, predicted in _limb_leads(signal_uv):
-        left[lead] -= predicted
+        residual[lead] -= predicted
     if codec == "delta":
         for leads in _OTHERS:
-            left[leads, 1:] -= signal_uv[leads, :-1]
-    high, low = held.reshape(2, *signal_uv.shape)
-    high[:] = left >> 8
-    low[:] = left  # their low bytes
+            residual[leads, 1:] -= signal_uv[leads, :-1]
+    high, low = encoded.reshape(2, *signal_uv.shape)
+    high[:] = residual >> 8
+    low[:] = residual  # their low bytes
 
 
 def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np.ndarray:
@@ -79,20 +79,20 @@ def decode(column: pa.ChunkedArray | pa.Array, samples: int, codec: Codec) -> np
     """
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     parts = [_bytes(chunk, samples) for chunk in chunks if len(chunk)]
-    held = parts[0] if len(parts) == 1 else np.concatenate([_no_rows(samples), *parts])
-    signal_uv = unpack(held, samples, codec)
+    encoded = parts[0] if len(parts) == 1 else np.concatenate([_no_rows(samples), *parts])
+    signal_uv = unpack(encoded, samples, codec)
     signal_uv.flags.writeable = False
     return signal_uv
 
 
-def unpack(held: np.ndarray, samples: int, codec: Codec) -> np.ndarray:
+def unpack(encoded: np.ndarray, samples: int, codec: Codec) -> np.ndarray:
     """``(N, bytes)`` uint8 as the `signal` column holds them to int16 ``(N, 12, samples)``.
 
     In ``none`` it shares the memory, which need not be contiguous from row to row.
     """
     if codec == "none":
-        return held.view("<i2").reshape(len(held), N_LEADS, samples)
-    signal_uv = _joined(held).reshape(len(held), N_LEADS, samples)
+        return encoded.view("<i2").reshape(len(encoded), N_LEADS, samples)
+    signal_uv = _joined(encoded).reshape(len(encoded), N_LEADS, samples)
     _add_predicted(signal_uv, codec)
     return signal_uv
 
@@ -113,18 +113,18 @@ def _limb_leads(signal_uv: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     yield 5, two - (one >> 1)
 
 
-def _joined(held: np.ndarray) -> np.ndarray:
+def _joined(encoded: np.ndarray) -> np.ndarray:
     """``(N, bytes)``, high bytes before low bytes, to ``(N, bytes / 2)`` int16."""
-    high, low = held[:, : held.shape[1] // 2], held[:, held.shape[1] // 2 :]
-    left = high.astype("<u2")
-    left *= 256
-    left += low
-    left -= _OFFSET
-    return left.view("<i2")
+    high, low = encoded[:, : encoded.shape[1] // 2], encoded[:, encoded.shape[1] // 2 :]
+    residual = high.astype("<u2")
+    residual *= 256
+    residual += low
+    residual -= _OFFSET
+    return residual.view("<i2")
 
 
 def _add_predicted(signal_uv: np.ndarray, codec: Codec) -> None:
-    """What is left after prediction ``(N, 12, T)`` becomes the signals, in place."""
+    """Residuals ``(N, 12, T)`` become signals, in place."""
     if codec == "delta":
         for leads in _OTHERS:
             np.add.accumulate(signal_uv[:, leads], axis=-1, out=signal_uv[:, leads])

@@ -64,7 +64,7 @@ def across(datasets: Mapping[str, pa.Table]) -> list[SharedRecordings]:
         name: together.slice(start, len(table))
         for (name, table), start in zip(datasets.items(), starts[:-1], strict=True)
     }
-    found = []
+    shared = []
     for (name, one), (other_name, other) in combinations(parts.items(), 2):
         both = one.join(other, "recording", join_type="inner", right_suffix="_other")
         if not len(both):
@@ -75,7 +75,7 @@ def across(datasets: Mapping[str, pa.Table]) -> list[SharedRecordings]:
         ids = (
             named[column].slice(0, MOST_EXAMPLES).to_pylist() for column in ("record_id", "record_id_other")
         )
-        found.append(
+        shared.append(
             SharedRecordings(
                 datasets=(name, other_name),
                 recordings=pc.count_distinct(both["recording"]).as_py(),
@@ -83,13 +83,13 @@ def across(datasets: Mapping[str, pa.Table]) -> list[SharedRecordings]:
                 examples=list(zip(*ids, strict=True)),
             )
         )
-    return found
+    return shared
 
 
 def _with_recordings(records: pa.Table) -> pa.Table:
     """With a column `recording`: the same number where the fingerprints are of one recording."""
-    prints = np.frombuffer(bytes.fromhex("".join(records["fingerprint"].to_pylist())), np.uint8)
-    return records.append_column("recording", pa.array(same_recording(prints.reshape(-1, BITS // 8))))
+    fingerprints = np.frombuffer(bytes.fromhex("".join(records["fingerprint"].to_pylist())), np.uint8)
+    return records.append_column("recording", pa.array(same_recording(fingerprints.reshape(-1, BITS // 8))))
 
 
 def _groups(records: pa.Table, key: str, *distinct: str) -> pa.Table:
@@ -106,7 +106,7 @@ def _sum(groups: pa.Table) -> int:
 
 
 def _examples(records: pa.Table, repeated: pa.Table) -> list[list[str]]:
-    chosen = repeated.sort_by([("records", "descending"), ("recording", "ascending")])
-    groups = chosen["recording"].slice(0, MOST_EXAMPLES).to_pylist()
+    largest = repeated.sort_by([("records", "descending"), ("recording", "ascending")])
+    groups = largest["recording"].slice(0, MOST_EXAMPLES).to_pylist()
     ids = [records.filter(pc.equal(records["recording"], group))["record_id"].to_pylist() for group in groups]
     return [sorted(one)[:MOST_EXAMPLES] for one in ids]

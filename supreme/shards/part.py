@@ -19,12 +19,14 @@ from threadpoolctl import threadpool_limits
 from supreme import storage
 from supreme.manifest import FileEntry
 from supreme.records import Entry
+from supreme.shards.result import SHARDS
 from supreme.shards.rows import Job, read_rows
 from supreme.shards.schema import REJECTED_SCHEMA
 from supreme.shards.writer import encode_row_groups, write_shard, write_table
+from supreme.storage.documents import read_document
 
 
-class Part(BaseModel):
+class ShardPart(BaseModel):
     """A finished part: what it was made of and what became of it."""
 
     model_config = ConfigDict(frozen=True)
@@ -47,11 +49,13 @@ class Part(BaseModel):
 
 
 def part_uri(folder: str, name: str) -> str:
+    """Where the part file of a part lies."""
     return storage.join(folder, f"parts/{name}.json")
 
 
-def read(folder: str, name: str) -> Part:
-    return Part.model_validate_json(storage.read_bytes(part_uri(folder, name)))
+def read(folder: str, name: str) -> ShardPart:
+    """A finished part. Raises ConfigError when its file is damaged."""
+    return read_document(part_uri(folder, name), ShardPart, remedy=SHARDS.remedy)
 
 
 def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
@@ -70,7 +74,7 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     refused = [rejected[entry.record_id] for entry in entries if entry.record_id in rejected]
     tables = [pa.Table.from_pylist(refused, REJECTED_SCHEMA)] if refused else []
     files |= write_table(job.folder, f"rejected/{name}.parquet", tables)
-    done = Part(
+    done = ShardPart(
         split=split,
         entries=digests(entries),
         records=len(entries) - len(refused),

@@ -1,7 +1,8 @@
 """Signals of uncompressed shards, copied once: by the operating system from its page cache to their places.
 
 Parquet writes values of a binary column one behind the other, each after its length in four bytes. Where a
-row group has them in one uncompressed page, one system call reads them all, wherever each is wanted.
+row group has them in one uncompressed page, one system call reads them all to their places. Checksums are
+not verified here: :meth:`supreme.shards.file.ShardFile.verify_signals` does so first.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ def copy(
 
 
 def _read(file: str, start: int, rows: int, places: dict[int, int], out: np.ndarray) -> bool:
-    unwanted, width = np.empty_like(out[0]), out[0].nbytes
+    unused, width = np.empty_like(out[0]), out[0].nbytes
     lengths = np.zeros((rows, 1), _LENGTH)
-    got = 0
+    n_read = 0
     descriptor = os.open(file, os.O_RDONLY)
     try:
         for first in range(0, rows, _ROWS_PER_CALL):
             buffers: list[memoryview] = []
             for row in range(first, min(rows, first + _ROWS_PER_CALL)):
-                signal_uv = out[places[row]] if row in places else unwanted
+                signal_uv = out[places[row]] if row in places else unused
                 buffers += [lengths[row].data, signal_uv.data]
-            got += os.preadv(descriptor, buffers, start + first * (_LENGTH.itemsize + width))
+            n_read += os.preadv(descriptor, buffers, start + first * (_LENGTH.itemsize + width))
     finally:
         os.close(descriptor)
-    return got == rows * (_LENGTH.itemsize + width) and bool((lengths == width).all())
+    return n_read == rows * (_LENGTH.itemsize + width) and bool((lengths == width).all())

@@ -7,41 +7,39 @@ between. Built from scratch, the parts follow from the index and the configurati
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from supreme import config, manifest, storage
 from supreme.config import ConfigError
-from supreme.ecg import N_LEADS
 from supreme.manifest import Manifest, Request
 from supreme.preparation import PREPARATION_VERSION
 from supreme.records import SPLITS, Entry, split_of
 from supreme.settings.data import Source
-from supreme.shards import leakage, part
-from supreme.shards.part import Job, Part
+from supreme.shards import estimate, leakage, part
+from supreme.shards.estimate import PlanSummary
+from supreme.shards.part import Job, ShardPart
 from supreme.shards.result import SHARDS, ShardManifest, ShardResult
 from supreme.shards.schema import SCHEMA, part_name
 from supreme.storage.parquet import read_table
 
-#: For the plan. Share of its int16 size that a real ECG takes at 100 and 500 Hz: 586 of PTB-XL, CSN and
-#: CPSC2018 on average. Seconds that one takes on one core, resampled.
-_FRACTION = {"lz4": (0.48, 0.36), "zstd-3": (0.41, 0.26), "none": (1.0, 1.0), "delta": (0.34, 0.2)}
-_FRACTION_HZ = (100, 500)
-_SECONDS_PER_RECORD = 0.002
 _EXAMPLES = 5
 _NO_RECORDS = pa.schema([SCHEMA.field(name) for name in leakage.COLUMNS]).empty_table()
 _REQUESTS = 16
-_OURS = re.compile(r"(rejected/)?(train|validation|test)-\d{5,}\.parquet|.*\.partial")
+#: What a build leaves that was interrupted.
+_LEFTOVER = re.compile(
+    r"(rejected/)?(train|validation|test)-\d{5,}\.parquet"
+    r"|((rejected/|parts/)?(train|validation|test)-\d{5,}\.(parquet|json)|(manifest|stage)\.json)"
+    r"\.[0-9a-f]{8}\.partial"
+)
 _T = TypeVar("_T")
 
 
@@ -58,7 +56,7 @@ class Plan:
     new: bool
     """Everything that is there is deleted first."""
     published: ShardManifest | None
-    done: dict[str, Part]
+    done: dict[str, ShardPart]
     """Finished parts by name."""
     todo: dict[str, list[Entry]]
     """Parts to make, by name."""
@@ -75,34 +73,32 @@ class Plan:
         if self.todo or self.published is None:
             return None
         described = self.published.files.keys()
-        return self.published if all(made.files.keys() <= described for made in self.done.values()) else None
+        return self.published if all(one.files.keys() <= described for one in self.done.values()) else None
 
     def records(self) -> tuple[int, int]:
         """Entries in finished parts, and in those to make."""
-        return sum(len(made.entries) for made in self.done.values()), sum(map(len, self.todo.values()))
+        return sum(len(one.entries) for one in self.done.values()), sum(map(len, self.todo.values()))
 
-    def summary(self) -> dict[str, Any]:
-        """Records, shards, and the bytes and seconds that the rest takes, estimated without a signal."""
+    def summary(self) -> PlanSummary:
+        """Records, shards, and what the rest takes."""
         done, to_do = self.records()
-        return {
-            "dataset": self.dataset,
-            "folder": self.job.folder,
-            "finished": self.finished is not None,
-            "records": done + to_do,
-            "records_to_do": to_do,
-            "shards": len(self.done) + len(self.todo),
-            "shards_to_do": len(self.todo),
-            "bytes": round(to_do * self._bytes_per_record()),
-            "seconds": round(to_do * _SECONDS_PER_RECORD / (os.cpu_count() or 1), 1),
-        }
+        return PlanSummary(
+            dataset=self.dataset,
+            folder=self.job.folder,
+            finished=self.finished is not None,
+            records=done + to_do,
+            records_to_do=to_do,
+            shards=len(self.done) + len(self.todo),
+            shards_to_do=len(self.todo),
+            bytes=round(to_do * self._bytes_per_record()),
+            seconds=estimate.seconds(to_do),
+        )
 
     def _bytes_per_record(self) -> float:
         """Of the finished parts, or of real ECGs elsewhere."""
-        if records := sum(made.records for made in self.done.values()):
-            return sum(file.bytes for made in self.done.values() for file in made.files.values()) / records
-        shards = self.job.shards
-        fraction = np.interp(shards.rate_hz, _FRACTION_HZ, _FRACTION[shards.compression])
-        return float(N_LEADS * shards.samples * 2 * fraction)
+        if records := sum(part.records for part in self.done.values()):
+            return sum(file.bytes for part in self.done.values() for file in part.files.values()) / records
+        return estimate.bytes_per_record(self.job.shards)
 
 
 def folder_of(recipe: config.Recipe, source: Source) -> str:
@@ -113,8 +109,8 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
     """Compare the index of a source with what is built of it; writes nothing.
 
     Raises:
-        ConfigError: no such data set, nothing in it, an id twice, a folder made with another configuration,
-            another version of the preparation, or published records that have changed or vanished.
+        ConfigError: no such data set, nothing in it, an id twice, a folder made with another
+            configuration or version of the preparation, or published records that have changed or vanished.
     """
     folder = folder_of(recipe, source)
     job, request = Job(source, recipe.shards, recipe.seed, folder), _request(recipe, source)
@@ -122,14 +118,14 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
         _check_preparation(folder)
     index = _index(job)
     if new or not manifest.is_started(folder, SHARDS, request):
-        return Plan(job, request, new, None, {}, _new_parts(index, job, taken=()), ())
+        return Plan(job, request, new, None, {}, _new_parts(index, job, names=()), ())
     published, sizes = manifest.read(folder, SHARDS), storage.sizes(folder)
     names = [name[6:-5] for name in sorted(sizes) if name.startswith("parts/") and name.endswith(".json")]
-    known = dict(zip(names, _each(lambda name: part.read(folder, name), names), strict=True))
+    known = dict(zip(names, _in_threads(lambda name: part.read(folder, name), names), strict=True))
     stale = _stale(known, part.digests(index), published, folder)
-    known = {name: made for name, made in known.items() if name not in stale}
-    done = {name: made for name, made in known.items() if made.is_there(sizes)}
-    part_of = {record_id: name for name, made in known.items() for record_id in made.entries}
+    known = {name: one for name, one in known.items() if name not in stale}
+    done = {name: one for name, one in known.items() if one.is_there(sizes)}
+    part_of = {record_id: name for name, one in known.items() for record_id in one.entries}
     # A part whose files are gone or cut off is made again, of the same entries and so with the same bytes.
     todo: dict[str, list[Entry]] = {name: [] for name in known if name not in done}
     rest: list[Entry] = []
@@ -137,7 +133,7 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
         name = part_of.get(entry.record_id)
         if name not in done:
             (todo[name] if name else rest).append(entry)
-    return Plan(job, request, new, published, done, todo | _new_parts(rest, job, taken=known), tuple(stale))
+    return Plan(job, request, new, published, done, todo | _new_parts(rest, job, names=known), tuple(stale))
 
 
 def begin(plan: Plan) -> None:
@@ -154,18 +150,18 @@ def publish(plan: Plan) -> ShardManifest:
         TooManyRejected: the parts stay.
     """
     folder = plan.job.folder
-    made = plan.done | dict(
-        zip(plan.todo, _each(lambda name: part.read(folder, name), plan.todo), strict=True)
+    parts = plan.done | dict(
+        zip(plan.todo, _in_threads(lambda name: part.read(folder, name), plan.todo), strict=True)
     )
     for name, entries in plan.todo.items():
-        if made[name].entries != part.digests(entries):
+        if parts[name].entries != part.digests(entries):
             raise RuntimeError(f"{folder}: another build has written {name}: let it end, then run this again")
-    files = {name: entry for one in made.values() for name, entry in one.files.items()}
-    counts = _counts(folder, list(made.values()))
+    files = {name: entry for one in parts.values() for name, entry in one.files.items()}
+    counts = _counts(folder, list(parts.values()))
     _refuse_if_too_many(counts, plan.job.shards.max_rejected_fraction, folder)
     published = manifest.publish(folder, SHARDS, plan.request, counts, files)
     for name in storage.list_files(folder):
-        if name not in files and _OURS.fullmatch(name):
+        if name not in files and _LEFTOVER.fullmatch(name):
             storage.delete_file(storage.join(folder, name))  # of a part that was never finished
     return published
 
@@ -203,19 +199,19 @@ def _check_preparation(folder: str) -> None:
 
 
 def _stale(
-    known: dict[str, Part], digests: dict[str, str], published: ShardManifest | None, folder: str
+    known: dict[str, ShardPart], digests: dict[str, str], published: ShardManifest | None, folder: str
 ) -> list[str]:
     """The parts that the index contradicts. Raises ConfigError when one is published."""
-    differing = {name: made.differing(digests) for name, made in known.items()}
+    differing = {name: one.differing(digests) for name, one in known.items()}
     described = published.files.keys() if published else set()
     fixed = [ids for name, ids in differing.items() if known[name].files.keys() <= described]
     if any(fixed):
         vanished = sorted(record_id for ids in fixed for record_id in ids if record_id not in digests)
         changed = sorted(record_id for ids in fixed for record_id in ids if record_id in digests)
-        found = {"have vanished from the source": vanished, "have changed in its index": changed}
+        problems = {"have vanished from the source": vanished, "have changed in its index": changed}
         raise ConfigError(
             f"{folder}: of the records in its shards, "
-            + " and ".join(f"{len(ids):,} {what} ({_examples(ids)})" for what, ids in found.items() if ids)
+            + " and ".join(f"{len(ids):,} {what} ({_examples(ids)})" for what, ids in problems.items() if ids)
             + ". Finished shards are not rewritten: restore the source, give another name=... to keep these "
             "shards, or --new to replace them"
         )
@@ -226,24 +222,24 @@ def _examples(ids: list[str]) -> str:
     return ", ".join(ids[:_EXAMPLES]) + (", ..." if len(ids) > _EXAMPLES else "")
 
 
-def _new_parts(entries: list[Entry], job: Job, taken: Iterable[str]) -> dict[str, list[Entry]]:
-    """Part name -> its entries, by split and in the order of the index."""
-    parts, names, size = {}, set(taken), job.shards.records_per_shard
+def _new_parts(entries: list[Entry], job: Job, names: Iterable[str]) -> dict[str, list[Entry]]:
+    """ShardPart name -> its entries, by split and in the order of the index."""
+    parts, existing, size = {}, set(names), job.shards.records_per_shard
     for split in SPLITS:
-        chosen = [entry for entry in entries if split_of(entry) == split]
-        free = (name for number in count() if (name := part_name(split, number)) not in names)
-        for start in range(0, len(chosen), size):
-            parts[next(free)] = chosen[start : start + size]
+        in_split = [entry for entry in entries if split_of(entry) == split]
+        free = (name for number in count() if (name := part_name(split, number)) not in existing)
+        for start in range(0, len(in_split), size):
+            parts[next(free)] = in_split[start : start + size]
     return parts
 
 
-def _counts(folder: str, parts: list[Part]) -> ShardResult:
+def _counts(folder: str, parts: list[ShardPart]) -> ShardResult:
     by_split, refused = Counter[str](), Counter[str]()
-    for made in parts:
-        by_split[made.split] += made.records
-        refused.update(made.rejected)
-    shards = [storage.join(folder, name) for made in parts for name in made.files if "/" not in name]
-    records = pa.concat_tables([_NO_RECORDS, *_each(_metadata, shards)])
+    for one in parts:
+        by_split[one.split] += one.records
+        refused.update(one.rejected)
+    shards = [storage.join(folder, name) for one in parts for name in one.files if "/" not in name]
+    records = pa.concat_tables([_NO_RECORDS, *_in_threads(_metadata, shards)])
     return ShardResult(
         records=sum(by_split.values()),
         records_train=by_split["train"],
@@ -257,10 +253,10 @@ def _counts(folder: str, parts: list[Part]) -> ShardResult:
 
 
 def _metadata(shard: str) -> pa.Table:
-    return read_table(shard, leakage.COLUMNS)
+    return read_table(shard, leakage.COLUMNS, schema=SCHEMA)
 
 
-def _each(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:
+def _in_threads(function: Callable[[str], _T], names: Iterable[str]) -> list[_T]:
     """Of every name, several at a time: on object storage each is a round trip or two."""
     with ThreadPoolExecutor(_REQUESTS) as threads:
         return list(threads.map(function, names))

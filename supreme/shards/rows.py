@@ -30,7 +30,7 @@ class Job:
     seed: int
     folder: str
 
-    def open_source(self) -> records.Source:
+    def open_source(self) -> records.RecordSource:
         return records.open_source(self.source, self.seed, self.shards.rate_hz)
 
 

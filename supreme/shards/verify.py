@@ -1,7 +1,7 @@
-"""Every byte of finished shards against their manifest, and their rows against each other.
+"""Check every byte of finished shards against their manifest, and their rows against each other.
 
-`Shards.open` looks at names and sizes only. This reads everything: for a copy that has travelled, or a disk
-that is not trusted.
+For a copy that has travelled, or a disk that is not trusted. Reading for training verifies the checksum of
+every page; :meth:`supreme.shards.read.ShardDataset.open` alone compares names and sizes only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
@@ -33,8 +34,32 @@ class Damaged(RuntimeError):
     """Shards that are not what their manifest says: each file, what is wrong with it, and the remedy."""
 
 
-def verify(folders: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Check everything in finished shard folders; how many files, bytes and records each has.
+@dataclass(frozen=True)
+class FolderSize:
+    """What a finished shard folder holds."""
+
+    files: int
+    bytes: int
+    records: int
+
+    @classmethod
+    def of(cls, described: ShardManifest) -> FolderSize:
+        """As its manifest says."""
+        n_bytes = sum(entry.bytes for entry in described.files.values())
+        return cls(len(described.files), n_bytes, described.result.records)
+
+
+def sizes(folders: Iterable[str]) -> dict[str, FolderSize]:
+    """What finished folders hold, from their manifests alone.
+
+    Raises:
+        ConfigError: a folder is unfinished.
+    """
+    return {folder: FolderSize.of(manifest.require(folder, SHARDS)) for folder in folders}
+
+
+def verify(folders: Iterable[str]) -> dict[str, FolderSize]:
+    """Check every byte and row of finished shard folders.
 
     Size, hash, schema, rows and row groups of every file; every record in one row, of a shard or of the
     refused; no patient in two splits. A few MB of memory a core, and that of a folder's record ids.
@@ -43,36 +68,33 @@ def verify(folders: Iterable[str]) -> dict[str, dict[str, int]]:
         ConfigError: a folder is unfinished.
         Damaged: after everything is checked.
     """
-    made = {folder: manifest.require(folder, SHARDS) for folder in folders}
-    problems = [f"{folder}/{one}" for folder, described in made.items() for one in _check(folder, described)]
+    manifests = {folder: manifest.require(folder, SHARDS) for folder in folders}
+    problems = [
+        f"{folder}/{one}" for folder, described in manifests.items() for one in _check(folder, described)
+    ]
     if problems:
         raise Damaged(f"problems found: {len(problems):,}\n  " + "\n  ".join(problems))
-    return {folder: summary(described) for folder, described in made.items()}
+    return {folder: FolderSize.of(described) for folder, described in manifests.items()}
 
 
-def summary(made: ShardManifest) -> dict[str, int]:
-    n_bytes = sum(entry.bytes for entry in made.files.values())
-    return {"files": len(made.files), "bytes": n_bytes, "records": made.result.records}
-
-
-def _check(folder: str, made: ShardManifest) -> list[str]:
-    progress = log.Progress(log.get(__name__), f"{folder}: bytes", summary(made)["bytes"])
+def _check(folder: str, described: ShardManifest) -> list[str]:
+    progress = log.Progress(log.get(__name__), f"{folder}: bytes", FolderSize.of(described).bytes)
     problems: list[str] = []
     rows: list[pa.Table] = []
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        checked = threads.map(partial(_check_file, folder, made), made.files)
-        for (name, entry), (wrong, held) in zip(made.files.items(), checked, strict=True):
+        checked = threads.map(partial(_check_file, folder, described), described.files)
+        for (name, entry), (wrong, ids) in zip(described.files.items(), checked, strict=True):
             problems += [f"{name} {wrong}"] if wrong else []
-            rows += [held] if held else []
+            rows += [ids] if ids else []
             done += entry.bytes
             progress.update(done, damaged=len(problems))
     return problems + [f": {wrong}" for wrong in _check_rows(rows)]
 
 
-def _check_file(folder: str, made: ShardManifest, name: str) -> tuple[str, pa.Table | None]:
+def _check_file(folder: str, described: ShardManifest, name: str) -> tuple[str, pa.Table | None]:
     """What is wrong with one file, and `record_id`, `patient_id` and `split` of its rows."""
-    entry, uri = made.files[name], storage.join(folder, name)
+    entry, uri = described.files[name], storage.join(folder, name)
     try:
         size, sha256 = _read(uri)
     except storage.NotFound:
@@ -82,7 +104,7 @@ def _check_file(folder: str, made: ShardManifest, name: str) -> tuple[str, pa.Ta
     if sha256 != entry.sha256:
         return f"has other bytes than were written: {_MAKE_AGAIN}", None
     with storage.open_file(uri) as stream, pq.ParquetFile(stream) as file:
-        wrong = _check_layout(file, name, entry, made.config["shards"]["row_group_size"])
+        wrong = _check_layout(file, name, entry, described.config["shards"]["row_group_size"])
         columns = [column for column in _COLUMNS if column in file.schema_arrow.names]
         return (f"{wrong}: {_START_AFRESH}", None) if wrong else ("", file.read(columns=columns))
 

@@ -66,7 +66,7 @@ def _local(uri: str) -> str:
 
 
 def _at(uri: str, action: Callable[[fs.FileSystem, str], T]) -> T:
-    """What ``action`` finds with the file system of a URI and the path in it."""
+    """The result of ``action`` with the file system of a URI and the path in it."""
     if place := _object(uri):
         return s3.with_filesystem(place, lambda system: action(system, place.path))
     path = _local(uri)
@@ -136,7 +136,7 @@ def read_bytes(uri: str, limit: int | None = None, *, within: str | None = None)
         TooLarge: it has more than ``limit`` bytes, which were not read.
         NotRegular: a local pipe, socket or device.
         OutsideFolder: a link leads out of ``within``, a local folder.
-        Unavailable: the storage did not answer, or not in full, however often it was asked.
+        Unavailable: the storage did not answer, or not in full, after all retries.
         StorageError: not permitted, or not a file.
     """
     if place := _object(uri):
@@ -159,6 +159,7 @@ def open_file(uri: str) -> Iterator[NativeFile]:
         return
     path = _local(uri)
     try:
+        local.check_regular(path)
         with fs.LocalFileSystem().open_input_file(path) as stream:
             yield stream
     except StorageError:
@@ -171,7 +172,7 @@ def open_file(uri: str) -> Iterator[NativeFile]:
 def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
     """A stream to a file of any size, which gets its name only when the block has ended well.
 
-    ``size``, where it is known, is told when the disk is full. A process that is killed leaves a ``.partial``
+    ``size``, where known, is named when the disk is full. A process that is killed leaves a ``.partial``
     file, or parts of an upload that no listing shows (a bucket's lifecycle rule removes such).
 
     Raises:

@@ -32,15 +32,15 @@ class OutsideFolder(StorageError):
 
 
 class Unavailable(StorageError):
-    """The storage does not answer, sends half a body, is full or does not take the credentials.
+    """The storage does not answer, sends half a body, is full or refuses the credentials, after all retries.
 
-    It says nothing about the file itself, and has outlived the retries; the same command, run again, goes on
-    from what is finished.
+    Storage errors are retried; if they persist, the stage fails and names file or bucket and key. They are
+    never the fault of a record. The same command, run again, continues from what is finished.
     """
 
 
-#: Of local and network file systems: trouble that the file itself has no part in.
-_PASSING = (
+#: Of local and network file systems: not the fault of the file itself.
+_TRANSIENT_ERRNO = (
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENETDOWN),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
 )
@@ -69,7 +69,7 @@ def of_file(path: str, error: OSError, needed: int = 0) -> StorageError:
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in _FULL:
         return Unavailable(f"{path}: {reason}: {_room(path, needed)}; make room, then {AGAIN}")
-    if error.errno in _PASSING:
+    if error.errno in _TRANSIENT_ERRNO:
         return Unavailable(f"{path}: {reason}; {AGAIN}")
     if isinstance(error, PermissionError):
         return StorageError(f"{path}: permission denied for user {os.geteuid()}")
@@ -80,13 +80,13 @@ def _room(path: str, needed: int) -> str:
     folder = os.path.dirname(path)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    asked = f"{needed:,} bytes to write, " if needed else ""
-    return f"{asked}{shutil.disk_usage(folder).free:,} free in {folder}"
+    to_write = f"{needed:,} bytes to write, " if needed else ""
+    return f"{to_write}{shutil.disk_usage(folder).free:,} free in {folder}"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What an S3 server said, or (status 0) why nothing came."""
+    """The error of an S3 server, or (status 0) why no answer came."""
 
     code: str
     status: int
@@ -102,20 +102,20 @@ class Answer:
         """
         if isinstance(error, FileNotFoundError):
             return cls("NoSuchKey", 404, "")
-        found, unknown = _ARROW.search(str(error)), _UNKNOWN_CODE.search(str(error))
-        if found is None:
+        match, unknown = _ARROW.search(str(error)), _UNKNOWN_CODE.search(str(error))
+        if match is None:
             return cls("", 0, str(error))
-        code = unknown[1] if unknown else found["code"]
-        code = "Untrusted" if "curlCode: 60" in found["detail"] else code
-        return cls(code, int(found["status"] or 0), found["detail"], tried_again=unknown is None)
+        code = unknown[1] if unknown else match["code"]
+        code = "Untrusted" if "curlCode: 60" in match["detail"] else code
+        return cls(code, int(match["status"] or 0), match["detail"], tried_again=unknown is None)
 
     @property
     def plain(self) -> str:
         return self.code.replace("_", "").lower()
 
     @property
-    def is_passing(self) -> bool:
-        """Whether it may go well another time."""
+    def is_transient(self) -> bool:
+        """Whether a retry may succeed."""
         return self.plain in _TRANSIENT or self.status in (408, 429) or self.status >= 500
 
     def __str__(self) -> str:
@@ -137,9 +137,9 @@ def of_s3(uri: str, store: str, answer: Answer) -> StorageError:
         return Unavailable(f"{where}: {answer.detail}; put it right, then {AGAIN}")
     if "quota" in plain or "storagefull" in plain:
         return Unavailable(f"{where}: the store is full ({answer}); make room, then {AGAIN}")
-    if answer.is_passing:
-        said = f"{answer}: {answer.detail}".removesuffix(": ")
-        return Unavailable(f"{where}: the store did not serve it ({said}); {AGAIN}")
+    if answer.is_transient:
+        reason = f"{answer}: {answer.detail}".removesuffix(": ")
+        return Unavailable(f"{where}: the store did not serve it ({reason}); {AGAIN}")
     if plain in ("preconditionfailed", "nosuchupload"):
         return Unavailable(f"{where}: somebody else replaced or removed it meanwhile ({answer}); {AGAIN}")
     if plain == "nosuchbucket":

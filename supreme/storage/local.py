@@ -47,6 +47,18 @@ def read(path: str, limit: int | None = None, within: str | None = None) -> byte
         os.close(descriptor)
 
 
+def check_regular(path: str) -> None:
+    """Refuse what opening would block on or read without end.
+
+    Raises:
+        NotRegular: a pipe, a socket or a device.
+        OSError: no such file.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise NotRegular(f"{path} is no regular file: only such are read")
+
+
 def walk(folder: str, *, recursive: bool, with_sizes: bool) -> dict[str, int | None]:
     """What lies in a folder, by name relative to it: None for folders, else bytes (0 unless ``with_sizes``).
 

@@ -87,7 +87,7 @@ class Upload(io.RawIOBase):
     """An object in the making: there is none until :meth:`finish`."""
 
     def __init__(self, place: Place) -> None:
-        self.place, self.held = place, bytearray()
+        self.place, self.buffer = place, bytearray()
         self.names: dict[str, str] = {"Bucket": place.bucket, "Key": place.key}
         self.parts: list[dict[str, Any]] = []
 
@@ -95,14 +95,14 @@ class Upload(io.RawIOBase):
         return True
 
     def write(self, content: Any) -> int:
-        self.held += content
-        while len(self.held) >= PART_BYTES:
-            self._send(bytes(self.held[:PART_BYTES]))
-            del self.held[:PART_BYTES]
+        self.buffer += content
+        while len(self.buffer) >= PART_BYTES:
+            self._send(bytes(self.buffer[:PART_BYTES]))
+            del self.buffer[:PART_BYTES]
         return len(content)
 
     def finish(self) -> None:
-        rest = bytes(self.held)
+        rest = bytes(self.buffer)
         if not self.parts:
             with_client(self.place, lambda client: client.put_object(**self.names, Body=rest))
             return
@@ -118,8 +118,8 @@ class Upload(io.RawIOBase):
 
     def _send(self, part: bytes) -> None:
         if not self.parts:
-            begun = with_client(self.place, lambda client: client.create_multipart_upload(**self.names))
-            self.names["UploadId"] = begun["UploadId"]
+            upload = with_client(self.place, lambda client: client.create_multipart_upload(**self.names))
+            self.names["UploadId"] = upload["UploadId"]
         number = len(self.parts) + 1
         sent = with_client(
             self.place, lambda client: client.upload_part(**self.names, PartNumber=number, Body=part)
@@ -139,5 +139,5 @@ class Upload(io.RawIOBase):
     def _is_there(self, client: Any) -> bool:
         """Whether an earlier attempt to complete went well, and only its answer was lost."""
         hashes = b"".join(bytes.fromhex(part["ETag"].strip('"')) for part in self.parts)
-        found = client.head_object(Bucket=self.place.bucket, Key=self.place.key)["ETag"]
-        return bool(found.strip('"') == f"{hashlib.md5(hashes).hexdigest()}-{len(self.parts)}")
+        etag = client.head_object(Bucket=self.place.bucket, Key=self.place.key)["ETag"]
+        return bool(etag.strip('"') == f"{hashlib.md5(hashes).hexdigest()}-{len(self.parts)}")

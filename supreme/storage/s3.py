@@ -1,4 +1,4 @@
-"""S3: what a URI names, the clients, and one way of trying again.
+"""S3: what a URI names, the clients, and one way to retry.
 
 Objects are read and written with botocore's client: pyarrow's asks HEAD before every GET, does not try again
 after an error with a code that AWS does not use (MinIO's `SlowDownRead`), and what it has begun to write it
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from urllib.parse import parse_qs
 
 from pyarrow import fs
 
+from supreme.retry import backoff_s
 from supreme.settings.uris import S3_OPTIONS
 from supreme.storage import errors
 from supreme.storage.errors import Answer, StorageError, Unavailable
@@ -93,13 +93,13 @@ def filesystem(store: Store) -> fs.S3FileSystem:
 
 
 def with_filesystem(place: Place, action: Callable[[fs.S3FileSystem], T]) -> T:
-    """What ``action`` finds with pyarrow's client, tried again while the store is in trouble."""
+    """The result of ``action`` with pyarrow's client; transient errors are retried."""
     client = filesystem(place.store)
-    return _patiently(place, lambda: action(client), OSError, Answer.of_arrow)
+    return _retry(place, lambda: action(client), OSError, Answer.of_arrow)
 
 
 def with_client(place: Place, action: Callable[[Any], T]) -> T:
-    """What ``action`` finds with botocore's client, tried again while the store is in trouble."""
+    """The result of ``action`` with botocore's client; transient errors are retried."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     def act() -> T:
@@ -107,7 +107,7 @@ def with_client(place: Place, action: Callable[[Any], T]) -> T:
             client = _client(os.getpid(), _environment(), place.store)
         return action(client)
 
-    return _patiently(place, act, (BotoCoreError, ClientError), _answer)
+    return _retry(place, act, (BotoCoreError, ClientError), _answer)
 
 
 def _environment() -> tuple[tuple[str, str], ...]:
@@ -118,7 +118,7 @@ def _attempts() -> int:
     return max(1, int(os.environ.get("AWS_MAX_ATTEMPTS", "8")))
 
 
-def _patiently(
+def _retry(
     place: Place,
     action: Callable[[], T],
     failures: type[Exception] | tuple[type[Exception], ...],
@@ -132,9 +132,9 @@ def _patiently(
             raise
         except failures as error:
             answer = answer_of(error)
-            if not answer.is_passing or answer.tried_again or attempt == attempts:
+            if not answer.is_transient or answer.tried_again or attempt == attempts:
                 raise errors.of_s3(str(place), str(place.store), answer) from error
-        delay_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
+        delay_s = backoff_s(attempt, _FIRST_DELAY_S, _LONGEST_DELAY_S)
         if attempt > 2:
             message = "%s: %s; attempt %d of %d in %.0f s"
             logging.getLogger(__name__).warning(message, place, answer, attempt + 1, attempts, delay_s)
@@ -188,10 +188,10 @@ def _require_credentials(store: Store) -> Any:
     session = botocore.session.get_session()
     logging.getLogger("botocore.credentials").setLevel(logging.WARNING)  # not where it found them, each time
     try:
-        found = store.anonymous or session.get_credentials()
+        credentials = store.anonymous or session.get_credentials()
     except botocore.exceptions.BotoCoreError as error:
         raise Unavailable(f"no credentials for S3 at {store}: {error}") from error
-    if not found:
+    if not credentials:
         raise Unavailable(
             f"no credentials for S3 at {store}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
             "AWS_PROFILE; for a public bucket add ?anonymous=true"
@@ -203,9 +203,9 @@ def _answer(error: Exception) -> Answer:
     from botocore import exceptions
 
     if isinstance(error, exceptions.ClientError):
-        said = error.response.get("Error", {})
+        details = error.response.get("Error", {})
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return Answer(said.get("Code", ""), status, said.get("Message", ""))
+        return Answer(details.get("Code", ""), status, details.get("Message", ""))
     if isinstance(error, exceptions.SSLError):
         return Answer("Untrusted", 0, str(error))
     lost = (

@@ -23,7 +23,7 @@ from supreme.config import Recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 DEADLINE_S = 400
-#: Ask for 30 after a change to how training goes on: SUPREME_LOST_HOSTS=30 pytest tests/cluster/test_two_hosts.py
+#: More after a change to how training goes on: `SUPREME_LOST_HOSTS=30 pytest tests/cluster/ -k lost`.
 LOST_HOSTS = int(os.environ.get("SUPREME_LOST_HOSTS", "1"))
 
 

@@ -13,7 +13,7 @@ from pipeline_runs import TINY, Finished, arguments, finish, result, snapshot
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
-STAGES = ["shard", "label", "pretrain", "promote", "evaluate", "report"]
+STAGES = ["shard", "label", "pretrain", "register", "evaluate", "promote", "report"]
 
 
 def test_the_result_names_what_the_next_job_needs(finished_pipeline: Finished) -> None:
@@ -29,7 +29,13 @@ def test_bad_records_are_listed_and_the_rest_is_evaluated(finished_pipeline: Fin
     made = found["shards"]["csn"]
     assert (made["records"], made["rejected"]) == (22, 2)
     evaluated = json.loads(Path(found["results"]).read_text())["datasets"]
-    assert evaluated["csn"]["records"] == 22
+    assert evaluated["csn"]["protocols"]["zero_shot"]["records"] == 22
+    # What the model was trained on is left out and counted.
+    simulated = evaluated["simulated"]
+    assert simulated["splits"] == ["test"]
+    assert simulated["left_out"]["by_key"] + simulated["protocols"]["zero_shot"]["records"] == 160
+    assert found["left_out"] == {"simulated": simulated["left_out"]["by_key"], "csn": 0, "pooled": 0}
+    assert found["reason"].startswith("first champion; macro AUROC")
 
 
 def test_another_configuration_is_refused_with_the_difference(finished_pipeline: Finished) -> None:

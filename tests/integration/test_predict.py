@@ -130,8 +130,8 @@ def test_limb_leads_are_derived_when_asked(session: None, tmp_path: Path, root: 
     write_record(tmp_path / "in", "eight", complete[[0, 1, *range(6, 12)]], 250, _EIGHT)
     write_record(tmp_path / "in", "twelve", complete, 250, ecg.LEADS)
     settings = Predict(uri=str(tmp_path / "in"), queries=QUERIES, output=str(tmp_path / "out.parquet"))
-    made = prediction.predict(settings, f"{root}/bundle", None, derive_limb_leads=True)
-    assert made["rejected"] == 0
+    result = prediction.predict(settings, f"{root}/bundle", None, derive_limb_leads=True)
+    assert result.rejected == 0
     scores = pq.read_table(str(tmp_path / "out.parquet"))["score"].to_numpy().reshape(2, -1)
     np.testing.assert_allclose(scores[0], scores[1], atol=2e-3)
 
@@ -186,9 +186,9 @@ def test_real_records_are_scored(session: None, realdata: Path, root: str, tmp_p
         queries=("atrial fibrillation?",),
         output=str(tmp_path / "out.parquet"),
     )
-    made = prediction.predict(settings, f"{root}/bundle", None)
-    assert made["scored"] + made["rejected"] == made["records"] > 10
-    assert made["scored"] > 10
+    result = prediction.predict(settings, f"{root}/bundle", None)
+    assert result.scored + result.rejected == result.records > 10
+    assert result.scored > 10
     scores = pq.read_table(str(tmp_path / "out.parquet"))["score"].to_numpy()
     assert ((scores >= 0) & (scores <= 1)).all()
 

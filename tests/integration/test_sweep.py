@@ -53,7 +53,8 @@ def test_objectives_are_tried_too_each_with_the_losses_that_it_has(recipe: confi
             trials.trials(recipe.model_copy(update={"sweep": Sweep(objectives=(unfit,))}))
 
 
-def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
+def test_ended_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
+    """SIGTERM, after which the job leaves Ray and Tune to themselves, as it does after SIGKILL."""
     first = Path(trials.trials(recipe)[0].folder)
     process = training_data.start_job("sweep", recipe, tmp_path)
     deadline = time.monotonic() + DEADLINE_S
@@ -61,8 +62,15 @@ def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recip
         assert process.poll() is None, (tmp_path / "sweep.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    log = (tmp_path / "sweep.log").read_text()
+    assert log.splitlines()[-1].endswith("interrupted: the same command goes on from what is done")
+    assert "SIGTERM received" not in log, "a C++ stack trace"
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert [run.info.status for run in client.search_runs(experiments)] == ["KILLED"] * 3
     before = (first / "metrics.jsonl").read_text().splitlines()
     run_before = json.loads((first / "run.json").read_text())["run_id"]
     assert training_data.start_job("sweep", recipe, tmp_path).wait(DEADLINE_S) == 0
@@ -73,8 +81,6 @@ def test_killed_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recip
     best = result["trials"][result["best"]]
     assert best["completed"]
     assert best["value"] == max(t["value"] for t in result["trials"].values() if t["completed"])
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     nested = client.get_run(run_before)
     assert nested.data.tags["mlflow.parentRunId"] == result["run_id"]
     assert nested.info.status in ("FINISHED", "KILLED")

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
     *("ecg", "nested", "redaction", "settings", "config"),
-    *("log", "read_ahead", "storage", "manifest", "runtime"),
+    *("log", "read_ahead", "retry", "storage", "manifest", "runtime"),
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
@@ -57,7 +57,9 @@ def _module(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-WITH_RAY = {_module(ROOT / "supreme" / file) for file in ALONE["ray"]}
+#: Modules that drive whole stages, and so import some of these.
+STAGES_ON_RAY = ("pretraining.py", "sweep/stage.py")
+WITH_RAY = {_module(ROOT / "supreme" / file) for file in (*ALONE["ray"], *STAGES_ON_RAY)}
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:

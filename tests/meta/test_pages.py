@@ -1,4 +1,4 @@
-"""Pages for people: the reference is fresh, links lead somewhere, every job is listed, the README is short."""
+"""Pages for people: the reference is fresh, links lead somewhere, every job is listed, README is short."""
 
 from __future__ import annotations
 

@@ -187,3 +187,33 @@ def test_conditions_of_the_simulator_are_in_the_vocabulary() -> None:
     assert set(findings.RHYTHMS) | findings.WIDE | set(findings.INFARCTIONS) <= known
     source = SimulatedSource("simulated", 150, 0, rate_hz=25)
     assert {code for entry in source.index() for code in source.read(entry).entry.codes} <= known
+
+
+# ---- dependencies
+
+#: Distribution -> package, where the names differ.
+PACKAGES = {
+    "torch": "torch",
+    "ecg-augmentations": "ecg_augmentations",
+    "pyyaml": "yaml",
+    "pyahocorasick": "ahocorasick",
+    "boto3": "botocore",
+}
+
+
+def test_what_is_required_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[\[<>=]", line)[0] for line in project["dependencies"]}
+    imported = {
+        name.partition(".")[0]
+        for path in _files("supreme", "jobs")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert {name for name in required if PACKAGES.get(name, name) not in imported} == set()

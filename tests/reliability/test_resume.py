@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import training_data
@@ -43,13 +45,41 @@ def test_killed_and_run_again_the_weights_are_bit_identical(
     folder = made.folder("pretrain")
     assert manifest.read(folder, PRETRAIN) is None
     run_before = storage.read_json(f"{folder}/run.json")["run_id"]
-    killed = training_data.finish("pretrain", made, tmp_path, DEADLINE_S)
+    killed = finish_without_controller(made, tmp_path)
     assert killed["weights_sha256"] == whole["weights_sha256"]
     bundles = [storage.sha256(Path(r["bundle"], "model.safetensors").read_bytes()) for r in (whole, killed)]
     assert bundles[0] == bundles[1]
     assert killed["selection"] == whole["selection"]
     assert killed["run_id"] == run_before
     check_history(made, run_before)
+
+
+def finish_without_controller(made: config.Recipe, folder: Path) -> dict[str, Any]:
+    """The result of the job, whose controller is killed on the way: what a node without memory may choose."""
+    process = training_data.start_job("pretrain", made, folder)
+    deadline = time.monotonic() + DEADLINE_S
+    while len(training_data.reports(made)) < 6:
+        assert process.poll() is None, (folder / "pretrain.log").read_text()[-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    [controller] = [
+        int(entry.name)
+        for entry in Path("/proc").glob("[0-9]*")
+        if "ray::TrainController" in _command(entry) and os.getsid(int(entry.name)) == process.pid
+    ]
+    os.kill(controller, signal.SIGKILL)
+    assert process.wait(DEADLINE_S) == 0, (folder / "pretrain.log").read_text()[-3000:]
+    log = (folder / "pretrain.log").read_text()
+    assert log.count("controller of training: its process was killed, or crashed; going on") == 1
+    result: dict[str, Any] = json.loads((folder / "pretrain.json").read_text())
+    return result
+
+
+def _command(entry: Path) -> str:
+    try:
+        return (entry / "cmdline").read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 def check_history(made: config.Recipe, run_id: str) -> None:

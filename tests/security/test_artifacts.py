@@ -177,7 +177,7 @@ def test_the_model_loads_where_code_and_pickle_are_forbidden(store: str) -> None
     assert done.stdout.strip() == "(1, 1)", done.stderr
 
 
-@pytest.mark.parametrize("job", ["promote", "predict"])
+@pytest.mark.parametrize("job", ["register", "promote", "predict"])
 def test_a_password_in_the_tracking_uri_is_nowhere_repeated(tmp_path: Path, job: str) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(f'root = "{tmp_path}/runs"\nname = "x"\n')

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 COMMENTS = ["Age: NaN", "Sex: Unknown", "Dx: 426783006,164889003", "Rx: Unknown"]
 
 
-def _open(folder: Path) -> records.Source:
+def _open(folder: Path) -> records.RecordSource:
     (source,) = discover(str(folder))
     return open_source(source, 0, 100)
 

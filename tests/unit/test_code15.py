@@ -35,7 +35,7 @@ def _write_exams(folder: Path, *exams: str, **columns: str) -> None:
             writer.writerow({"exam_id": exam, "patient_id": PATIENTS.get(exam, "9")} | flags)
 
 
-def _open(folder: Path) -> records.Source:
+def _open(folder: Path) -> records.RecordSource:
     return open_source(config.Source(kind="code15", uri=str(folder)), 0, 100)
 
 

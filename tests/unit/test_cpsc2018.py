@@ -12,12 +12,12 @@ from wfdb_writer import ecg_mv, write_cpsc2018, write_mat_record
 from supreme import config
 from supreme.config import ConfigError
 from supreme.ecg import LEADS, BadRecord
-from supreme.records import Source, discover, open_source
+from supreme.records import RecordSource, discover, open_source
 
 pytestmark = pytest.mark.unit
 
 
-def _open(folder: Path) -> Source:
+def _open(folder: Path) -> RecordSource:
     return open_source(config.Source(kind="cpsc2018", uri=str(folder)), seed=0, rate_hz=100)
 
 

@@ -179,8 +179,8 @@ def test_a_data_set_may_not_be_called_as_the_pool(recipe: config.Recipe) -> None
 
 
 def test_the_plan_needs_neither_model_nor_shards(recipe: config.Recipe, tmp_path: Path) -> None:
-    assert stage.plan(recipe)["at_most"] == {"simulated": 120, "cpsc2018": 40, "cpsc_2018": 30}
+    assert stage.plan(recipe).at_most == {"simulated": 120, "cpsc2018": 40, "cpsc_2018": 30}
     fresh = recipe.model_copy(update={"root": str(tmp_path / "none"), "evaluation": Evaluation()})
-    assert set(stage.plan(fresh)["at_most"].values()) == {None}
+    assert set(stage.plan(fresh).at_most.values()) == {None}
     assert not (tmp_path / "none").exists()
     assert not storage.exists(str(tmp_path / "none"))

@@ -57,3 +57,19 @@ def test_a_mistake_in_the_loop_keeps_its_traceback() -> None:
     error = ray.train.WorkerGroupError("[Rank 0] Traceback: line 7", {0: mistake})
     assert failures.shortened(error) is error
     assert failures.told({0: mistake}) == "training worker 0: ValueError: wrong"
+
+
+def test_a_controller_without_memory_is_started_again_so_often_and_then_told_in_a_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed\n" + "and how Ray counts\n" * 100)
+    for failures_so_far in (1, 2):
+        failures.start_again(error, failures_so_far, max_failures=2)
+    assert waits == [failures.WAIT_S, 2 * failures.WAIT_S]
+    with pytest.raises(
+        failures.ControllerLost, match=r"ran out of memory, 3 times: give .* goes on from"
+    ) as lost:
+        failures.start_again(error, 3, max_failures=2)
+    assert "\n" not in str(lost.value)

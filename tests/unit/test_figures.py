@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from supreme.ecg import LEADS
-from supreme.evaluation.results import Calibration, CalibrationBin
+from supreme.evaluation.results import CalibrationBin, CalibrationCurve
 from supreme.reporting import figures, plates
 from supreme.reporting.figures import RocCurve
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.unit
 
 
 def lines(figure: object) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Calibration pulses and traces in the order in which they were drawn, in millimetres."""
+    """CalibrationCurve pulses and traces in the order in which they were drawn, in millimetres."""
     return [line.get_data() for line in figure.axes[0].lines]
 
 
@@ -72,7 +72,7 @@ def test_figures_are_svg_without_outside_references() -> None:
     history = [
         {"samples_seen": n, "loss": 1 / n, "curve": [{"samples_seen": n, "step_loss": 2 / n}]} for n in (1, 2)
     ]
-    part = Calibration(ece=0.1, pairs=10, bins=(CalibrationBin(predicted=0.2, observed=0.3, count=10),))
+    part = CalibrationCurve(ece=0.1, pairs=10, bins=(CalibrationBin(predicted=0.2, observed=0.3, count=10),))
     names = ("a <long> name of a condition & more", "$$", "$\\frac{1}$ [x], {y}")
     curves = [RocCurve(name, *rates, 0.85, seen) for name in names for seen in (True, False)]
     svgs = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,37 @@ def test_a_wrong_key_is_said_without_starting_ray_or_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+INTERRUPTED = """
+import sys, time
+from supreme.runtime import cli
+def run(recipe, options):
+    try:
+        print("up", flush=True)
+        time.sleep(600)
+    finally:
+        print("closing", flush=True)
+        time.sleep(1)
+        print("closed", flush=True)
+cli.main(run, "a job", ["--config", "smoke"])
+"""
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_alike_and_let_the_job_close(ended_by: signal.Signals) -> None:
+    command = ["env", "--default-signal=INT,TERM", sys.executable, "-c", INTERRUPTED]
+    job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert job.stdout
+    for expected, sent in (("up\n", ended_by), ("closing\n", signal.SIGTERM)):
+        assert job.stdout.readline() == expected
+        if sent == ended_by or ended_by == signal.SIGTERM:  # a batch system sends it again
+            job.send_signal(sent)
+    out, err = job.communicate(timeout=60)
+    assert out == "closed\n"
+    assert job.returncode == 128 + ended_by
+    assert err.splitlines()[-1].endswith("job: interrupted: the same command goes on from what is done")
+    assert "Traceback" not in err
+
+
 @dataclasses.dataclass(frozen=True)
 class Scores:
     auroc: float
@@ -191,3 +223,13 @@ def test_a_secret_in_wrong_usage_is_not_repeated(capsys: pytest.CaptureFixture[s
     assert call(echo, "tracking.password=hunter22hunter") == 2
     assert call(echo, "llm.url=http://me:hunter22hunter@ho st") == 2
     assert "hunter22" not in capsys.readouterr().err
+
+
+def test_a_node_out_of_memory_is_told_in_a_line() -> None:
+    import ray.exceptions
+
+    error = ray.exceptions.OutOfMemoryError("1 worker(s) were killed due to the node\n" + "PID MEM\n" * 50)
+    said = cli._summary(error)
+    assert said == (
+        "a node ran out of memory: 1 worker(s) were killed due to the node; the same command continues"
+    )

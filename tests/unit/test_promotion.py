@@ -243,6 +243,7 @@ def test_the_gate_needs_a_registered_candidate(recipe: config.Recipe, tmp_path: 
 def test_a_candidate_without_provenance_is_evaluated_and_stays_one(recipe: config.Recipe) -> None:
     own = recipe.model_copy(update={"tracking": Tracking(model="old")})
     uri = registered(own, 13, None)
+    assert targets.target(own).uri == uri, "without a champion the candidate is evaluated"
     result = promote.run(own, Options())
     assert (result["model_uri"], result["promoted"], result["alias"]) == (uri, False, "candidate")
     assert "does not say what it was trained on" in result["reason"]

@@ -17,7 +17,8 @@ from supreme import signal, storage
 from supreme.ecg import to_microvolts
 from supreme.inference import bundle, provenance
 from supreme.inference.bundle import BundleError
-from supreme.inference.provenance import Provenance, SeenDataset
+from supreme.inference.bundle.layout import RECORDINGS
+from supreme.inference.provenance import Provenance, ProvenanceError, SeenDataset
 from supreme.inference.query_model import EcgQueryModel
 from supreme.records.recordings import recording_key
 from supreme.records.simulated import SimulatedSource
@@ -31,7 +32,7 @@ COUNT = 40
 
 
 def table(ids: list[str], signals_uv: np.ndarray, rate_hz: float, uris: list[str] | None = None) -> pa.Table:
-    digits = fingerprint.in_hexadecimal(fingerprint.fingerprints(signals_uv, rate_hz))
+    digits = [row.tobytes().hex() for row in fingerprint.fingerprints(signals_uv, rate_hz)]
     return pa.table({"record_id": ids, "fingerprint": digits, "source_uri": uris or [""] * len(ids)})
 
 
@@ -151,18 +152,16 @@ def test_a_bundle_holds_what_its_model_has_seen(tmp_path: Path, ecgs_500hz: np.n
     assert described == [trained.datasets[0].model_dump(mode="json")]
     tiny_bundle.write(tmp_path / "b")
     assert EcgQueryModel.from_bundle(str(tmp_path / "b")).trained_on is None
-    (tmp_path / "a" / provenance.RECORDINGS).unlink()
+    (tmp_path / "a" / RECORDINGS).unlink()
     with pytest.raises(BundleError, match=r"recordings\.safetensors"):
         bundle.verify(str(tmp_path / "a"))
 
 
 @pytest.mark.parametrize("damage", ["absent", "cut", "of another model"])
-def test_damaged_provenance_is_named_with_the_remedy(
-    tmp_path: Path, ecgs_500hz: np.ndarray, damage: str
-) -> None:
+def test_damaged_provenance_is_named(tmp_path: Path, ecgs_500hz: np.ndarray, damage: str) -> None:
     rows = table([f"ptbxl/{i:05d}" for i in range(COUNT)], to_microvolts(ecgs_500hz), 500)
     tiny_bundle.write(tmp_path, trained_on=of_table("ptbxl", rows))
-    file = tmp_path / provenance.RECORDINGS
+    file = tmp_path / RECORDINGS
     if damage == "absent":
         file.unlink()
     elif damage == "cut":
@@ -171,6 +170,17 @@ def test_damaged_provenance_is_named_with_the_remedy(
         file.write_bytes(of_table("ptbxl", rows.slice(0, 3)).to_safetensors())
     with pytest.raises(BundleError, match=r"recordings\.safetensors.*register or download it again"):
         EcgQueryModel.from_bundle(str(tmp_path))
+
+
+def test_recordings_of_another_model_are_refused(ecgs_500hz: np.ndarray) -> None:
+    rows = table([f"ptbxl/{i:05d}" for i in range(COUNT)], to_microvolts(ecgs_500hz), 500)
+    trained, other = of_table("ptbxl", rows), of_table("ptbxl", rows.slice(0, 3))
+    parsed = Provenance.parse(trained.datasets, trained.to_safetensors())
+    assert parsed.seen("ptbxl", rows).by_key.all()
+    with pytest.raises(ProvenanceError, match=r"are not those of config\.json"):
+        Provenance.parse(trained.datasets, other.to_safetensors())
+    with pytest.raises(ProvenanceError, match="cannot be read"):
+        Provenance.parse(trained.datasets, trained.to_safetensors()[:100])
 
 
 def test_only_training_and_validation_count_as_seen(tmp_path: Path) -> None:

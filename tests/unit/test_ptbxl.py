@@ -15,7 +15,7 @@ from supreme.records import open_source, patient_tenth
 pytestmark = pytest.mark.unit
 
 
-def _open(folder: Path, **fields: object) -> records.Source:
+def _open(folder: Path, **fields: object) -> records.RecordSource:
     return open_source(config.Source(kind="ptbxl", uri=str(folder), **fields), seed=0, rate_hz=100)
 
 

@@ -126,7 +126,7 @@ def test_a_wrong_number_names_file_line_and_key(tmp_path: Path, line: str, messa
         (["shards.rate_hz=5000", "shards.duration_s=86400"], "samples a record"),
         (["shards.rate_hz=10", "shards.duration_s=0.01"], "samples a record"),
         (["shards.duration_s=600", "shards.row_group_size=65536"], "at most 745 records"),
-        (["sources.0.records=100000000", "shards.rate_hz=500", "shards.duration_s=1000"], "any disk holds"),
+        (["sources.0.records=20000000", "shards.rate_hz=500", "shards.duration_s=1000"], "any disk holds"),
         (["training.epochs=10", "training.checkpoint_every=1e-9"], "raise checkpoint_every"),
         (["sources.0.records=-1"], "greater than 0"),
         (["seed=-1"], "greater than or equal to 0"),

@@ -11,12 +11,12 @@ import pytest
 from supreme import config
 from supreme.config import ConfigError
 from supreme.ecg import LEADS, BadRecord, order_leads, to_millivolts
-from supreme.records import Entry, Source, open_source, split_of
+from supreme.records import Entry, RecordSource, open_source, split_of
 
 pytestmark = pytest.mark.unit
 
 
-def _open(folder: Path) -> Source:
+def _open(folder: Path) -> RecordSource:
     (source,) = tomllib.loads((folder / "recipe.toml").read_text())["sources"]
     return open_source(config.Source(**source | {"uri": str(folder / source["uri"])}), 0, 100)
 
@@ -26,12 +26,12 @@ def _folder(cases: Path, number: str) -> Path:
     return folder
 
 
-def _ecg(source: Source, entry: Entry) -> np.ndarray:
+def _ecg(source: RecordSource, entry: Entry) -> np.ndarray:
     record = source.read(entry)
     return to_millivolts(order_leads(record.signal, record.leads)[0])
 
 
-def _by_id(source: Source) -> dict[str, Entry]:
+def _by_id(source: RecordSource) -> dict[str, Entry]:
     return {entry.record_id.partition("/")[2]: entry for entry in source.index()}
 
 

@@ -16,7 +16,7 @@ from wfdb_writer import ecg_mv, write_csn, write_record
 from supreme import config, storage
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
-from supreme.records import Entry, Source, is_hidden, open_source
+from supreme.records import Entry, RecordSource, is_hidden, open_source
 from supreme.records.record_files import RecordFiles
 from supreme.shards import part
 from supreme.shards.rows import Job
@@ -30,17 +30,17 @@ def _source(folder: Path, kind: str = "csn", **fields: object) -> config.Source:
     return config.Source(kind=kind, name="d", uri=str(folder), **fields)
 
 
-def _open(folder: Path, kind: str = "csn", **fields: object) -> Source:
+def _open(folder: Path, kind: str = "csn", **fields: object) -> RecordSource:
     return open_source(_source(folder, kind, **fields), 0, 100)
 
 
-def _own(folder: Path, table: str) -> Source:
+def _own(folder: Path, table: str) -> RecordSource:
     folder.mkdir(exist_ok=True)
     (folder / "t.csv").write_text(table)
     return _open(folder, "wfdb_folder")
 
 
-def _reason(source: Source, entry: Entry) -> str:
+def _reason(source: RecordSource, entry: Entry) -> str:
     """Why an entry is refused; a read that waits is a failure."""
     reasons: list[str] = []
 
@@ -64,7 +64,7 @@ def csn(tmp_path: Path) -> Path:
     return tmp_path / "csn" / "WFDBRecords" / "01" / "010"
 
 
-def _entries(csn: Path) -> tuple[Source, dict[str, Entry]]:
+def _entries(csn: Path) -> tuple[RecordSource, dict[str, Entry]]:
     source = _open(csn.parents[2])
     return source, {entry.record_id.partition("/")[2]: entry for entry in source.index()}
 

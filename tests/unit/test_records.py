@@ -24,7 +24,7 @@ from supreme.settings.data import SourceKind
 pytestmark = pytest.mark.unit
 
 
-def _open(kind: str, folder: Path, **fields: object) -> records.Source:
+def _open(kind: str, folder: Path, **fields: object) -> records.RecordSource:
     return open_source(config.Source(kind=kind, uri=str(folder), **fields), seed=0, rate_hz=100)
 
 

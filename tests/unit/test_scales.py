@@ -129,7 +129,7 @@ def test_limb_leads_that_contradict_each_other_everywhere_are_warned_of(tmp_path
 
 
 def test_flags_and_the_share_stand_in_the_shards_and_on_the_data_card(tmp_path, caplog):
-    source = _folder(tmp_path / "raw", 4, 6)
+    source = _folder(tmp_path / "raw", 4, 6, _at_random)
     recipe = config.Recipe(root=str(tmp_path), shards={"duration_s": 4}, sources=[source])
     planned = plan.survey(recipe, source)
     plan.begin(planned)
@@ -146,6 +146,26 @@ def test_flags_and_the_share_stand_in_the_shards_and_on_the_data_card(tmp_path, 
     share = "4 of 10 records (40%) have a scale of its own in each lead"
     assert share in caplog.text
     assert share in storage.read_bytes(uri).decode()
+
+
+@pytest.mark.parametrize("scale", [np.ptp, np.std, lambda signal, axis: np.abs(signal).max(axis) * 0 + 1])
+@pytest.mark.parametrize("as_microvolts", [True, False])
+def test_samples_that_were_scaled_before_they_were_stored_are_flagged(scale, as_microvolts):
+    """One gain for all leads, and no step from which to tell: their equal size alone says it."""
+    signal_mv = ecg_mv(8, rate_hz=500, seed=1)
+    scales = scale(signal_mv, axis=1)
+    scaled = signal_mv / scales[:, None]
+    signal = ecg.to_microvolts(scaled) if as_microvolts else scaled
+    assert ("scaled_leads" in quality.check(signal, 500)) == bool(np.ptp(scales))
+
+
+def test_leads_that_are_clipped_at_one_level_are_not_scaled_ones():
+    signal_mv = ecg_mv(8, rate_hz=500, seed=1)
+    signal_mv[:, 1000:1050], signal_mv[:, 3000:3050] = -5, 5
+    flags = quality.check(signal_mv, 500)
+    assert np.ptp(signal_mv, axis=1).min() == 10
+    assert "clipped:V1" in flags
+    assert "scaled_leads" not in flags
 
 
 @settings(max_examples=30, deadline=None)

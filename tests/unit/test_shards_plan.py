@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from supreme.ecg import LEADS, BadRecord
 from supreme.preparation import PREPARATION_VERSION
 from supreme.records import Entry, Record
 from supreme.settings.data import Source
-from supreme.shards import part, plan
+from supreme.shards import estimate, part, plan
 from supreme.shards.result import SHARDS
 from supreme.shards.writer import _Hashed
 
@@ -200,18 +201,47 @@ def test_the_plan_says_what_is_done_and_what_the_rest_takes(tmp_path, source):
     recipe = _recipe(tmp_path, rate_hz=500, duration_s=2)
     raw_bytes = 12 * 1000 * 2
     fresh = plan.survey(recipe, GROWING).summary()
-    assert (fresh["finished"], fresh["records"], fresh["records_to_do"]) == (False, 30, 30)
-    assert 0.3 * 30 * raw_bytes < fresh["bytes"] < 0.5 * 30 * raw_bytes
+    assert (fresh.finished, fresh.records, fresh.records_to_do) == (False, 30, 30)
+    assert 0.3 * 30 * raw_bytes < fresh.bytes < 0.5 * 30 * raw_bytes
     assert not list(tmp_path.iterdir()), "a plan writes nothing"
     made = build(recipe)
     source.entries += _entries(1, 3)
     grown = plan.survey(recipe, GROWING).summary()
-    assert (grown["finished"], grown["records"], grown["records_to_do"]) == (False, 32, 2)
+    assert (grown.finished, grown.records, grown.records_to_do) == (False, 32, 2)
     measured = sum(entry.bytes for entry in made.files.values()) / 30
-    assert grown["bytes"] == round(2 * measured)
+    assert grown.bytes == round(2 * measured)
     build(recipe)
     done = plan.survey(recipe, GROWING).summary()
-    assert (done["finished"], done["records_to_do"], done["bytes"], done["seconds"]) == (True, 0, 0, 0)
+    assert (done.finished, done.records_to_do, done.bytes, done.seconds) == (True, 0, 0, 0)
+
+
+def test_a_plan_that_no_disk_holds_is_refused(tmp_path, source, caplog):
+    summary = plan.survey(_recipe(tmp_path), GROWING).summary()
+    estimate.check_room(str(tmp_path / "not" / "yet"), [summary])
+    disk = shutil.disk_usage(tmp_path)
+    with pytest.raises(ConfigError, match=r"3,400,[0,]+ bytes.*lower shards\.rate_hz"):
+        estimate.check_room(str(tmp_path), [replace(summary, bytes=34 * 10**23)])
+    assert not caplog.records
+    with caplog.at_level("WARNING"):
+        estimate.check_room(str(tmp_path), [replace(summary, bytes=(disk.free + disk.total) // 2)])
+    assert "make room" in caplog.text
+    estimate.check_room("s3://bucket/root", [replace(summary, bytes=10**15)])
+
+
+def test_files_of_others_outlive_a_build_and_its_leftovers_do_not(tmp_path, source):
+    recipe = _recipe(tmp_path)
+    build(recipe)
+    folder = _folder(recipe)
+    others = ("movie.mp4.partial", "train-notes.parquet", "train-00001.parquet.old", "parts/notes.partial")
+    leftovers = ("train-00099.parquet", "rejected/test-00007.parquet.0123abcd.partial")
+    (folder / "rejected").mkdir(exist_ok=True)
+    for name in (*others, *leftovers):
+        (folder / name).write_bytes(b"mine")
+    source.entries += _entries(1, 3)
+    build(recipe)
+    assert {name: (folder / name).exists() for name in (*others, *leftovers)} == (
+        dict.fromkeys(others, True) | dict.fromkeys(leftovers, False)
+    )
 
 
 def test_two_builds_at_a_time_do_not_publish_each_others_parts(tmp_path, source):

@@ -105,8 +105,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 def test_sound_shards_pass_and_are_counted(sound):
     made = manifest.require(str(sound), SHARDS)
     n_bytes = sum((sound / name).stat().st_size for name in made.files)
-    counted = {"files": len(made.files), "bytes": n_bytes, "records": 24}
-    assert verify.verify([str(sound)]) == {str(sound): counted}
+    counted = verify.FolderSize(files=len(made.files), bytes=n_bytes, records=24)
+    assert verify.verify([str(sound)]) == verify.sizes([str(sound)]) == {str(sound): counted}
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import mlflow
@@ -218,6 +218,19 @@ def test_the_status_tells_how_a_run_ended(
         with pytest.raises(error), tracking.closing(run):
             raise error
     assert run.client.get_run(run.run_id).info.status == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, "RUNNING"), (ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_nested_runs_are_finished_with_their_parent_where_the_block_breaks_off(
+    run: tracking.StageRun, tmp_path: Path, error: type[BaseException] | None, status: str
+) -> None:
+    nested = tracking.start_or_resume(run.uri, "tests", str(tmp_path / "trial"), "trial", {}, parent=run)
+    with nullcontext() if error is None else pytest.raises(error), tracking.closing_early(run, nested):
+        if error:
+            raise error
+    assert [one.client.get_run(one.run_id).info.status for one in (run, nested)] == [status] * 2
 
 
 def test_a_locked_database_is_waited_for_by_nobody(tmp_path: Path) -> None:

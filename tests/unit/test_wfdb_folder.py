@@ -15,14 +15,14 @@ from wfdb_writer import ecg_mv, write_record
 
 from supreme import config, records
 from supreme.config import ConfigError
-from supreme.ecg import BadRecord
+from supreme.ecg import LEADS, BadRecord, order_leads
 from supreme.records import open_source, split_of
 from supreme.records.wfdb_folder import COLUMNS, SYNONYMS
 
 pytestmark = pytest.mark.unit
 
 
-def _open(folder: Path, **fields: object) -> records.Source:
+def _open(folder: Path, **fields: object) -> records.RecordSource:
     return open_source(config.Source(kind="wfdb_folder", name="mine", uri=str(folder), **fields), 0, 100)
 
 
@@ -66,6 +66,23 @@ def test_every_column_reaches_the_record(tmp_path):
         )
     )
     np.testing.assert_allclose(record.signal_mv, signal_mv, atol=6e-4)
+
+
+def test_a_map_names_channels_that_are_not_understood(tmp_path):
+    signal_mv, names = ecg_mv(0.2), ["CH1", *LEADS[1:3], "V1-", *LEADS[4:]]
+    signal_mv[3] *= -1
+    write_record(tmp_path, "r", signal_mv, leads=names)
+    _table(tmp_path, {"id": "r"})
+    source = _open(tmp_path, leads={"CH1": "I", "V1-": "-aVR"})
+    record = source.read(source.index()[0])
+    ordered, _ = order_leads(record.signal_mv, record.leads)
+    np.testing.assert_allclose(ordered, ecg_mv(0.2), atol=6e-4)
+    with pytest.raises(ConfigError, match="leads: 'CH1' = 'Z9' is none of I, II"):
+        config.parse({"sources": [{"kind": "wfdb_folder", "uri": "x", "leads": {"CH1": "Z9"}}]})
+    with pytest.raises(ConfigError, match="gain_per_mv and leads are read from WFDB headers"):
+        config.parse({"sources": [{"kind": "simulated", "records": 3, "gain_per_mv": 200}]})
+    with pytest.raises(ConfigError, match="gain_per_mv"):
+        config.parse({"sources": [{"kind": "csn", "uri": "x", "gain_per_mv": 0}]})
 
 
 def test_only_the_id_is_needed(tmp_path):

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.ecg import LEADS, BadRecord
-from supreme.records.wfdb_header import Calibration, Encoding, Scale, parse
+from supreme.records.wfdb_header import parse
+from supreme.records.wfdb_layout import Encoding, HeaderOverrides, Scale
 
 pytestmark = pytest.mark.unit
 
@@ -151,7 +152,7 @@ def test_a_channel_that_is_no_voltage_is_no_lead_where_leads_are_missing():
 
 def test_what_the_user_knows_better_than_the_header_wins():
     lines = TWELVE.replace("r 13", "r 12").replace(" V6", " CH12").replace("1000/mV", "0(7)/NU")
-    header = parse(lines.encode(), Calibration(200.0, (("CH12", "V6"),)))
+    header = parse(lines.encode(), HeaderOverrides(200.0, (("CH12", "V6"),)))
     assert header.names == LEADS
     assert set(header.layout.scales) == {Scale(200.0, 7, 1.0)}
     with pytest.raises(

@@ -74,17 +74,11 @@ def write_bundle(
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
         weights = (Path(temporary) / MODEL).read_bytes()
-    tensors = {
-        "embeddings": np.ascontiguousarray(query_embeddings, np.float32),
-        "whitening.mean": np.ascontiguousarray(whitening.mean, np.float32),
-        "whitening.matrix": np.ascontiguousarray(whitening.matrix, np.float32),
-    }
     contents = {
         MODEL: weights,
         CONFIG: _config(model, recipe, encoder, trained_on).to_json(),
         VOCABULARY: _json(vocabulary.to_json()),
-        # One metadata key only: safetensors does not keep the order of several.
-        QUERIES: save(tensors, {"texts": json.dumps(texts, ensure_ascii=False)}),
+        QUERIES: _queries(texts, query_embeddings, whitening),
         CARD: model_card(recipe, vocabulary, card).encode(),
         REQUIREMENTS: f"supreme-ecg=={__version__}\n".encode(),
     }
@@ -112,6 +106,17 @@ def _config(
         objective=recipe.training.objective,
         trained_on=trained_on.datasets if trained_on else None,
     )
+
+
+def _queries(texts: list[list[str]], embeddings: np.ndarray, whitening: text.Whitening) -> bytes:
+    """Phrasings, their raw embeddings and the whitening of a vocabulary, as safetensors."""
+    tensors = {
+        "embeddings": np.ascontiguousarray(embeddings, np.float32),
+        "whitening.mean": np.ascontiguousarray(whitening.mean, np.float32),
+        "whitening.matrix": np.ascontiguousarray(whitening.matrix, np.float32),
+    }
+    # One metadata key only: safetensors does not keep the order of several.
+    return save(tensors, {"texts": json.dumps(texts, ensure_ascii=False)})
 
 
 def _json(value: Any) -> bytes:

@@ -46,6 +46,7 @@ class Address:
             log.get("reports.llm").warning(f"{self.host}: the key travels unencrypted; prefer https://")
 
     def headers(self) -> dict[str, str]:
+        """Headers of every call, with the key if there is one."""
         key = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         return {"Content-Type": "application/json", "User-Agent": f"supreme/{__version__}", **key}
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from supreme import config, storage
+from supreme.log import redact_values
 from supreme.reports.llm import prompt
 from supreme.reports.llm.replies import Reply
 
@@ -67,12 +68,12 @@ class Cache:
 
 
 def identity(llm: config.LLM) -> dict[str, Any]:
-    """What decides a reply, besides the statement."""
+    """What decides a reply, besides the statement; without secrets, which are no part of it."""
     parameters = {"temperature", "max_tokens", "reply_format", "extra"}
     return {
         "prompt_version": prompt.version(),
         "model": llm.model,
-        "parameters": llm.model_dump(mode="json", include=parameters),
+        "parameters": redact_values(llm.model_dump(mode="json", include=parameters)),
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from supreme import retry
 
 #: Wait before the first retry; each further one doubles it.
 BACKOFF_S = 1.0
@@ -38,7 +39,7 @@ class Pace:
 
 def backoff_s(failures: int) -> float:
     """Seconds to wait after so many failures in a row: doubling, with jitter, at most a minute."""
-    return min(BACKOFF_S * 2.0 ** (failures - 1), MAX_BACKOFF_S) * random.uniform(0.5, 1.0)
+    return retry.backoff_s(failures, BACKOFF_S, MAX_BACKOFF_S)
 
 
 def retry_after_s(header: str | None) -> float:

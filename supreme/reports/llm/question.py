@@ -25,6 +25,7 @@ class Question:
     reason: str = ""
 
     def messages(self) -> prompt.Messages:
+        """The chat messages of the question."""
         return prompt.messages(self.statement, self.refused, self.reason)
 
     def prompt_tokens(self) -> int:

@@ -27,6 +27,7 @@ class Batch:
     """(B, D) embedded reports, where the task reads them."""
 
     def tensors(self) -> list[torch.Tensor]:
+        """All tensors of the batch."""
         return [self.signal_uv, self.codes] + ([] if self.reports is None else [self.reports])
 
     def to(self, device: torch.device) -> Batch:

@@ -114,4 +114,5 @@ class Corpus:
             yield future.result()
 
     def record_ids(self, split: str) -> list[str]:
+        """Record ids of a split, in shard order."""
         return [i for s in self.shards for i in s.table(["record_id"], split).column("record_id").to_pylist()]

@@ -13,7 +13,7 @@ import torch
 from supreme import storage
 from supreme.config import ConfigError
 from supreme.objectives.task import PRESENT, UNCERTAIN
-from supreme.reports.label_table import LABELS
+from supreme.reports.label_table import LABEL_SCHEMA, LABELS
 from supreme.storage.parquet import read_table
 
 
@@ -31,7 +31,9 @@ class LabelMatrix:
     @classmethod
     def read(cls, folder: str, entity_ids: Sequence[str], unseen_ids: Sequence[str] = ()) -> LabelMatrix:
         """Read ``labels.parquet`` of a finished label stage."""
-        table = read_table(storage.join(folder, LABELS), ["record_id", "present", "uncertain"])
+        table = read_table(
+            storage.join(folder, LABELS), ["record_id", "present", "uncertain"], schema=LABEL_SCHEMA
+        )
         columns = [*entity_ids, *unseen_ids]
         codes = np.zeros((len(table), len(columns)), np.int8)
         # Present is written last: a record that is in both lists has the finding.

@@ -61,14 +61,17 @@ class Order:
 
     @property
     def records(self) -> int:
+        """Records of an epoch."""
         return int(self.sizes.sum())
 
     @property
     def global_batch(self) -> int:
+        """Records of a step, of all workers."""
         return self.world * self.batch_size
 
     @property
     def steps_per_round(self) -> int:
+        """Steps of a round: about `GROUPS_PER_WINDOW` row groups for each worker."""
         return max(1, -(-GROUPS_PER_WINDOW * int(self.sizes.max()) // self.batch_size))
 
     def steps_until(self, samples: float) -> int:

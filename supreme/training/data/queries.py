@@ -60,6 +60,7 @@ class Queries:
 
     @property
     def whitening(self) -> Whitening:
+        """Centring and decorrelation, fitted over all phrasings."""
         return Whitening(self.mean.numpy(), self.matrix.numpy())
 
     def whitened(self) -> torch.Tensor:
@@ -76,9 +77,11 @@ class Queries:
         return self.whitened(), torch.arange(len(counts)).repeat_interleave(counts)
 
     def write(self, uri: str) -> None:
+        """Write as safetensors."""
         tensors = {name: getattr(self, name) for name in self.__dataclass_fields__}
         storage.write_bytes(uri, save({name: value for name, value in tensors.items() if value is not None}))
 
     @classmethod
     def read(cls, uri: str) -> Queries:
+        """Read what `write` wrote."""
         return cls(**load(storage.read_bytes(uri)))

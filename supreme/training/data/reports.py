@@ -66,12 +66,14 @@ class Reports:
         return self.embeddings[[self.rows[r] for r in record_ids]].float()
 
     def write(self, uri: str) -> None:
+        """Write as safetensors."""
         ids = torch.frombuffer(bytearray("\n".join(self.rows).encode()), dtype=torch.uint8)
         rows = torch.tensor(list(self.rows.values()))
         storage.write_bytes(uri, save({"record_ids": ids, "rows": rows, "embeddings": self.embeddings}))
 
     @classmethod
     def read(cls, uri: str) -> Reports:
+        """Read what `write` wrote."""
         tensors = load(storage.read_bytes(uri))
         ids = tensors["record_ids"].numpy().tobytes().decode().split("\n")
         return cls(dict(zip(ids, tensors["rows"].tolist(), strict=True)), tensors["embeddings"])

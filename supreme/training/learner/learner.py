@@ -66,6 +66,7 @@ class Learner:
         self.optimizer = make_optimizer(self.task, training)
 
     def autocast(self) -> torch.autocast:
+        """Mixed precision where `training.precision` and the device have bf16."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def step(self, batch: Batch, step: int, samples: int, total_samples: float) -> dict[str, float]:

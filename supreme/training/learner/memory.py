@@ -36,6 +36,7 @@ def disable_malloc_trim() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is exhausted, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
@@ -58,6 +59,7 @@ def max_micro_batch(
 
 
 def divisors(number: int) -> list[int]:
+    """All divisors, ascending."""
     return [n for n in range(1, number + 1) if number % n == 0]
 
 

@@ -30,6 +30,7 @@ _REPEATED = ("blocks", "layers")
 
 
 def world_size() -> int:
+    """Number of workers; 1 outside of a process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -12,7 +13,9 @@ from torch.profiler import ProfilerActivity
 from torch.utils.flop_counter import FlopCounterMode
 
 from supreme.training.data.batch import Batch
-from supreme.training.run.worker import WorkerRun
+
+if TYPE_CHECKING:
+    from supreme.training.run.worker import WorkerRun
 
 _PREFIX = "supreme: "
 _PEAK_SIZE, _PEAK_TRIES = 1024, 10
@@ -74,6 +77,7 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
+    """Name of the GPU, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 

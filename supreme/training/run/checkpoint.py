@@ -121,6 +121,7 @@ def write(folder: str, snapshot: Snapshot, state: State) -> None:
 
 
 def write_state(folder: str, state: State) -> None:
+    """Write the state of a checkpoint, or of a finished run."""
     storage.write_bytes(storage.join(folder, STATE), state.model_dump_json(indent=1).encode())
 
 

@@ -67,14 +67,17 @@ class Checkpointing:
         self.learner, self.writer = learner, CheckpointWriter(run)
 
     def on_step(self, event: StepEvent) -> bool:
+        """Never asks for a checkpoint itself."""
         return False
 
     def on_report(self, state: State, *, is_report: bool) -> None:
+        """Take a snapshot, and begin to write it."""
         snapshot = Snapshot.of(self.learner)  # all workers take part
         if self.learner.rank == 0:
             self.writer.save(snapshot, state)
 
     def on_end(self) -> None:
+        """Wait until the last checkpoint is written."""
         self.writer.wait()
 
 

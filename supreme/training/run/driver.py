@@ -19,7 +19,7 @@ from supreme.training.data.reports import Reports
 from supreme.training.data.sources import absolute
 from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import history
-from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, reason, told
+from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, start_again, told
 from supreme.training.run.history import Report
 from supreme.training.run.ray_trainer import Trainer, fit, scaling
 from supreme.training.run.result import TrainedModel, is_trained, latest_state, load_trained, release
@@ -51,7 +51,9 @@ def train(
         TrainingStopped: a loss or gradient is not finite.
     """
     if is_trained(stage.folder):
-        return load_trained(stage)
+        trained = load_trained(stage)
+        history.write(stage.folder, trained.state.reports)  # it may have been damaged since
+        return trained
     plan = stage.check()
     embed_queries(stage)
     counts = plan.model_dump(exclude={"folder"})
@@ -63,11 +65,11 @@ def train(
             _fit(stage, name, [recorder, *callbacks])
         except CONTROLLER_GONE as error:
             failures += 1
-            if failures > stage.recipe.training.max_failures:
-                raise
-            logger.warning(
-                "the controller of training: %s; going on from the latest checkpoint", reason(error)
-            )
+            start_again(error, failures, stage.recipe.training.max_failures)
+        else:
+            state = latest_state(stage)
+            assert state is not None
+            assert state.ended
     release(stage, state)
     return load_trained(stage)
 
@@ -96,6 +98,7 @@ class _Recorder(ray.train.UserCallback):
         self.report, self.folder, self.reports = report, folder, list(reports)
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Called by Ray after every report of the workers."""
         log.configure()  # this process is Ray's
         latest = Report.from_line(metrics[0])
         earlier = [report for report in self.reports if report.samples_seen < latest.samples_seen]
@@ -104,6 +107,7 @@ class _Recorder(ray.train.UserCallback):
         self.report(self.reports)
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray when workers have failed."""
         # Raised from here an exception ends the run; otherwise Ray would retry what must fail again.
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)

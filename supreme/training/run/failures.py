@@ -6,6 +6,7 @@ Ray tells the same in tens of lines, on every process that noticed.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 
 import ray.exceptions
@@ -22,11 +23,36 @@ _REMEDY = "give the node more memory, or lower training.batch_size or training.w
 logger = log.get("pretrain")
 
 
+#: Before the controller is started again: what took the memory may give it back.
+WAIT_S = 5.0
+
+
+class ControllerLost(RuntimeError):
+    """The controller of training is gone, more often than `training.max_failures` allows."""
+
+
 class WorkersLost(ray.train.WorkerGroupError):
     """Training workers are gone, more often than `training.max_failures` allows."""
 
     def __str__(self) -> str:
         return f"{told(self.worker_failures)}; the same command goes on from the latest checkpoint"
+
+
+def start_again(error: Exception, failures: int, max_failures: int) -> None:
+    """Say that the controller is gone for the ``failures``-th time, and wait.
+
+    Raises:
+        ControllerLost: that is too often.
+    """
+    why = reason(error)
+    if failures > max_failures:
+        remedy = f": {_REMEDY}" if "memory" in why else ""
+        raise ControllerLost(
+            f"controller of training: {why}, {failures} times{remedy}; the same command goes on from the "
+            "latest checkpoint"
+        ) from None
+    logger.warning("controller of training: %s; going on from the latest checkpoint", why)
+    time.sleep(failures * WAIT_S)
 
 
 def shortened(error: ray.train.WorkerGroupError) -> ray.train.WorkerGroupError:

@@ -44,6 +44,7 @@ class Report:
 
     @property
     def point(self) -> Point:
+        """Moment and metrics without the curve."""
         return Point(self.samples_seen, self.unix_time_s, self.metrics)
 
     def line(self) -> dict[str, Any]:
@@ -99,6 +100,7 @@ def _reason(error: Exception) -> str:
 
 
 def write(folder: str, reports: Sequence[Report]) -> None:
+    """Write all reports, as a whole."""
     text = "".join(json.dumps(report.line(), sort_keys=True) + "\n" for report in reports)
     storage.write_bytes(storage.join(folder, METRICS), text.encode())
 

@@ -67,6 +67,7 @@ class Meter:
     since: float = field(default_factory=time.monotonic)
 
     def on_step(self, event: StepEvent) -> bool:
+        """Count the step, add a point to the curve, log progress."""
         self.steps += 1
         self.loss += event.metrics["loss"]
         self.loader_s, self.step_s = self.loader_s + event.loader_s, self.step_s + event.step_s
@@ -78,6 +79,7 @@ class Meter:
         return False
 
     def on_report(self, state: State, *, is_report: bool) -> None:
+        """Begin anew after a report."""
         if is_report:
             self.curve = []
             self.steps, self.loss, self.loader_s, self.step_s = 0, 0.0, 0.0, 0.0

@@ -35,10 +35,12 @@ class PreemptionWatcher:
     is_new: bool = False
 
     def on_step(self, event: StepEvent) -> bool:
+        """Poll; True where there is a new notice."""
         self.is_new = self.poll()
         return self.is_new
 
     def on_report(self, state: State, *, is_report: bool) -> None:
+        """Log the notice that asked for this checkpoint."""
         if self.is_new and self.rank == 0:
             logger.warning("a node will be taken away: checkpoint at epoch %.2f", state.epoch)
 

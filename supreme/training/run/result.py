@@ -26,7 +26,7 @@ from supreme.training.run.history import Report
 from supreme.training.run.stage import QUERIES, WEIGHTS, PretrainStage
 from supreme.training.run.summary import PRETRAIN, PretrainManifest, PretrainResult, WeightSelection
 
-RULE = "{which} averaged weights; the value is measured on held-out pre-training records"
+RULE = "{which} EMA weights; the value is measured on held-out pre-training records"
 #: Folder of a model that answers no queries, in place of a bundle.
 ENCODER = "encoder"
 
