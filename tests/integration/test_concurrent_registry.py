@@ -60,7 +60,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(true: object, seconds: float = 300) -> None:
+def wait_until(true: object, seconds: float = 500) -> None:
     deadline = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
         assert time.monotonic() < deadline

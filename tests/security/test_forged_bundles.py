@@ -272,7 +272,7 @@ def test_what_is_loaded_is_what_was_verified(
 def test_a_bundle_of_before_the_version_still_loads(contents: dict[str, bytes], tmp_path: Path) -> None:
     """As it was written then: sections in `preprocessing`, no version, at first no head and objective."""
     new = json.loads(contents[CONFIG])
-    old = {name: new[name] for name in ("model", "text_dim", "samples")}
+    old = {name: new[name] for name in ("model", "text_dim", "samples", "trained_on")}
     signal = {name: new["input"][name] for name in ("unit", "rate_hz", "samples")}
     old["preprocessing"] = {"signal": signal, "leads": new["input"]["leads"], "text": new["text"]}
     expected = forged_bundles.load(contents)
