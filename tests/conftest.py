@@ -23,6 +23,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+@pytest.fixture(autouse=True)
+def hidden_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test's recipe names as secret is no secret of the next one's."""
+    monkeypatch.setenv("SUPREME_SECRETS", "")
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
     """The folder of real data sets; the test is skipped where there is none."""

@@ -14,7 +14,7 @@ from supreme.evaluation.results import LeftOut
 from supreme.inference import provenance
 from supreme.inference.provenance import Provenance
 from supreme.records import all_sources
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 
 logger = log.get("evaluation")
 
@@ -31,7 +31,7 @@ class DataSet:
 
     name: str
     kind: str
-    shards: Shards
+    shards: ShardDataset
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def datasets(recipe: config.Recipe) -> list[DataSet]:
             raise config.ConfigError(
                 f"a data set is called {POOLED!r}, as the pool of all real ones is: give it another name=..."
             )
-        shards = Shards.open(recipe.folder(f"shards/{source.dataset}"))
+        shards = ShardDataset.open(recipe.folder(f"shards/{source.dataset}"))
         labelled.append(DataSet(source.dataset, source.kind, shards))
     # Original data sets before their copies in CinC form: the pool takes a recording from the first.
     return sorted(labelled, key=lambda data: (data.kind != "simulated", data.kind == "cinc2021"))

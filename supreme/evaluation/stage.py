@@ -30,7 +30,7 @@ from supreme.inference.query_model import EcgQueryModel
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS
 from supreme.storage.parquet import write_table
 
@@ -46,7 +46,7 @@ def plan(recipe: config.Recipe) -> EvaluationPlan:
         if benchmarks.is_annotated(source.kind):
             records[source.dataset] = None
             if manifest.read(folder, SHARDS):
-                records[source.dataset] = sum(group.rows for group in Shards.open(folder).row_groups())
+                records[source.dataset] = sum(group.rows for group in ShardDataset.open(folder).row_groups())
     known = sum(count or 0 for count in records.values())
     seconds = round(known / _RECORDS_PER_SECOND) + 10
     return EvaluationPlan(model_uri=model_uri(recipe), at_most=records, seconds=seconds)

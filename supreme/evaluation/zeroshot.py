@@ -11,7 +11,7 @@ import pyarrow as pa
 from supreme import log, storage
 from supreme.ecg import to_millivolts
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
-from supreme.shards.read import Shards, signals_uv
+from supreme.shards.read import ShardDataset, signals_uv
 from supreme.storage.parquet import read_table, write_table
 
 BATCH_SIZE = 128
@@ -49,7 +49,7 @@ def queries_of(condition: str, model: QueryModel) -> list[str]:
 
 
 def score(
-    shards: Shards,
+    shards: ShardDataset,
     model: QueryModel,
     conditions: Sequence[str],
     splits: Sequence[str] | None = None,
@@ -88,7 +88,7 @@ def score(
 
 def cached(
     uri: str,
-    shards: Shards,
+    shards: ShardDataset,
     model: QueryModel,
     conditions: Sequence[str],
     splits: Sequence[str] | None = None,

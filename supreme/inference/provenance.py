@@ -21,7 +21,7 @@ from supreme import storage
 from supreme.config import Recipe
 from supreme.records.recordings import recording_key
 from supreme.settings.data import Source
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 
 RECORDINGS = "recordings.safetensors"
 #: What training and the selection of weights have seen.
@@ -83,7 +83,7 @@ class Provenance:
     """For each data set `(N, 12)` uint8, sorted and unique; none for simulated records."""
 
     @classmethod
-    def collect(cls, sources: Sequence[Source], shards: Sequence[Shards]) -> Provenance:
+    def collect(cls, sources: Sequence[Source], shards: Sequence[ShardDataset]) -> Provenance:
         """The training and validation records of the shards of each source."""
         datasets, keys, fingerprints = [], [], []
         for source, folder in zip(sources, shards, strict=True):
@@ -110,7 +110,7 @@ class Provenance:
             ConfigError: the shards of a source are not finished.
         """
         folders = [recipe.folder(f"shards/{source.dataset}") for source in recipe.sources]
-        return cls.collect(recipe.sources, [Shards.open(folder) for folder in folders])
+        return cls.collect(recipe.sources, [ShardDataset.open(folder) for folder in folders])
 
     @classmethod
     def parse(cls, datasets: Sequence[SeenDataset], content: bytes) -> Provenance:

@@ -126,9 +126,8 @@ def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-        raise config.ConfigError(
-            f"{uri}: {error.message}; run jobs/register.py or jobs/promote.py first"
-        ) from None
+        job = "promote" if parts["alias"] == CHAMPION else "register"
+        raise config.ConfigError(f"{uri}: {error.message}; run jobs/{job}.py first") from None
     if not str(version.version).isdecimal():
         raise server.TrackingError(
             f"{server.address(tracking_uri)} answers without a version, as no MLflow server does; give the "

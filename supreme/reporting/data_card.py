@@ -20,7 +20,7 @@ from supreme.records.label_sets import LabelSet, label_sets, unmapped
 from supreme.reporting import examples, figures, html, plates
 from supreme.reports.vocabulary import CODE_SYSTEMS, load_base
 from supreme.shards import leakage
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.shards.result import Leakage, ShardResult, SharedRecordings
 from supreme.shards.scales import Scales
 from supreme.shards.schema import REJECTED_SCHEMA
@@ -131,7 +131,7 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest[Da
         ConfigError: the shards of a source are unfinished.
     """
     sources = {source.dataset: source for source in all_sources(recipe)}
-    shards = {name: Shards.open(recipe.folder(f"shards/{name}")) for name in sources}
+    shards = {name: ShardDataset.open(recipe.folder(f"shards/{name}")) for name in sources}
     folder = recipe.folder("data_card")
     request = Request(
         stage="data_card",
@@ -156,7 +156,7 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest[Da
     return uri, finished
 
 
-def describe(name: str, kind: str, shards: Shards, records: pa.Table, seed: int) -> DataSetCard:
+def describe(name: str, kind: str, shards: ShardDataset, records: pa.Table, seed: int) -> DataSetCard:
     """What the card says of one data set.
 
     Args:
@@ -201,7 +201,7 @@ def _kinds(flags: pa.ChunkedArray) -> list[str]:
     return [kind for each in flags.to_pylist() for kind in {flag.partition(":")[0] for flag in each}]
 
 
-def _rejected(shards: Shards) -> list[RejectedReason]:
+def _rejected(shards: ShardDataset) -> list[RejectedReason]:
     """Reasons with their number and one example, the most frequent first."""
     rows: dict[str, list[dict[str, str]]] = {}
     for file in sorted(file for file in shards.manifest.files if file.startswith("rejected/")):
@@ -229,7 +229,7 @@ def _codes(kind: str, codes: pa.ChunkedArray) -> CodeTable:
     return CodeTable(len(count), rows)
 
 
-def _plates(shards: Shards, record_ids: Sequence[str], seed: int) -> list[EcgPlate]:
+def _plates(shards: ShardDataset, record_ids: Sequence[str], seed: int) -> list[EcgPlate]:
     """ECGs drawn by the hash of seed and record id."""
     drawn = sorted(record_ids, key=lambda r: hashlib.sha256(f"{seed} {r}".encode()).digest())[:PLATES]
     ecgs = examples.load(shards, drawn)

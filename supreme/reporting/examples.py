@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from supreme.ecg import to_millivolts
 from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
 from supreme.evaluation.results import ClassResult
-from supreme.shards.read import Shards, signals_uv
+from supreme.shards.read import ShardDataset, signals_uv
 
 Kind = Literal["hit", "miss", "false alarm"]
 KINDS: tuple[Kind, ...] = ("hit", "miss", "false alarm")
@@ -90,7 +90,7 @@ def choose(scored: ScoredRecords, conditions: Sequence[str], count: int) -> list
     return examples
 
 
-def load(shards: Shards, record_ids: Sequence[str]) -> dict[str, Ecg]:
+def load(shards: ShardDataset, record_ids: Sequence[str]) -> dict[str, Ecg]:
     """The named records; only row groups that hold one are read with their signals."""
     names = pa.array(record_ids, pa.string())
     ecgs: dict[str, Ecg] = {}

@@ -10,7 +10,7 @@ import pyarrow as pa
 from supreme import storage
 from supreme.reports import statements
 from supreme.reports.extract import Mention
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.storage import parquet
 
 STATEMENTS = "statements.parquet"
@@ -42,7 +42,7 @@ STATEMENT_SCHEMA = pa.schema(
 class ShardSlice(NamedTuple):
     """Some files of one shard folder, which are read by one task."""
 
-    shards: Shards
+    shards: ShardDataset
     files: tuple[str, ...]
     rows: int
 
@@ -67,7 +67,7 @@ def parts(folders: Iterable[str], rows: int) -> list[ShardSlice]:
     result = []
     for folder in folders:
         rows_by_file: dict[str, int] = {}
-        shards = Shards.open(folder)
+        shards = ShardDataset.open(folder)
         for name, size in shards.files.items():
             rows_by_file[name] = size
             if sum(rows_by_file.values()) >= rows or name == list(shards.files)[-1]:

@@ -217,10 +217,6 @@ class ShardDataset:
         return table.set_column(position, SCHEMA.field("signal"), codec.plain_column(signal_uv))
 
 
-#: The former name, for callers that still use it.
-Shards = ShardDataset
-
-
 def signals_uv(table: pa.Table, samples: int) -> np.ndarray:
     """The `signal` column of a table that was read as a read-only int16 array ``(N, 12, samples)``.
 

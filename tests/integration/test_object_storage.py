@@ -23,7 +23,7 @@ from supreme.reports.result import LABELS
 from supreme.runtime import session
 from supreme.settings.data import Source
 from supreme.shards import build, plan
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS
 from supreme.training.run.summary import PRETRAIN
 
@@ -113,7 +113,7 @@ def test_shards_made_through_a_failing_network_are_the_same_bytes(
     assert made.result == built_locally.result
     assert (made.result.records, made.result.rejected) == (RECORDS, 0)
     assert hashes(made) == hashes(built_locally)
-    shards = Shards.open(plan.folder_of(recipe(at(store, "faulty")), source))
+    shards = ShardDataset.open(plan.folder_of(recipe(at(store, "faulty")), source))
     for name, entry in made.files.items():
         assert storage.sha256(storage.read_bytes(storage.join(shards.folder, name))) == entry.sha256
     assert len(shards.table(["record_id"])) == RECORDS
@@ -175,7 +175,7 @@ def test_the_whole_way_on_object_storage(store: Proxy, cluster: dict[str, str], 
         for name, entry in made.files.items():
             assert storage.sha256(storage.read_bytes(storage.join(folder, name))) == entry.sha256, name
     assert storage.read_bytes(found["report"]).startswith(b"<!")
-    assert len(Shards.open(storage.join(root, "smoke", "shards/simulated")).table(["record_id"])) == 160
+    assert len(ShardDataset.open(storage.join(root, "smoke", "shards/simulated")).table(["record_id"])) == 160
 
 
 def test_wrong_keys_are_one_line_that_names_what_was_asked(store: Proxy) -> None:

@@ -29,7 +29,7 @@ from supreme.ecg import LEADS, order_leads
 from supreme.runtime import session
 from supreme.settings.data import Source
 from supreme.shards import build, plan
-from supreme.shards.read import Shards, signals_uv
+from supreme.shards.read import ShardDataset, signals_uv
 from supreme.shards.result import SHARDS
 from supreme.shards.schema import SCHEMA
 
@@ -76,7 +76,7 @@ def uninterrupted(tmp_path_factory) -> tuple[Recipe, manifest.Manifest]:
 
 def test_shards_hold_every_record_once_as_its_source_has_it(uninterrupted):
     recipe, made = uninterrupted
-    shards = Shards.open(plan.folder_of(recipe, SIMULATED))
+    shards = ShardDataset.open(plan.folder_of(recipe, SIMULATED))
     source = records.open_source(SIMULATED, recipe.seed, recipe.shards.rate_hz)
     table = shards.table()
     entries = {entry.record_id: entry for entry in source.index()}
@@ -287,7 +287,7 @@ def test_every_broken_record_is_a_row_with_its_reason_and_the_rest_goes_on(tmp_p
     made = build.build(recipe, damaged)
     folder = _folder(recipe, damaged)
     assert _rejected(folder) == {name: reason for name, (reason, _) in BREAKS.items()}
-    table = Shards.open(str(folder)).table()
+    table = ShardDataset.open(str(folder)).table()
     kept = {row["record_id"].rpartition("/")[2]: row for row in table.to_pylist()}
     assert {name: row["quality"] for name, row in kept.items()} == dict(
         zip(SOUND, (["short"], ["arm_leads_swapped"], []), strict=True)
@@ -335,7 +335,7 @@ def test_limb_leads_are_derived_when_asked_and_said_so(tmp_path):
         Source(kind="csn", uri=str(tmp_path / "csn")),
     )
     build.build(recipe, source)
-    shards = Shards.open(plan.folder_of(recipe, source))
+    shards = ShardDataset.open(plan.folder_of(recipe, source))
     (batch,) = shards.batches()
     assert batch["quality"].to_pylist() == [["derived_limb_leads"]]
     np.testing.assert_allclose(signals_uv(batch, 5000)[0], whole * 1000, atol=2)
@@ -354,7 +354,7 @@ def test_shards_go_to_object_storage_and_are_read_from_there(tmp_path, uninterru
         made = build.build(recipe, SIMULATED)
         assert _hashes(made) == _hashes(uninterrupted[1])
         assert build.build(recipe, SIMULATED) == made
-        assert len(Shards.open(plan.folder_of(recipe, SIMULATED)).table(["record_id"])) == 300
+        assert len(ShardDataset.open(plan.folder_of(recipe, SIMULATED)).table(["record_id"])) == 300
     finally:
         server.stop()
 
@@ -390,7 +390,7 @@ def test_real_records_keep_their_millivolts(tmp_path, realdata):
     assert (made.result.records, made.result.rejected) == (20, 0)
     raw = records.open_source(source, 0, 100)
     entries = {entry.record_id: entry for entry in raw.index()}
-    for batch in Shards.open(plan.folder_of(recipe, source)).batches():
+    for batch in ShardDataset.open(plan.folder_of(recipe, source)).batches():
         for row, signal_uv in zip(batch.to_pylist(), signals_uv(batch, 1000), strict=True):
             record = raw.read(entries[row["record_id"]])
             ordered, _ = order_leads(record.signal_mv, record.leads)

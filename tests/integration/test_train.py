@@ -44,8 +44,6 @@ from supreme.training.run.summary import PRETRAIN
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # The controller's process cannot import this file.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-
-
 CPUS = 8
 PREEMPTION = int(DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION)
 

@@ -13,13 +13,15 @@ from pathlib import Path
 import mlflow
 import pytest
 import tiny_bundle
+import training_data
 import yaml
 
-from supreme import config, storage, tracking
+from supreme import config, manifest, storage, tracking
 from supreme.inference import bundle
 from supreme.inference.bundle import BundleError
 from supreme.registry import versions
 from supreme.settings.tracking import Tracking
+from supreme.training.run.summary import PRETRAIN
 
 pytestmark = pytest.mark.unit
 
@@ -183,11 +185,8 @@ def test_a_password_in_the_tracking_uri_is_nowhere_repeated(tmp_path: Path, job:
     recipe.write_text(f'root = "{tmp_path}/runs"\nname = "x"\n')
     stage = tmp_path / "runs" / "x" / "pretrain"
     tiny_bundle.write(stage / "bundle")
-    counts = {"run_id": "0", "selection": {"metric": "validation_macro_auroc", "value": 0.5, "rule": "r"}}
-    counts["validation_digest"] = "0"
-    storage.write_json(
-        str(stage / "manifest.json"), {"stage": "pretrain", "config": {}, "inputs": {}, "counts": counts}
-    )
+    request = manifest.Request(stage="pretrain", config={})
+    manifest.publish(str(stage), PRETRAIN, request, training_data.result(run_id="0"))
     overrides = ["tracking.uri=http://me:swordfish@127.0.0.1:9", "predict.uri=.", 'predict.queries=["a"]']
     done = subprocess.run(
         [sys.executable, f"jobs/{job}.py", "--config", str(recipe), *overrides],

@@ -25,7 +25,7 @@ from supreme.objectives.task import PRESENT, UNCERTAIN, Inputs, Task
 from supreme.reports.extract import Mention
 from supreme.reports.label_table import combine, read_vocabulary
 from supreme.reports.vocabulary import load_base
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.text import Whitening
 from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
@@ -342,11 +342,11 @@ def test_reports_are_embedded_once_without_the_labels_that_leaked_into_them(tmp_
         ],
     )
     plain = Whitening(np.zeros(DIM, np.float32), np.eye(DIM, dtype=np.float32))
-    reports = Reports.embed([Shards.open(shards)], Words(), plain, str(tmp_path / "cache"))
+    reports = Reports.embed([ShardDataset.open(shards)], Words(), plain, str(tmp_path / "cache"))
     assert reports.rows == {"t/0": 0, "t/1": 0, "t/3": 1}
     silent = report_shards.write(tmp_path / "silent", [("train", ""), ("validation", "")])
     with pytest.raises(config.ConfigError, match=r"no record has a report.*training\.objective"):
-        Reports.embed([Shards.open(silent)], Words(), plain, str(tmp_path / "cache"))
+        Reports.embed([ShardDataset.open(silent)], Words(), plain, str(tmp_path / "cache"))
 
 
 @pytest.mark.parametrize(

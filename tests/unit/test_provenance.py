@@ -24,7 +24,7 @@ from supreme.records.recordings import recording_key
 from supreme.records.simulated import SimulatedSource
 from supreme.settings.data import Source
 from supreme.shards import fingerprint
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 
 pytestmark = pytest.mark.unit
 
@@ -187,7 +187,7 @@ def test_only_training_and_validation_count_as_seen(tmp_path: Path) -> None:
     ids = {split: [f"A000{n}" for n in range(at, at + 3)] for at, split in ((0, "train"), (3, "validation"))}
     ids["test"] = ["A0006", "A0007"]
     evaluation_data.write_shards(str(tmp_path / "s"), "c", evaluation_data.CPSC, ids)
-    shards = Shards.open(str(tmp_path / "s"))
+    shards = ShardDataset.open(str(tmp_path / "s"))
     trained = Provenance.collect([Source(kind="cpsc2018", uri="x", name="c")], [shards])
     [seen] = trained.datasets
     assert (seen.dataset, seen.records, seen.splits) == ("c", 6, ("train", "validation"))

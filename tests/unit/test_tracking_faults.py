@@ -131,7 +131,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again(
     threading.Thread(target=recover, daemon=True).start()
     version = versions.resolve("models:/any@champion", scripted.address)
     assert int(version.version) == 3
-    assert len(scripted.requests) >= 3
+    assert len(scripted.requests) >= 2, "the first answer was 503"
 
 
 def test_what_mlflow_answers_is_no_fault_of_the_server(scripted: Answer) -> None:

@@ -12,26 +12,26 @@ from evaluation_data import CONDITIONS, PlantedModel, write_shards
 from supreme.evaluation import benchmarks, compare, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.results import MacroAuroc
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     folder = str(tmp_path_factory.mktemp("shards"))
     ids = {"train": [f"t{i:03d}" for i in range(150)], "test": [f"u{i:03d}" for i in range(50)]}
     write_shards(folder, "planted", CONDITIONS, ids)
-    return Shards.open(folder)
+    return ShardDataset.open(folder)
 
 
 @pytest.fixture(scope="module")
-def bench(shards: Shards) -> Benchmark:
+def bench(shards: ShardDataset) -> Benchmark:
     return benchmarks.benchmark("planted", "simulated", shards.table(benchmarks.COLUMNS))
 
 
 def test_scores_stand_beside_their_records(
-    shards: Shards, bench: Benchmark, monkeypatch: pytest.MonkeyPatch
+    shards: ShardDataset, bench: Benchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(zeroshot, "BATCH_SIZE", 37)
     table = zeroshot.score(shards, PlantedModel(), CONDITIONS)
@@ -44,7 +44,7 @@ def test_scores_stand_beside_their_records(
             assert (scores[bench.labels[:, c] == 0, c] < 0.5).all()
 
 
-def test_only_the_named_split_and_records_are_scored(shards: Shards) -> None:
+def test_only_the_named_split_and_records_are_scored(shards: ShardDataset) -> None:
     whole = zeroshot.score(shards, PlantedModel(), CONDITIONS, ("test",))
     assert whole.num_rows == 50
     few = zeroshot.score(shards, PlantedModel(), CONDITIONS, None, ["planted/u001", "planted/t007"])
@@ -52,7 +52,7 @@ def test_only_the_named_split_and_records_are_scored(shards: Shards) -> None:
     assert few.slice(0, 1).equals(whole.slice(1, 1))
 
 
-def test_an_unseen_condition_is_queried_in_its_phrasings(shards: Shards) -> None:
+def test_an_unseen_condition_is_queried_in_its_phrasings(shards: ShardDataset) -> None:
     model = PlantedModel()
     zeroshot.score(shards, model, CONDITIONS, ("test",))
     assert "atrial_fibrillation" in model.queries
@@ -78,7 +78,7 @@ def test_logits_of_phrasings_are_averaged() -> None:
     assert averaged[:, 1] == pytest.approx([0.5, 0.2])
 
 
-def test_cached_scores_are_not_computed_again(shards: Shards, tmp_path: Path) -> None:
+def test_cached_scores_are_not_computed_again(shards: ShardDataset, tmp_path: Path) -> None:
     uri = f"{tmp_path}/scores/planted.parquet"
     first = zeroshot.cached(uri, shards, PlantedModel(), CONDITIONS, ("test",))
 
@@ -91,7 +91,7 @@ def test_cached_scores_are_not_computed_again(shards: Shards, tmp_path: Path) ->
         zeroshot.cached(uri, shards, Forbidden(), CONDITIONS[:2], ("test",))
 
 
-def test_the_summary_of_planted_truth(shards: Shards, bench: Benchmark) -> None:
+def test_the_summary_of_planted_truth(shards: ShardDataset, bench: Benchmark) -> None:
     scores = summary.matrix([zeroshot.score(shards, PlantedModel(), CONDITIONS)], bench)
     result = summary.summarize(bench, bench, scores, CONDITIONS[:3], 5, 50, np.random.default_rng(0))
     perfect = MacroAuroc(auroc=1.0, low=1.0, high=1.0, undefined_replicates=0, classes=3)
@@ -106,13 +106,13 @@ def test_the_summary_of_planted_truth(shards: Shards, bench: Benchmark) -> None:
     assert rare.macro["all"].classes == 4
 
 
-def test_a_record_without_a_score_is_named(shards: Shards, bench: Benchmark) -> None:
+def test_a_record_without_a_score_is_named(shards: ShardDataset, bench: Benchmark) -> None:
     table = zeroshot.score(shards, PlantedModel(), CONDITIONS, ("test",))
     with pytest.raises(ValueError, match=r"150 records have no score, first planted/t000"):
         summary.matrix([table], bench)
 
 
-def test_a_better_model_is_told_from_a_worse_one(shards: Shards, bench: Benchmark) -> None:
+def test_a_better_model_is_told_from_a_worse_one(shards: ShardDataset, bench: Benchmark) -> None:
     good = zeroshot.score(shards, PlantedModel(), CONDITIONS)
     noise = np.random.default_rng(1)
     columns = {name: good.column(name).to_numpy() + noise.normal(0, 1, 200) for name in CONDITIONS[:3]}

@@ -15,7 +15,7 @@ from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.read_ahead import futures_ahead
 from supreme.shards.codec import plain_column
-from supreme.shards.read import RowGroup, Shards
+from supreme.shards.read import RowGroup, ShardDataset
 from supreme.shards.schema import SCHEMA
 from supreme.training.data.order import Order
 
@@ -26,17 +26,17 @@ COLUMNS = ("record_id", "signal")
 class Corpus:
     """The row groups of one split over all sources, as one numbered list."""
 
-    shards: tuple[Shards, ...]
+    shards: tuple[ShardDataset, ...]
     groups: tuple[tuple[int, RowGroup], ...]
     """Position in ``shards``, and the row group there."""
 
     @classmethod
     def open(cls, folders: Sequence[str], split: str) -> Corpus:
-        """Open finished shard folders. Raises as `Shards.open` and `of`."""
-        return cls.of([Shards.open(folder) for folder in folders], split)
+        """Open finished shard folders. Raises as `ShardDataset.open` and `of`."""
+        return cls.of([ShardDataset.open(folder) for folder in folders], split)
 
     @classmethod
-    def of(cls, shards: Sequence[Shards], split: str) -> Corpus:
+    def of(cls, shards: Sequence[ShardDataset], split: str) -> Corpus:
         """One split of shard folders that are open.
 
         Raises:

@@ -10,7 +10,7 @@ from supreme.reports.label_table import LABELS, VOCABULARY, read_entities, read_
 from supreme.reports.result import LABELS as LABEL_STAGE
 from supreme.reports.result import LabelManifest
 from supreme.reports.vocabulary import Vocabulary
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.training.data.corpus import Corpus
 from supreme.training.data.labels import LabelMatrix
 from supreme.training.data.sources import absolute, shard_folders
@@ -40,7 +40,7 @@ class TrainingInputs:
                 missing, or two folders hold signals of different length or rate.
         """
         folders = shard_folders(recipe)
-        shards = [Shards.open(absolute(folder)) for folder in folders]
+        shards = [ShardDataset.open(absolute(folder)) for folder in folders]
         labels = absolute(recipe.folder("labels"))
         label_manifest = manifest.require(labels, LABEL_STAGE)
         held_out = label_manifest.result.held_out

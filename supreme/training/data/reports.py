@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from supreme import log, storage
 from supreme.config import ConfigError
 from supreme.reports import statements
-from supreme.shards.read import Shards
+from supreme.shards.read import ShardDataset
 from supreme.text import TextEncoder, Whitening, embed
 
 #: Reports that are embedded between two writes of the cache: the most that a killed run loses.
@@ -33,7 +33,7 @@ class Reports:
 
     @classmethod
     def embed(
-        cls, shards: Sequence[Shards], encoder: TextEncoder, whitening: Whitening, cache_folder: str
+        cls, shards: Sequence[ShardDataset], encoder: TextEncoder, whitening: Whitening, cache_folder: str
     ) -> Reports:
         """Embed the reports of finished shards, without label leaks and each unique text once.
 
