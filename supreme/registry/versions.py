@@ -126,7 +126,7 @@ def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in _ABSENT:
             raise
-        job = "promote" if parts["alias"] == CHAMPION else "register"
+        job = "promote" if parts["alias"] not in (None, CANDIDATE) else "register"
         raise config.ConfigError(f"{uri}: {error.message}; run jobs/{job}.py first") from None
     if not str(version.version).isdecimal():
         raise server.TrackingError(

@@ -149,10 +149,17 @@ def test_pyfunc_refuses_another_length_or_lead_count(bundles: list[str], shape: 
 
 
 @pytest.mark.parametrize(
-    "uri", ["models:/nobody@champion", "models:/nobody/7", "models:/plain@king", "models:/x"]
+    ("uri", "remedy"),
+    [
+        ("models:/nobody@champion", r"run jobs/promote\.py first"),
+        ("models:/nobody@candidate", r"run jobs/register\.py first"),
+        ("models:/nobody/7", r"run jobs/register\.py first"),
+        ("models:/plain@king", r"run jobs/promote\.py first"),
+        ("models:/x", "is no model: give"),
+    ],
 )
-def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str) -> None:
-    with pytest.raises(config.ConfigError, match=r"promote\.py|is no model"):
+def test_a_model_that_is_not_there_is_said_with_the_remedy(store: str, uri: str, remedy: str) -> None:
+    with pytest.raises(config.ConfigError, match=remedy):
         versions.load(uri, store)
     assert versions.find(uri, store) is None
 
