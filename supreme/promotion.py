@@ -151,7 +151,8 @@ def result(version: ModelVersion, decision: Decision) -> PromotionResult:
 def _contender(recipe: config.Recipe, version: ModelVersion, store: str) -> Contender:
     uri, selection = f"models:/{version.name}/{version.version}", Selection.of(version)
     try:
-        stage.run(recipe, uri)
+        # Both must be evaluated alike: results of the champion that were made with other settings give way.
+        stage.run(recipe, uri, on_change="replace")
     except NothingToEvaluate:
         known = versions.load(uri, store).trained_on is not None
         return Contender(int(version.version), known, selection, None)

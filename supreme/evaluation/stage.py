@@ -52,10 +52,15 @@ def plan(recipe: config.Recipe) -> EvaluationPlan:
     return EvaluationPlan(model_uri=model_uri(recipe), at_most=records, seconds=seconds)
 
 
-def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> EvaluationResult:
+def run(
+    recipe: config.Recipe, uri: str = "", *, on_change: manifest.OnChange = "follow", new: bool = False
+) -> EvaluationResult:
     """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
 
     With more data sets than before, or extended ones, it is evaluated anew, on all of them.
+
+    Args:
+        on_change: what becomes of results that were made with other settings, as of `manifest.begin`.
 
     Raises:
         NothingToEvaluate: no record with labels that the model has not seen.
@@ -65,7 +70,7 @@ def run(recipe: config.Recipe, uri: str = "", *, new: bool = False) -> Evaluatio
     labelled = datasets.datasets(recipe)
     folder = folder_of(recipe, model)
     request = _request(recipe, model, labelled)
-    if manifest.begin(folder, EVALUATION, request, on_change="follow", new=new):
+    if manifest.begin(folder, EVALUATION, request, on_change=on_change, new=new):
         logger.info("%s is finished", folder)
         return results.read(folder)
     loaded = versions.load(model.uri, model.store, quality_checked=True)

@@ -232,6 +232,17 @@ def test_no_evaluation_comparison_or_promotion_uses_a_record_that_a_model_has_se
     assert promote.run(recipe, Options()) == result | {"comparisons": {}}, "the champion stays what it is"
 
 
+def test_a_champion_that_was_evaluated_with_other_settings_is_evaluated_again(recipe: config.Recipe) -> None:
+    own = recipe.model_copy(update={"tracking": Tracking(model="settings")})
+    first = registered(own, 21, Provenance.of_training(recipe))
+    assert promote.run(own, Options())["promoted"]
+    evaluation = own.evaluation.model_copy(update={"bootstrap": 37})
+    changed = own.model_copy(update={"evaluation": evaluation})
+    registered(own, 22, Provenance.of_training(recipe))
+    assert promote.run(changed, Options())["comparisons"]
+    assert EvaluationFolder.open(changed, targets.target(changed, first)).result.bootstrap == 37
+
+
 def test_the_gate_needs_a_registered_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match=r"run jobs/register\.py first"):
         promote.run(recipe.model_copy(update={"tracking": Tracking(model="nobody")}), Options())
