@@ -39,13 +39,15 @@ def dead(text: str) -> Exception:
     ],
 )
 def test_the_reason_is_a_line(error: Exception, reason: str) -> None:
-    assert failures.reason(error) == reason
+    assert failures.describe_failure(error) == reason
 
 
 def test_those_that_noticed_are_not_told_besides_the_one_that_is_gone() -> None:
     noticed = UserExceptionWithTraceback(RuntimeError("Connection reset by peer"), "Traceback ...")
     lost = {1: dead(KILLED.format("NODE_OUT_OF_MEMORY", MEMORY)), 0: noticed}
-    assert failures.told(lost).startswith("training worker 1: killed, as its node ran out of memory: give")
+    assert failures.describe_failures(lost).startswith(
+        "training worker 1: killed, as its node ran out of memory: give"
+    )
     error = failures.shortened(ray.train.WorkerGroupError("100 lines\n" * 100, lost))
     assert isinstance(error, ray.train.WorkerGroupError)
     assert str(error).count("\n") == 0
@@ -56,7 +58,7 @@ def test_a_mistake_in_the_loop_keeps_its_traceback() -> None:
     mistake = UserExceptionWithTraceback(ValueError("wrong"), "Traceback: line 7")
     error = ray.train.WorkerGroupError("[Rank 0] Traceback: line 7", {0: mistake})
     assert failures.shortened(error) is error
-    assert failures.told({0: mistake}) == "training worker 0: ValueError: wrong"
+    assert failures.describe_failures({0: mistake}) == "training worker 0: ValueError: wrong"
 
 
 def test_a_controller_without_memory_is_started_again_so_often_and_then_told_in_a_line(

@@ -19,7 +19,7 @@ from supreme.training.data.reports import Reports
 from supreme.training.data.sources import absolute
 from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import history
-from supreme.training.run.failures import CONTROLLER_GONE, quieten_controller, start_again, told
+from supreme.training.run.failures import CONTROLLER_GONE, describe_failures, quieten_controller, start_again
 from supreme.training.run.history import Report
 from supreme.training.run.ray_trainer import Trainer, fit, scaling
 from supreme.training.run.result import TrainedModel, is_trained, latest_state, load_trained, release
@@ -115,7 +115,7 @@ class _Recorder(ray.train.UserCallback):
                 raise cause
         log.configure()
         quieten_controller()
-        logger.warning("%s", told(worker_exceptions))
+        logger.warning("%s", describe_failures(worker_exceptions))
 
 
 def _fit(stage: PretrainStage, name: str, callbacks: list[ray.train.UserCallback]) -> None:

@@ -1,6 +1,6 @@
-"""Training workers and their controller that are gone: what is told of them, and what is tried again.
+"""Training workers and controllers that died: one line about them, and what is retried.
 
-Ray tells the same in tens of lines, on every process that noticed.
+Ray logs tens of lines about each, in every process that noticed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ CONTROLLER_GONE = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError
 _MEMORY = ("NODE_OUT_OF_MEMORY", "running low on memory")
 _REMEDY = "give the node more memory, or lower training.batch_size or training.workers"
 
-logger = log.get("pretrain")
-
-
 #: Before the controller is started again: what took the memory may give it back.
 WAIT_S = 5.0
+
+logger = log.get("pretrain")
 
 
 class ControllerLost(RuntimeError):
@@ -35,7 +34,9 @@ class WorkersLost(ray.train.WorkerGroupError):
     """Training workers are gone, more often than `training.max_failures` allows."""
 
     def __str__(self) -> str:
-        return f"{told(self.worker_failures)}; the same command goes on from the latest checkpoint"
+        return (
+            f"{describe_failures(self.worker_failures)}; the same command goes on from the latest checkpoint"
+        )
 
 
 def start_again(error: Exception, failures: int, max_failures: int) -> None:
@@ -44,7 +45,7 @@ def start_again(error: Exception, failures: int, max_failures: int) -> None:
     Raises:
         ControllerLost: that is too often.
     """
-    why = reason(error)
+    why = describe_failure(error)
     if failures > max_failures:
         remedy = f": {_REMEDY}" if "memory" in why else ""
         raise ControllerLost(
@@ -62,15 +63,15 @@ def shortened(error: ray.train.WorkerGroupError) -> ray.train.WorkerGroupError:
     return error
 
 
-def told(worker_failures: Mapping[int, Exception]) -> str:
+def describe_failures(worker_failures: Mapping[int, Exception]) -> str:
     """A line: the workers that are gone, or else what those that failed raised."""
     lost = {rank: error for rank, error in worker_failures.items() if _is_loss(error)}
-    reasons = {rank: reason(error) for rank, error in sorted((lost or worker_failures).items())}
+    reasons = {rank: describe_failure(error) for rank, error in sorted((lost or worker_failures).items())}
     remedy = f": {_REMEDY}" if any("memory" in why for why in reasons.values()) else ""
     return "; ".join(f"training worker {rank}: {why}" for rank, why in reasons.items()) + remedy
 
 
-def reason(error: BaseException) -> str:
+def describe_failure(error: BaseException) -> str:
     """Why a process is gone, or the first line of what it raised."""
     cause = _cause(error)
     text = str(cause)
