@@ -23,7 +23,9 @@ def test_ways_are_measured_on_machine_reports_and_on_ptbxl(
     table.parent.mkdir()
     table.write_text("ecg_id,report\n1,Sinusrhythmus\n2,Linksschenkelblock. Linkstyp\n3,Sinusrhythmus\n")
     recipe = config.Recipe(real=str(tmp_path), bench=Bench(repetitions=1))
-    loads = reports.compare_rules(recipe, nullcontext)["loads"]
+    result = reports.compare_rules(recipe, nullcontext)
+    loads = result["loads"]
+    assert set(result["long_to_short"]) == set(reports.LONG)
     assert {name: (row["reports"], row["statements"], row["unique"]) for name, row in loads.items()} == {
         "simulated machine reports": (300, *_counts(loads)),
         "PTB-XL": (3, 4, 3),

@@ -1,8 +1,9 @@
-"""Reports of any length are read in time that is linear in it."""
+"""Reports of any length are read with work that is linear in it; `jobs/bench.py rules` has the time."""
 
 from __future__ import annotations
 
-import time
+import sys
+from types import FrameType
 
 import pytest
 
@@ -20,37 +21,37 @@ SHAPES = (
 )  # fmt: skip
 
 
-def seconds_per_character(shape: str, length: int) -> float:
+def calls_per_character(shape: str, length: int) -> float:
+    """Function calls, of Python and of C: the work that is done, whatever else the machine does."""
     text = (shape * (length // len(shape) + 1))[:length]
-    best = float("inf")
-    for attempt in range(5):
-        # Another text each time: caches would answer the second.
-        own = f"{text} {attempt}"
-        start = time.process_time()
-        for statement in statements.split(own):
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        for statement in statements.split(text):
             statements.fold(statement)
             RULES.extract(statement)
-        best = min(best, time.process_time() - start)
-    return best / length
+    finally:
+        sys.setprofile(None)
+    return calls / length
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_long_report_takes_no_more_than_twice_the_time_of_short_ones(shape: str) -> None:
-    # A busy machine slows now one, now the other: the best of some rounds counts.
-    ratios = []
-    while len(ratios) < 8 and min(ratios, default=9) > 2:
-        short = min(seconds_per_character(shape, 200) for _ in range(4))
-        # A few microseconds are the clock's own.
-        ratios.append((seconds_per_character(shape, 20_000) - 5e-7) / short)
-    assert min(ratios) <= 2
+def test_a_long_report_is_no_more_than_twice_the_work_of_short_ones(shape: str) -> None:
+    statements.sentences.cache_clear()
+    calls_per_character(shape, 500)  # the tables are read
+    short, long = calls_per_character(shape, 200), calls_per_character(shape, 20_000)
+    assert long <= 2 * short
+    assert calls_per_character(shape, 40_000) <= 1.1 * long
 
 
-@pytest.mark.parametrize("shape", SHAPES[:5])
-def test_a_megabyte_takes_seconds(shape: str) -> None:
-    text = (shape * (1_000_000 // len(shape)))[:100_000]
-    start = time.process_time()
-    RULES.extract(text)
-    assert time.process_time() - start < 2
+@pytest.mark.timeout(60)
+def test_a_megabyte_is_read() -> None:
+    assert RULES.extract("AF: no, " * 125_000)
 
 
 def test_parts_of_a_long_statement_have_the_offsets_of_the_whole() -> None:
