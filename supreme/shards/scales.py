@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
-from supreme import log, quality
+from supreme import log, quality, storage
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord
 from supreme.preparation import CheckedEcg, check_record
+from supreme.read_ahead import futures_ahead
 from supreme.records import Entry
 from supreme.shards.rows import Job
 
@@ -85,7 +86,6 @@ def check_before_building(job: Job, entries: Sequence[Entry]) -> None:
 
     Raises:
         ConfigError: most of them are not, and the source sets no ``gain_per_mv``.
-        storage.Unavailable: the storage does not answer.
     """
     if job.source.kind == "simulated":
         return
@@ -108,7 +108,13 @@ def _look(job: Job, entries: Sequence[Entry]) -> Scales:
         except BadRecord:
             return None
 
-    with ThreadPoolExecutor(_THREADS if job.source.uri.startswith("s3://") else 1) as threads:
-        usable = [one for one in threads.map(look, [entries[place] for place in places]) if one]
+    threads = _THREADS if job.source.uri.startswith("s3://") else 1
+    usable: list[CheckedEcg] = []
+    # The build meets a storage error as well, retries, and keeps what is finished by then.
+    with suppress(storage.Unavailable):
+        for future in futures_ahead(
+            look, [entries[place] for place in places], threads=threads, depth=threads
+        ):
+            usable += [ecg] if (ecg := future.result()) else []
     ranges_mv = [float(np.ptp(one.signal_mv, axis=1).max()) for one in usable]
     return Scales.of([one.flags for one in usable], ranges_mv)
