@@ -163,6 +163,10 @@ def register(
     """
     bundle = files.read(folder)
     client = server.connect(tracking_uri)
+    version = _registered(client, model, bundle.digest)
+    if version is not None and _is_in_place(version, tracking_uri):
+        logger.info("%s is version %s of %s already", folder, version.version, model)
+        return client.get_model_version(model, version.version)
     try:
         client.create_registered_model(model)
     except MlflowException as error:
@@ -225,6 +229,12 @@ def _promote(version: ModelVersion, champion: ModelVersion | None, tracking_uri:
     client.set_model_version_tag(version.name, version.version, REASON, safe_value(reason, REASON))
     client.set_registered_model_alias(version.name, CHAMPION, version.version)
     logger.info("version %s of %s is the champion: %s", version.version, version.name, reason)
+
+
+def _is_in_place(version: ModelVersion, tracking_uri: str) -> bool:
+    """Whether a version is the champion or the candidate, so that registering it again changes nothing."""
+    aliases = (CHAMPION, CANDIDATE)
+    return any(same(find(f"models:/{version.name}@{alias}", tracking_uri), version) for alias in aliases)
 
 
 def _registered(client: MlflowClient, model: str, digest: str) -> ModelVersion | None:
