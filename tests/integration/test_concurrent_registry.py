@@ -1,4 +1,4 @@
-"""Several processes register and promote at once, on a sqlite file and on a real tracking server."""
+"""Several processes register and promote at once, on a real tracking server over a sqlite file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from benchmarks.object_store import free_ports
 
 from supreme import tracking
 from supreme.registry import lock, versions
-from supreme.settings.tracking import Tracking
 
 pytestmark = pytest.mark.slow
 
@@ -103,13 +102,9 @@ def _server(folder: Path) -> Iterator[str]:
         process.wait()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "server"])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "server":
-        yield from _server(folder)
-    else:
-        yield tracking.open_store(Tracking(), str(folder))
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    yield from _server(tmp_path_factory.mktemp("server"))
 
 
 @pytest.mark.parametrize("chosen", [(0, 0, 0, 0), (0, 1, 2, 0)], ids=["one bundle", "three bundles"])
