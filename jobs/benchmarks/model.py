@@ -23,7 +23,7 @@ from supreme.ecg import N_LEADS
 from supreme.losses import entity_loss
 from supreme.models import encoders
 from supreme.models.supreme import SupremeModel
-from supreme.settings.model import Model
+from supreme.settings.model import ENCODER_SIZES, Model
 from supreme.settings.training import Training
 from supreme.training.learner.schedule import make_optimizer
 
@@ -59,7 +59,7 @@ class _PlainBlock(nn.Module):
 
 
 class PlainViT(nn.Module):
-    """A vision transformer straight from its formulas, in the sizes of :data:`encoders.SIZES`."""
+    """A vision transformer straight from its formulas, in the sizes of :data:`ENCODER_SIZES`."""
 
     def __init__(self, samples: int, patch: int, width: int, depth: int, heads: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def compare(recipe: Recipe, session: Session) -> Measurements:
     vit = recipe.model.model_copy(
         update={"encoder": VIT, "width": None, "depth": None, "heads": None, "tokens": "joint"}
     )
-    plain = PlainViT(samples, vit.patch, **encoders.SIZES[VIT]).to(device)
+    plain = PlainViT(samples, vit.patch, **ENCODER_SIZES[VIT]).to(device)
     peer = torch.optim.AdamW(plain.parameters())
     steps = {
         "plain transformer, fp32": _encoder_step(plain, ecg, peer, bf16=False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
 from supreme.models.resnet1d import ResNet1d
 from supreme.models.vit1d import ViT1d
-from supreme.settings.model import ALLOWED_ENCODERS, Model, is_allowed
+from supreme.settings.model import ALLOWED_ENCODERS, ENCODER_SIZES, Model, is_allowed
 
 
 class Encoder(Protocol):
@@ -28,19 +28,6 @@ class Encoder(Protocol):
     def __call__(self, ecg_BLT: Tensor) -> Tensor:
         """``(B, 12, T)`` millivolts to tokens ``(B, N, D)``; N is constant."""
         ...
-
-
-#: Sizes of the named encoders where the recipe does not set them.
-SIZES: dict[str, dict[str, Any]] = {
-    "resnet1d": {"width": 16, "depth": (2, 2, 2, 2)},
-    "resnet1d_18": {"width": 64, "depth": (2, 2, 2, 2)},
-    "resnet1d_34": {"width": 64, "depth": (3, 4, 6, 3)},
-    "resnet1d_50": {"width": 64, "depth": (3, 4, 6, 3), "bottleneck": True},
-    "vit1d": {"width": 16, "depth": 2, "heads": 4},
-    "vit1d_tiny": {"width": 192, "depth": 12, "heads": 3},
-    "vit1d_small": {"width": 384, "depth": 12, "heads": 6},
-    "vit1d_base": {"width": 768, "depth": 12, "heads": 12},
-}
 
 
 def make(config: Model, samples: int) -> tuple[nn.Module, int, int]:
@@ -77,7 +64,7 @@ def build(config: Model, samples: int) -> nn.Module:
 
 
 def _resnet(config: Model) -> nn.Module:
-    size = dict(SIZES[config.encoder])
+    size = dict(ENCODER_SIZES[config.encoder])
     if config.width is not None:
         size["width"] = config.width
     if config.depth is not None:
@@ -87,7 +74,9 @@ def _resnet(config: Model) -> nn.Module:
 
 def _vit(config: Model, samples: int) -> nn.Module:
     settings = {name: getattr(config, name) for name in ("width", "depth", "heads")}
-    size = SIZES[config.encoder] | {name: value for name, value in settings.items() if value is not None}
+    size = ENCODER_SIZES[config.encoder] | {
+        name: value for name, value in settings.items() if value is not None
+    }
     return ViT1d(
         samples,
         patch=config.patch,

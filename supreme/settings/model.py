@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -26,10 +26,18 @@ class Text(Section):
     larger share keeps opposites closer."""
 
 
-ENCODERS = (
-    *("resnet1d", "resnet1d_18", "resnet1d_34", "resnet1d_50"),
-    *("vit1d", "vit1d_tiny", "vit1d_small", "vit1d_base"),
-)
+#: The named encoders, with their sizes where the recipe does not set them.
+ENCODER_SIZES: dict[str, dict[str, Any]] = {
+    "resnet1d": {"width": 16, "depth": (2, 2, 2, 2)},
+    "resnet1d_18": {"width": 64, "depth": (2, 2, 2, 2)},
+    "resnet1d_34": {"width": 64, "depth": (3, 4, 6, 3)},
+    "resnet1d_50": {"width": 64, "depth": (3, 4, 6, 3), "bottleneck": True},
+    "vit1d": {"width": 16, "depth": 2, "heads": 4},
+    "vit1d_tiny": {"width": 192, "depth": 12, "heads": 3},
+    "vit1d_small": {"width": 384, "depth": 12, "heads": 6},
+    "vit1d_base": {"width": 768, "depth": 12, "heads": 12},
+}
+ENCODERS = tuple(ENCODER_SIZES)
 ALLOWED_ENCODERS = "SUPREME_ENCODERS"
 """Environment variable that lists the classes outside this package that may be imported."""
 

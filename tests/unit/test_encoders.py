@@ -18,7 +18,7 @@ from supreme.config import ConfigError, parse
 from supreme.models import encoders
 from supreme.models.resnet1d import STRIDE, ResNet1d
 from supreme.models.vit1d import ViT1d
-from supreme.settings.model import ENCODERS, Model
+from supreme.settings.model import Model
 
 pytestmark = pytest.mark.unit
 
@@ -88,10 +88,6 @@ def test_numbers_of_the_recipe_win_over_the_size() -> None:
     assert len(_empty("vit1d_tiny", width=96, depth=3).blocks) == 3
     assert len(_empty("resnet1d_34", depth=1).blocks) == 4
     assert _empty("resnet1d_34", width=8).width == 64
-
-
-def test_every_encoder_of_the_configuration_has_a_size() -> None:
-    assert tuple(encoders.SIZES) == ENCODERS
 
 
 @pytest.mark.parametrize(
