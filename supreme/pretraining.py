@@ -76,6 +76,6 @@ def write_bundle_of(stage: PretrainStage, trained: TrainedModel, folder: str) ->
         whitening=trained.queries.whitening,
         encoder=trained.encoder,
         card=trained.result.model_dump(mode="json"),
-        trained_on=Provenance.of_training(stage.recipe),
+        trained_on=Provenance.collect(stage.recipe.sources, stage.inputs.train.shards),
     )
     return [f"{BUNDLE}/{name}" for name in bundle.files_of(place)]

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from supreme import config, manifest
+from supreme.inference.provenance import Provenance
 from supreme.reports.vocabulary import Vocabulary, load_base
 from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Evaluation
 from supreme.shards import codec, schema
+from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS as SHARDS_STAGE
 from supreme.shards.result import ShardResult
 
@@ -127,3 +129,9 @@ def _row(dataset: str, name: str, split: str, signal_uv: np.ndarray, codes: list
         "quality": [],
         "source_uri": "",
     }
+
+
+def seen_by(recipe: config.Recipe) -> Provenance:
+    """What a model that was trained by this recipe has seen."""
+    folders = [recipe.folder(f"shards/{source.dataset}") for source in recipe.sources]
+    return Provenance.collect(recipe.sources, [ShardDataset.open(folder) for folder in folders])

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from supreme import storage
-from supreme.config import Recipe
 from supreme.records.recordings import recording_key
 from supreme.settings.data import Source
 from supreme.shards.read import ShardDataset
@@ -101,16 +100,6 @@ class Provenance:
                 )
             )
         return cls(tuple(datasets), tuple(keys), tuple(fingerprints))
-
-    @classmethod
-    def of_training(cls, recipe: Recipe) -> Provenance:
-        """What a model that was trained by this recipe has seen.
-
-        Raises:
-            ConfigError: the shards of a source are not finished.
-        """
-        folders = [recipe.folder(f"shards/{source.dataset}") for source in recipe.sources]
-        return cls.collect(recipe.sources, [ShardDataset.open(folder) for folder in folders])
 
     @classmethod
     def parse(cls, datasets: Sequence[SeenDataset], content: bytes) -> Provenance:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from supreme import manifest, storage
+from supreme import storage
 from supreme.config import ConfigError, Recipe
 from supreme.reports import statement_table
 from supreme.reports.extract import Mention
-from supreme.reports.result import LABELS as LABELS_STAGE
+from supreme.reports.result import LabelManifest
 from supreme.reports.statement_table import ShardSlice
 from supreme.reports.vocabulary import Vocabulary, load_base
 from supreme.storage import parquet
@@ -176,9 +176,9 @@ def read_vocabulary(folder: str) -> Vocabulary:
     return Vocabulary.from_json(storage.read_json(storage.join(folder, VOCABULARY)))
 
 
-def read_unseen(folder: str) -> Vocabulary:
+def read_unseen(folder: str, labels: LabelManifest) -> Vocabulary:
     """The entities that a finished label stage held out: the label table has them, the vocabulary has not."""
-    ids = manifest.require(folder, LABELS_STAGE).result.held_out
+    ids = labels.result.held_out
     return read_entities(folder).subset(ids) if ids else Vocabulary([])
 
 

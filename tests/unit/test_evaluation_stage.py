@@ -13,7 +13,6 @@ import tiny_bundle
 from supreme import config, manifest, storage
 from supreme.evaluation import console, results, stage, targets, zeroshot
 from supreme.evaluation.results import EvaluationResult, LeftOut
-from supreme.inference.provenance import Provenance
 from supreme.settings.evaluation import Evaluation
 from supreme.storage.parquet import read_table
 
@@ -25,7 +24,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
     root = tmp_path_factory.mktemp("evaluation")
     recipe = evaluation_data.recipe(root)
     evaluation_data.write_all_shards(recipe)
-    tiny_bundle.write(root / "bundle", trained_on=Provenance.of_training(recipe))
+    tiny_bundle.write(root / "bundle", trained_on=evaluation_data.seen_by(recipe))
     return recipe
 
 
@@ -63,7 +62,7 @@ def test_what_was_used_in_training_is_left_out_and_the_rest_evaluated_in_full(
 
 def test_two_recipes_score_the_same_records_of_one_model(recipe: config.Recipe, tmp_path: Path) -> None:
     trainer = recipe.model_copy(update={"sources": (*recipe.sources, evaluation_data.cpsc_source(recipe))})
-    tiny_bundle.write(tmp_path / "bundle", trained_on=Provenance.of_training(trainer))
+    tiny_bundle.write(tmp_path / "bundle", trained_on=evaluation_data.seen_by(trainer))
     shutil.copytree(recipe.folder("shards"), tmp_path / "runs" / "another" / "shards")
     another = recipe.model_copy(update={"name": "another", "root": str(tmp_path / "runs"), "sources": ()})
     shutil.rmtree(another.folder("shards/simulated"))

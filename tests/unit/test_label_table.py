@@ -118,10 +118,10 @@ def test_held_out_entities_and_what_implies_them_are_no_queries(tmp_path: Path) 
     assert not ids & {"atrial_fibrillation", "rapid_atrial_fibrillation", "inferior_infarction"}
     assert {"myocardial_infarction", "tachycardia"} <= ids
     assert "slow_atrial_fibrillation" in made.result.held_out
-    assert sorted(label_table.read_unseen(str(tmp_path / "labels")).ids) == made.result.held_out
+    assert sorted(label_table.read_unseen(str(tmp_path / "labels"), made).ids) == made.result.held_out
     plain = stage.build(make_recipe(), [shards], str(tmp_path / "plain"))
     assert not plain.result.held_out
-    assert not len(label_table.read_unseen(str(tmp_path / "plain")))
+    assert not len(label_table.read_unseen(str(tmp_path / "plain"), plain))
     with_them, without = (label_table.read_labels(str(tmp_path / name)) for name in ("labels", "plain"))
     assert with_them.equals(without), "the label table has them"
     assert any("atrial_fibrillation" in ids for ids in with_them["present"].to_pylist())

@@ -15,7 +15,6 @@ import tiny_bundle
 from supreme import config, storage, tracking
 from supreme.evaluation import stage
 from supreme.evaluation.results import ClassResult, EvaluationResult
-from supreme.inference.provenance import Provenance
 from supreme.registry import versions
 from supreme.reporting import examples, page
 from supreme.settings.tracking import Tracking
@@ -30,7 +29,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
     root = tmp_path_factory.mktemp("evaluation")
     recipe = evaluation_data.recipe(root)
     evaluation_data.write_all_shards(recipe)
-    tiny_bundle.write(root / "bundle", trained_on=Provenance.of_training(recipe))
+    tiny_bundle.write(root / "bundle", trained_on=evaluation_data.seen_by(recipe))
     return recipe
 
 
@@ -91,7 +90,7 @@ def test_the_page_never_shows_report_text(html: str) -> None:
 def test_a_model_that_has_read_the_reports_is_not_called_zero_shot(
     recipe: config.Recipe, html: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tiny_bundle.write(tmp_path / "ked", objective="ked", trained_on=Provenance.of_training(recipe))
+    tiny_bundle.write(tmp_path / "ked", objective="ked", trained_on=evaluation_data.seen_by(recipe))
     ked = with_model(recipe, tmp_path / "ked")
     stage.run(ked)
     assert "ked: reports of pre-training mention what is unseen as a query" in caplog.text
@@ -137,7 +136,7 @@ def test_a_data_set_may_have_any_name(recipe: config.Recipe, tmp_path: Path) -> 
 def register(recipe: config.Recipe, folder: Path, model: str, lines: list[dict]) -> tuple[str, str]:
     """Register a model whose run has this history; tracking store and run id."""
     store = tracking.open_store(Tracking(), recipe.root)
-    tiny_bundle.write(folder, trained_on=Provenance.of_training(recipe))
+    tiny_bundle.write(folder, trained_on=evaluation_data.seen_by(recipe))
     stage_folder = str(folder.parent / f"stage-{model}")
     run = tracking.start_or_resume(store, "tests", stage_folder, model, {})
     if lines:

@@ -208,11 +208,11 @@ def test_no_evaluation_comparison_or_promotion_uses_a_record_that_a_model_has_se
 
     monkeypatch.setattr(compare, "paired", spy)
     both = recipe.model_copy(update={"sources": (*recipe.sources, evaluation_data.cpsc_source(recipe))})
-    first = registered(recipe, 11, Provenance.of_training(recipe))
+    first = registered(recipe, 11, evaluation_data.seen_by(recipe))
     result = promote.run(recipe, Options())
     assert (result["model_uri"], result["promoted"], used) == (first, True, [])
     assert result["reason"].startswith("first champion; macro AUROC 0.")
-    second = registered(recipe, 12, Provenance.of_training(both))
+    second = registered(recipe, 12, evaluation_data.seen_by(both))
     result = promote.run(recipe, Options())
     assert (result["model_uri"], result["promoted"]) == (second, True)
     assert list(result["comparisons"]) == ["pooled", "cpsc2018", "cpsc_2018", "simulated"]
@@ -234,11 +234,11 @@ def test_no_evaluation_comparison_or_promotion_uses_a_record_that_a_model_has_se
 
 def test_a_champion_that_was_evaluated_with_other_settings_is_evaluated_again(recipe: config.Recipe) -> None:
     own = recipe.model_copy(update={"tracking": Tracking(model="settings")})
-    first = registered(own, 21, Provenance.of_training(recipe))
+    first = registered(own, 21, evaluation_data.seen_by(recipe))
     assert promote.run(own, Options())["promoted"]
     evaluation = own.evaluation.model_copy(update={"bootstrap": 37})
     changed = own.model_copy(update={"evaluation": evaluation})
-    registered(own, 22, Provenance.of_training(recipe))
+    registered(own, 22, evaluation_data.seen_by(recipe))
     assert promote.run(changed, Options())["comparisons"]
     assert EvaluationFolder.open(changed, targets.target(changed, first)).result.bootstrap == 37
 
@@ -265,7 +265,7 @@ def test_a_candidate_without_provenance_is_evaluated_and_stays_one(recipe: confi
 def test_without_any_labels_the_first_model_is_promoted_on_its_validation(recipe: config.Recipe) -> None:
     unlabelled = recipe.sources[0].model_copy(update={"kind": "mimic_iv_ecg", "uri": "x", "records": None})
     own = recipe.model_copy(update={"tracking": Tracking(model="bare"), "sources": (unlabelled,), "real": ""})
-    registered(own, 14, replace(Provenance.of_training(recipe)))
+    registered(own, 14, replace(evaluation_data.seen_by(recipe)))
     result = promote.run(own, Options())
     assert result["promoted"]
     assert "validation_macro_auroc 0.8000 in validation alone: no data set with labels" in result["reason"]

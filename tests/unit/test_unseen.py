@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from test_objectives import NOISE, Words
 from torch import Tensor
 
-from supreme import config
+from supreme import config, manifest
 from supreme.manifest import Request
 from supreme.objectives.make import OBJECTIVES, make_task
 from supreme.objectives.task import UNCERTAIN
 from supreme.reports.label_table import read_unseen, read_vocabulary
+from supreme.reports.result import LABELS
 from supreme.reports.vocabulary import Entity, load_base
 from supreme.training.data.batch import to_batch
 from supreme.training.data.corpus import Corpus
@@ -107,7 +108,7 @@ def omniscient(run: Run) -> None:
 
 
 def test_an_unseen_entity_is_asked_by_its_name_and_scored_against_its_own_labels(made: config.Recipe) -> None:
-    unseen = read_unseen(made.folder("labels")).entities
+    unseen = read_unseen(made.folder("labels"), manifest.require(made.folder("labels"), LABELS)).entities
     run = Run(made, unseen)
     omniscient(run)
     perfect = run.validate()
@@ -127,7 +128,7 @@ def test_an_unseen_entity_is_asked_by_its_name_and_scored_against_its_own_labels
 def test_a_run_that_began_without_goes_on_with_them_to_the_same_weights(
     made: config.Recipe, tmp_path: Path
 ) -> None:
-    unseen = read_unseen(made.folder("labels")).entities
+    unseen = read_unseen(made.folder("labels"), manifest.require(made.folder("labels"), LABELS)).entities
     assert [entity.id for entity in unseen] == [HELD_OUT]
     plain, begun = Run(made), Run(made)
     for run in (plain, begun):

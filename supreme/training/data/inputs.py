@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from supreme import config, manifest, storage
 from supreme.config import ConfigError, Recipe
-from supreme.reports.label_table import LABELS, VOCABULARY, read_entities, read_vocabulary
+from supreme.reports.label_table import LABELS, VOCABULARY, read_unseen, read_vocabulary
 from supreme.reports.result import LABELS as LABEL_STAGE
 from supreme.reports.result import LabelManifest
 from supreme.reports.vocabulary import Vocabulary
@@ -43,7 +43,6 @@ class TrainingInputs:
         shards = [ShardDataset.open(absolute(folder)) for folder in folders]
         labels = absolute(recipe.folder("labels"))
         label_manifest = manifest.require(labels, LABEL_STAGE)
-        held_out = label_manifest.result.held_out
         return cls(
             names=tuple(recipe.stage_of(folder) for folder in folders),
             train=Corpus.of(shards, "train"),
@@ -51,7 +50,7 @@ class TrainingInputs:
             label_folder=labels,
             label_manifest=label_manifest,
             vocabulary=read_vocabulary(labels),
-            unseen=read_entities(labels).subset(held_out) if held_out else Vocabulary([]),
+            unseen=read_unseen(labels, label_manifest),
         )
 
     def digests(self) -> dict[str, str]:
