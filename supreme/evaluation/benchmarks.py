@@ -66,7 +66,7 @@ class Benchmark:
     patients: tuple[str, ...]
     recordings: tuple[str, ...]
     """One key a recording: the same where two data sets hold the same recording."""
-    conditions: tuple[str, ...]
+    classes: tuple[str, ...]
     labels: np.ndarray
     """`(N, C)` int8: 1 positive, 0 negative, -1 not annotated or left open."""
 
@@ -137,16 +137,16 @@ def benchmark(dataset: str, kind: str, table: pa.Table, *, literal: bool = False
 
 def pool(benchmarks: Sequence[Benchmark], name: str = "pooled") -> Benchmark:
     """All records of several data sets; a recording that two of them hold counts once, in the first."""
-    conditions = tuple(dict.fromkeys(c for part in benchmarks for c in part.conditions))
+    conditions = tuple(dict.fromkeys(c for part in benchmarks for c in part.classes))
     recordings: set[str] = set()
     parts = []
     for part in benchmarks:
         part = part.without(recordings)
         recordings |= set(part.recordings)
-        columns = [conditions.index(c) for c in part.conditions]
+        columns = [conditions.index(c) for c in part.classes]
         labels = np.full((len(part.record_ids), len(conditions)), UNKNOWN, np.int8)
         labels[:, columns] = part.labels
-        parts.append(replace(part, conditions=conditions, labels=labels))
+        parts.append(replace(part, classes=conditions, labels=labels))
     return Benchmark(
         name,
         _joined(part.record_ids for part in parts),

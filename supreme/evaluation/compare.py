@@ -55,7 +55,7 @@ def paired(
     both = set(scores_a.column_names) & set(scores_b.column_names)
     columns = [
         c
-        for c, name in enumerate(benchmark.conditions)
+        for c, name in enumerate(benchmark.classes)
         if name in both and benchmark.smaller_class(c) >= min_positives
     ]
     if not columns:
@@ -63,7 +63,7 @@ def paired(
             f"{benchmark.dataset}: the two models share no class with {min_positives} positives and negatives"
         )
     labels = benchmark.labels[:, columns]
-    shared = replace(benchmark, conditions=tuple(benchmark.conditions[c] for c in columns), labels=labels)
+    shared = replace(benchmark, classes=tuple(benchmark.classes[c] for c in columns), labels=labels)
     a, b = summary.matrix([scores_a], shared), summary.matrix([scores_b], shared)
     weights = bootstrap.multiplicities(benchmark.patients, replicates, rng)
     difference = bootstrap.macro(
@@ -125,10 +125,8 @@ def _unseen_by_both(a: Benchmark, b: Benchmark) -> Benchmark:
     """The records and conditions that both evaluations hold."""
     records = set(b.record_ids)
     shared = a.select(np.array([record in records for record in a.record_ids], bool))
-    columns = [c for c, name in enumerate(a.conditions) if name in b.conditions]
-    return replace(
-        shared, conditions=tuple(a.conditions[c] for c in columns), labels=shared.labels[:, columns]
-    )
+    columns = [c for c, name in enumerate(a.classes) if name in b.classes]
+    return replace(shared, classes=tuple(a.classes[c] for c in columns), labels=shared.labels[:, columns])
 
 
 def _macro(scores: np.ndarray, labels: np.ndarray) -> float:

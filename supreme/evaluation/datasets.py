@@ -91,7 +91,7 @@ def unseen_parts(labelled: Sequence[DataSet], seen: Provenance | None) -> list[U
         seen: from the model's bundle; None where it does not say, and nothing can be left out.
     """
     parts = [unseen_part(data, seen) for data in labelled]
-    return [part for part in parts if part.benchmark.record_ids and part.benchmark.conditions]
+    return [part for part in parts if part.benchmark.record_ids and part.benchmark.classes]
 
 
 def unseen_part(data: DataSet, seen: Provenance | None) -> UnseenPart:
@@ -118,7 +118,7 @@ def unseen_part(data: DataSet, seen: Provenance | None) -> UnseenPart:
 
 def conditions_of(parts: Sequence[UnseenPart]) -> list[str]:
     """Every data set is queried for every condition, so that plates can show what else the model sees."""
-    return list(dict.fromkeys(c for part in parts for c in part.benchmark.conditions))
+    return list(dict.fromkeys(c for part in parts for c in part.benchmark.classes))
 
 
 def evaluation_sets(parts: Sequence[UnseenPart]) -> list[EvaluationSet]:

@@ -15,7 +15,7 @@ from supreme.inference.provenance import SeenDataset
 from supreme.storage.documents import read_document
 
 RESULTS = "results.json"
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
 #: Means over: classes with enough positives; all that are defined; those queried in pre-training; the others.
@@ -89,7 +89,7 @@ class ProtocolResult(_Result):
     records: int
     patients: int
     macro: dict[Group, MacroAuroc]
-    conditions: dict[str, ClassResult]
+    classes: dict[str, ClassResult]
     calibration: CalibrationCurve
     literal: LiteralMacro
 
@@ -146,7 +146,7 @@ class EvaluatedModel(_Result):
 class EvaluationResult(_Result):
     """Everything that one evaluation found out about one model."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     recipe: str
     seed: int
     min_positives: int

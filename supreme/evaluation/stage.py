@@ -128,7 +128,7 @@ def _score(model: EcgQueryModel, folder: str, part: UnseenPart, conditions: list
 
 def _write_labels(folder: str, benchmark: Benchmark) -> None:
     ids = {"record_id": list(benchmark.record_ids), "patient_id": list(benchmark.patients)}
-    labels = {condition: benchmark.labels[:, c] for c, condition in enumerate(benchmark.conditions)}
+    labels = {condition: benchmark.labels[:, c] for c, condition in enumerate(benchmark.classes)}
     write_table(storage.join(folder, "labels", f"{benchmark.dataset}.parquet"), pa.table(ids | labels))
 
 

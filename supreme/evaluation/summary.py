@@ -42,9 +42,9 @@ def summarize(
     labels = benchmark.labels
     weights = bootstrap.multiplicities(benchmark.patients, replicates, rng)
     replicate_aurocs = bootstrap.auroc_replicates(scores, labels, weights)
-    values = np.full(len(benchmark.conditions), np.nan)
+    values = np.full(len(benchmark.classes), np.nan)
     conditions: dict[str, ClassResult] = {}
-    for c, name in enumerate(benchmark.conditions):
+    for c, name in enumerate(benchmark.classes):
         ranking = rankings.rank(scores[:, c], labels[:, c])
         values[c] = rankings.auroc(ranking)[0]
         interval = bootstrap.percentile(replicate_aurocs[:, c])
@@ -73,7 +73,7 @@ def summarize(
         records=len(benchmark.record_ids),
         patients=len(set(benchmark.patients)),
         macro={name: _macro(values, replicate_aurocs, mask) for name, mask in groups.items()},
-        conditions=conditions,
+        classes=conditions,
         calibration=CalibrationCurve.model_validate(rankings.calibration(scores[:, known], labels[:, known])),
         literal=_literal_macro(literal, scores, min_positives),
     )
@@ -86,13 +86,13 @@ def matrix(tables: list[pa.Table], benchmark: Benchmark) -> np.ndarray:
         ValueError: a record has no score, naming it.
     """
     row_of = {record: row for row, record in enumerate(benchmark.record_ids)}
-    values = np.full((len(row_of), len(benchmark.conditions)), np.nan, np.float32)
+    values = np.full((len(row_of), len(benchmark.classes)), np.nan, np.float32)
     has_score = np.zeros(len(row_of), bool)
     for table in tables:
         rows = np.array([row_of.get(record, -1) for record in table.column("record_id").to_pylist()], int)
         in_benchmark = rows >= 0
         has_score[rows[in_benchmark]] = True
-        for c, name in enumerate(benchmark.conditions):
+        for c, name in enumerate(benchmark.classes):
             if name in table.column_names:
                 values[rows[in_benchmark], c] = table.column(name).to_numpy()[in_benchmark]
     if not has_score.all():
@@ -115,7 +115,7 @@ def number(value: float) -> float | None:
 
 
 def _literal_macro(benchmark: Benchmark, scores: np.ndarray, min_positives: int) -> LiteralMacro:
-    columns = [c for c in range(len(benchmark.conditions)) if benchmark.smaller_class(c) >= min_positives]
+    columns = [c for c in range(len(benchmark.classes)) if benchmark.smaller_class(c) >= min_positives]
     ranked = [rankings.rank(scores[:, c], benchmark.labels[:, c]) for c in columns]
     values = [rankings.auroc(ranking)[0] for ranking in ranked]
     return LiteralMacro(auroc=number(np.mean(values)) if values else None, classes=len(values))

@@ -63,7 +63,7 @@ def align(scores: pa.Table, benchmark: Benchmark) -> ScoredRecords:
     return ScoredRecords(
         benchmark.record_ids,
         {name: aligned.column(name).to_numpy() for name in scores.column_names if name != "record_id"},
-        {name: benchmark.labels[:, c] for c, name in enumerate(benchmark.conditions)},
+        {name: benchmark.labels[:, c] for c, name in enumerate(benchmark.classes)},
     )
 
 

@@ -147,7 +147,7 @@ def render(
     """
     order = sorted(result.datasets, key=lambda name: (name != POOLED, name != "simulated"))
     protocols = {name: result.datasets[name].zero_shot for name in order}
-    headline = [row for p in protocols.values() for row in p.conditions.values() if row.headline]
+    headline = [row for p in protocols.values() for row in p.classes.values() if row.headline]
     lowest = min((row.low for row in headline if row.low is not None), default=1.0)
     calibrated = [name for name in ("simulated", POOLED) if name in protocols] or order[:1]
     return html.template("page.html").render(
@@ -174,7 +174,7 @@ def _training_lines(model: Target) -> bytes:
 def _section(name: str, part: DatasetResult) -> PageSection:
     protocol = part.zero_shot
     rows = sorted(
-        protocol.conditions.values(),
+        protocol.classes.values(),
         key=lambda row: (not row.headline, -(row.auroc if row.auroc is not None else -1)),
     )
     return PageSection(_title(name), part, protocol, tuple(rows))
@@ -195,7 +195,7 @@ def _roc_curves(result: EvaluationResult, scored: Mapping[str, ScoredRecords]) -
     curves = {}
     for name in (POOLED, "simulated"):
         if name in scored:
-            conditions = result.datasets[name].zero_shot.conditions
+            conditions = result.datasets[name].zero_shot.classes
             ranked = sorted(
                 ((row.positives, c) for c, row in conditions.items() if row.headline), reverse=True
             )
@@ -214,7 +214,7 @@ def _plates(
 ) -> list[Plate]:
     """Plates of real ECGs, or of simulated ones where nothing else was evaluated."""
     count, name = recipe.evaluation.plates, POOLED if POOLED in scored else next(iter(scored))
-    rows = result.datasets[name].zero_shot.conditions
+    rows = result.datasets[name].zero_shot.classes
     conditions = examples.conditions_to_show(rows, -(-count // len(examples.KINDS)))
     shards = {data.name: data.shards for data in datasets.datasets(recipe)}
     pictures = []

@@ -135,7 +135,7 @@ def test_it_ends_with_the_same_numbers(
     assert other.scores() == one.scores()
     # Counts, intervals, macro means and every class.
     assert other.results()["datasets"] == one.results()["datasets"]
-    assert len(one.results()["datasets"]["simulated"]["protocols"]["zero_shot"]["conditions"]) > 10
+    assert len(one.results()["datasets"]["simulated"]["protocols"]["zero_shot"]["classes"]) > 10
 
 
 def test_every_stage_is_the_same(

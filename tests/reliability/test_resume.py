@@ -62,12 +62,7 @@ def finish_without_controller(made: config.Recipe, folder: Path) -> dict[str, An
         assert process.poll() is None, (folder / "pretrain.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    [controller] = [
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if "ray::TrainController" in _command(entry) and os.getsid(int(entry.name)) == process.pid
-    ]
-    os.kill(controller, signal.SIGKILL)
+    os.kill(_controller(process.pid, deadline), signal.SIGKILL)
     assert process.wait(DEADLINE_S) == 0, (folder / "pretrain.log").read_text()[-3000:]
     log = (folder / "pretrain.log").read_text()
     assert log.count("controller of training: its process was killed, or crashed; going on") == 1
@@ -75,11 +70,18 @@ def finish_without_controller(made: config.Recipe, folder: Path) -> dict[str, An
     return result
 
 
-def _command(entry: Path) -> str:
-    try:
-        return (entry / "cmdline").read_text()
-    except OSError:  # it has ended
-        return ""
+def _controller(session: int, deadline: float) -> int:
+    """The process of a job's controller. Its title is away for a moment whenever Ray writes it anew."""
+    while time.monotonic() < deadline:
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (entry / "cmdline").read_bytes()
+                if b"ray::TrainController" in command and os.getsid(int(entry.name)) == session:
+                    return int(entry.name)
+            except OSError:  # the process has ended
+                continue
+        time.sleep(0.005)
+    raise AssertionError("no controller of the training")
 
 
 def check_history(made: config.Recipe, run_id: str) -> None:

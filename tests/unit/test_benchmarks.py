@@ -31,7 +31,7 @@ def shard_table(**codes_of: list[str]) -> pa.Table:
 
 def label(bench: Benchmark, record: str, condition: str) -> int:
     row = bench.record_ids.index(f"d/{record}")
-    return int(bench.labels[row, bench.conditions.index(condition)])
+    return int(bench.labels[row, bench.classes.index(condition)])
 
 
 def test_what_a_set_annotates_has_codes_in_its_scheme() -> None:
@@ -63,7 +63,7 @@ def test_an_scp_record() -> None:
     assert label(bench, "a", "abnormal_q_wave") == UNKNOWN
     assert label(bench, "b", "high_qrs_voltage") == UNKNOWN
     assert label(bench, "c", "normal_ecg") == POSITIVE
-    assert "left_axis_deviation" not in bench.conditions
+    assert "left_axis_deviation" not in bench.classes
 
 
 def test_sinus_rhythm_is_negative_only_beside_another_rhythm() -> None:
@@ -77,10 +77,10 @@ def test_sinus_rhythm_is_negative_only_beside_another_rhythm() -> None:
 
 def test_nine_classes_give_no_negatives_for_others() -> None:
     bench = benchmarks.benchmark("c", "cpsc2018", shard_table(A0001=["5"], A0002=["1"]))
-    assert len(bench.conditions) == 9
+    assert len(bench.classes) == 9
     assert label(bench, "A0001", "right_bundle_branch_block") == POSITIVE
     assert label(bench, "A0002", "right_bundle_branch_block") == NEGATIVE
-    assert "left_anterior_fascicular_block" not in bench.conditions
+    assert "left_anterior_fascicular_block" not in bench.classes
 
 
 def test_the_same_code_means_normal_in_one_set_and_sinus_rhythm_in_another() -> None:
@@ -104,7 +104,7 @@ def test_the_same_code_means_normal_in_one_set_and_sinus_rhythm_in_another() -> 
 def test_the_two_hospitals_of_csn_are_told_apart(record: str, group: str) -> None:
     bench = benchmarks.benchmark("csn", "csn", shard_table(**{record: ["164890007"]}))
     assert bench.recordings[0] == f"{group}:{int(record[2:])}"
-    assert ("atrial_flutter" in bench.conditions) == (group == "chapman_shaoxing")
+    assert ("atrial_flutter" in bench.classes) == (group == "chapman_shaoxing")
 
 
 def test_a_record_of_no_known_set_is_not_annotated() -> None:
@@ -117,7 +117,7 @@ def test_simulated_codes_are_the_conditions() -> None:
     bench = benchmarks.benchmark(
         "s", "simulated", shard_table(a=["long_qt"], b=[], c=["long_qt", "sinus_rhythm"])
     )
-    assert bench.conditions == ("long_qt", "sinus_rhythm")
+    assert bench.classes == ("long_qt", "sinus_rhythm")
     assert bench.labels.dtype == np.int8
     assert bench.labels.tolist() == [[1, 0], [0, 0], [1, 1]]
 
@@ -127,8 +127,8 @@ def test_a_recording_in_two_data_sets_counts_once_in_the_pool() -> None:
     second = benchmarks.benchmark("cinc", "cinc2021", shard_table(A0001=["59118001"], Q0001=["427084000"]))
     pooled = benchmarks.pool([first, second])
     assert len(pooled.record_ids) == 3
-    assert pooled.positives(pooled.conditions.index("right_bundle_branch_block")) == 1
-    tachycardia = pooled.labels[:, pooled.conditions.index("sinus_tachycardia")]
+    assert pooled.positives(pooled.classes.index("right_bundle_branch_block")) == 1
+    tachycardia = pooled.labels[:, pooled.classes.index("sinus_tachycardia")]
     assert sorted(tachycardia) == [UNKNOWN, UNKNOWN, POSITIVE]
 
 
@@ -141,7 +141,7 @@ def test_ptbxl_in_cinc_form_is_recognised() -> None:
 def test_an_empty_data_set_has_no_labels() -> None:
     for kind in ("simulated", "ptbxl", "cinc2021"):
         bench = benchmarks.benchmark("e", kind, shard_table())
-        assert bench.labels.shape == (0, len(bench.conditions))
+        assert bench.labels.shape == (0, len(bench.classes))
     assert benchmarks.pool([]).record_ids == ()
 
 
@@ -157,12 +157,12 @@ def test_counts_in_all_of_ptbxl(realdata: Path) -> None:
         given = {row["ecg_id"]: list(_keys(row["scp_codes"])) for row in csv.DictReader(lines)}
     statements = Counter(code for codes in given.values() for code in codes)
     bench = benchmarks.benchmark("ptbxl", "ptbxl", shard_table(**given))
-    positives = {name: bench.positives(c) for c, name in enumerate(bench.conditions)}
+    positives = {name: bench.positives(c) for c, name in enumerate(bench.classes)}
     assert positives["normal_ecg"] == statements["NORM"] > 9000
     assert positives["first_degree_av_block"] >= max(statements["1AVB"], statements["LPR"])
     assert positives["inferior_infarction"] > statements["IMI"]
     assert min(positives.values()) > 10
-    assert len(bench.conditions) == 42
+    assert len(bench.classes) == 42
 
 
 @pytest.mark.real

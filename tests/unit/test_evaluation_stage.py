@@ -92,7 +92,7 @@ def test_a_model_that_does_not_say_what_it_has_seen_is_evaluated_with_a_warning(
 
 
 def test_seen_and_unseen_follow_the_vocabulary_of_the_model(result: EvaluationResult) -> None:
-    conditions = result.datasets["pooled"].zero_shot.conditions
+    conditions = result.datasets["pooled"].zero_shot.classes
     assert {name for name, row in conditions.items() if row.seen} == {
         "atrial_fibrillation",
         "left_bundle_branch_block",

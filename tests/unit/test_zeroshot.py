@@ -38,7 +38,7 @@ def test_scores_stand_beside_their_records(
     assert table.column_names == ["record_id", *CONDITIONS]
     assert sorted(table.column("record_id").to_pylist()) == sorted(bench.record_ids)
     scores = summary.matrix([table.take(np.arange(200)[::-1])], bench)
-    for c, name in enumerate(bench.conditions):
+    for c, name in enumerate(bench.classes):
         if name != "long_qt":
             assert (scores[bench.labels[:, c] == 1, c] > 0.5).all()
             assert (scores[bench.labels[:, c] == 0, c] < 0.5).all()
@@ -98,8 +98,8 @@ def test_the_summary_of_planted_truth(shards: ShardDataset, bench: Benchmark) ->
     assert result.macro["seen"] == perfect
     assert result.macro["unseen"].auroc == 0.5
     assert result.macro["headline"].auroc == result.literal.auroc == pytest.approx(3.5 / 4)
-    assert result.conditions["long_qt"].seen is False
-    assert result.conditions["long_qt"].positives == bench.positives(bench.conditions.index("long_qt"))
+    assert result.classes["long_qt"].seen is False
+    assert result.classes["long_qt"].positives == bench.positives(bench.classes.index("long_qt"))
     rare = summary.summarize(bench, bench, scores, CONDITIONS, 10_000, 0, np.random.default_rng(0))
     nothing = MacroAuroc(auroc=None, low=None, high=None, undefined_replicates=0, classes=0)
     assert rare.macro["headline"] == nothing
