@@ -91,7 +91,7 @@ def write_shards(
 
 
 class PlantedModel:
-    """Scores the mean of lead i as condition i, and 0.5 for anything else; its embedding is the lead means."""
+    """Scores the mean of lead i as condition i, 0.5 for anything else; its embedding is the lead means."""
 
     embedding_width: int = 12
 

@@ -29,6 +29,7 @@ from supreme.evaluation.results import (
 )
 from supreme.evaluation.shard_reader import ShardReader
 from supreme.evaluation.targets import Target, folder_of, model_uri, target
+from supreme.inference.engine import FEW_RECORDS
 from supreme.inference.query_model import EcgQueryModel
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
@@ -40,8 +41,6 @@ from supreme.storage.parquet import write_table
 
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
-#: Fewer records are scored in less time than a Ray session takes to start.
-_WORTH_A_SESSION = 500
 
 
 def plan(recipe: config.Recipe) -> EvaluationPlan:
@@ -133,7 +132,7 @@ def _score(model: Target, loaded: EcgQueryModel, folder: str, parts: Sequence[Un
     scorer = BundleScorer.of(loaded, model.uri, model.store, (queries,))
     records = sum(len(part.benchmark.record_ids) for part in parts)
     tables = []
-    with ray_session() if records >= _WORTH_A_SESSION else nullcontext():
+    with ray_session() if records >= FEW_RECORDS else nullcontext():
         for part in parts:
             reader = ShardReader.of(part.data.shards, part.rows)
             scores, embeddings = (

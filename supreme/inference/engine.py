@@ -22,6 +22,8 @@ OUTPUTS = "outputs"
 #: Windows that go through the model at a time. Every batch has this size, the last one is padded: the result
 #: of a record then does not depend on how many others there are.
 BATCH_SIZE = 64
+#: Fewer records are scored in less time than the workers of Ray Data take to start.
+FEW_RECORDS = 500
 
 logger = log.get("scoring")
 
@@ -41,7 +43,7 @@ class Unit(NamedTuple):
     records: int
 
 
-class Reader(Protocol):
+class RecordReader(Protocol):
     """Where records come from. It travels to the workers and holds no open file."""
 
     @property
@@ -83,11 +85,15 @@ class PreparedUnit:
 
 
 def score(
-    reader: Reader, model: ScoringModel, folder: str, what: str, on_done: Callable[[], None] | None = None
+    reader: RecordReader,
+    model: ScoringModel,
+    folder: str,
+    what: str,
+    on_done: Callable[[], None] | None = None,
 ) -> None:
     """Write a part for each unit of ``reader`` that ``folder`` lacks.
 
-    In a Ray session it runs on Ray Data, else in this process.
+    In a Ray session many records are scored on Ray Data; a few, or without a session, in this process.
 
     Args:
         what: is scored, for the progress line.
@@ -109,19 +115,19 @@ def score(
             on_done()
 
 
-def read_parts(reader: Reader, folder: str) -> Iterator[pa.Table]:
+def read_parts(reader: RecordReader, folder: str) -> Iterator[pa.Table]:
     """The finished parts in the order of the reader's units."""
     return (read_table(storage.join(folder, _file(unit))) for unit in reader.units)
 
 
-def delete_parts(reader: Reader, folder: str) -> None:
+def delete_parts(reader: RecordReader, folder: str) -> None:
     """Delete the parts, and the folder if nothing else is in it."""
     for unit in reader.units:
         storage.delete_file(storage.join(folder, _file(unit)))
     storage.delete_empty_folders(folder)
 
 
-def prepare(reader: Reader, model: ScoringModel, index: int) -> PreparedUnit:
+def prepare(reader: RecordReader, model: ScoringModel, index: int) -> PreparedUnit:
     """Read a unit and cut its records into windows."""
     metadata, signals = reader.read(index)
     windows = [model.prepare(signal) for signal in signals if signal is not None]
@@ -170,12 +176,12 @@ def _file(unit: Unit) -> str:
     return f"{unit.name}.parquet"
 
 
-def _scored(reader: Reader, model: ScoringModel, todo: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+def _scored(reader: RecordReader, model: ScoringModel, todo: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
     if not todo:
         return
     from supreme.inference import engine_on_ray
 
-    if engine_on_ray.is_worth_it():
+    if engine_on_ray.is_worth_it(sum(reader.units[index].records for index in todo)):
         yield from engine_on_ray.scored(reader, model, todo)
         return
     run = model.load()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -63,10 +62,10 @@ class FolderReader:
     def read(self, index: int) -> tuple[pa.Table, list[Signal | None]]:
         """The records of one unit, in int16 microvolts as shards hold them."""
         reader = WfdbReader(self.folder)
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         signals: list[Signal | None] = []
         for entry in self.entries[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]:
-            row: dict[str, Any] = {"record_id": entry.record_id, "source_uri": entry.source_uri}
+            row: dict[str, object] = {"record_id": entry.record_id, "source_uri": entry.source_uri}
             signal: Signal | None = None
             try:
                 record, _ = reader.read(entry)
