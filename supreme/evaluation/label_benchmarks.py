@@ -62,11 +62,12 @@ def benchmark(labels: LabelSet, dataset: str, kind: str, table: pa.Table) -> Ben
     matrix = np.zeros((len(rows), len(column_of)), np.int8)
     for position, row in enumerate(rows):
         matrix[position, [column_of[column] for column in labels.of(codes[row])]] = benchmarks.POSITIVE
-    record_ids = table.column("record_id").take(rows).to_pylist()
+    annotated = table.take(pa.array(rows, pa.int64()))
+    record_ids = annotated.column("record_id").to_pylist()
     return Benchmark(
         dataset,
         tuple(record_ids),
-        tuple(table.column("patient_id").take(rows).to_pylist()),
+        tuple(annotated.column("patient_id").to_pylist()),
         tuple(recording_key(kind, record_id) for record_id in record_ids),
         tuple(labels.columns),
         matrix,

@@ -96,7 +96,8 @@ class SplitBenchmark:
         total = sum(self.expected.values()) if split == ALL else self.expected.get(split, 0)
         of_released = f" of {total:,}" if self.expected else ""
         of_split = "" if split == ALL else f" of the {split} split"
-        return f"{self.records(split):,}{of_released} records{of_split}"
+        noun = "record" if (total or self.records(split)) == 1 else "records"
+        return f"{self.records(split):,}{of_released} {noun}{of_split}"
 
 
 def by_rule(benchmark: Benchmark, kind: str, table: pa.Table) -> SplitBenchmark:
@@ -144,11 +145,10 @@ def released(benchmark: Benchmark, kind: str, folder: str) -> SplitBenchmark:
     for split in SPLITS:
         uri = storage.join(folder, f"{of.stem}_{_NAME_OF[split]}.csv")
         rows = _read(uri, kind, of.key, benchmark.classes if of.has_labels else ())
-        if twice := rows.keys() & split_of.keys():
-            key = min(twice)
-            raise ConfigError(
-                f"{uri}: {key} and {len(twice) - 1:,} others are in {split_of[key]} too: keep one row of each"
-            )
+        if twice := sorted(rows.keys() & split_of.keys()):
+            number, other = twice[0].rpartition(":")[2], f"{of.stem}_{_NAME_OF[split_of[twice[0]]]}.csv"
+            more = f" (and {len(twice) - 1:,} others)" if len(twice) > 1 else ""
+            raise ConfigError(f"{uri}: record {number}{more} is in {other} too: keep it in one split")
         split_of |= dict.fromkeys(rows, split)
         positive |= rows
     mask = np.array([key in split_of for key in benchmark.recordings], bool)
@@ -194,7 +194,8 @@ def _read(uri: str, kind: str, key: str, classes: tuple[str, ...]) -> dict[str, 
         local = name.rpartition("/")[2].removesuffix(".mat")
         recording = recording_key(kind, f"{kind}/{local}")
         if recording in rows:
-            raise ConfigError(f"{uri}: {key} {name} is in more than one row: keep one")
+            number = recording.rpartition(":")[2]
+            raise ConfigError(f"{uri}: record {number} is in more than one row: keep one")
         rows[recording] = frozenset(
             column for column, is_one in zip(classes, columns, strict=True) if is_one[row]
         )

@@ -104,16 +104,11 @@ def published() -> tuple[LabelSet, ...]:
     text = (files("supreme.records") / "data" / "label_sets.toml").read_text(encoding="utf-8")
     tables = tomllib.loads(text)
     for table in tables.values():
-        match table.get("annotated_if"):
-            case "known":
-                table["annotated_if"] = [*_codes(table), *table["negative"]]
-            case str(other):
-                table["annotated_if"] = _codes(tables[other])
+        if isinstance(name := table.get("annotated_if"), str):
+            other = table if name == "known" else tables[name]
+            codes = [code for any_of in other["columns"].values() for code in any_of]
+            table["annotated_if"] = [*codes, *other.get("negative", ())]
     return tuple(_make(name, LabelSetTable.model_validate(table)) for name, table in tables.items())
-
-
-def _codes(table: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
-    return [code for codes in table["columns"].values() for code in codes]
 
 
 class LabelSetTable(BaseModel):
