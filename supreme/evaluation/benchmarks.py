@@ -87,9 +87,9 @@ class Benchmark:
     def positives(self, column: int) -> int:
         return int((self.labels[:, column] == POSITIVE).sum())
 
-    def positive_patients(self, column: int) -> int:
-        """Patients with at least one positive record."""
-        return len({self.patients[row] for row in np.flatnonzero(self.labels[:, column] == POSITIVE)})
+    def patients_with(self, label: int, column: int) -> int:
+        """Patients with at least one record of this label."""
+        return len({self.patients[row] for row in np.flatnonzero(self.labels[:, column] == label)})
 
     def negatives(self, column: int) -> int:
         return int((self.labels[:, column] == NEGATIVE).sum())

@@ -109,7 +109,7 @@ def test_each_label_of_ones_own_folder_is_a_class_and_no_label_is_not_annotated(
     (labels,) = label_benchmarks.all_benchmarks("ward", "wfdb_folder", table).values()
     assert (labels.name, labels.classes, labels.unannotated) == ("labels", ("AF", "LBBB"), 1)
     assert labels.labels.tolist() == [[1, 1], [0, 1]]
-    assert [labels.positives(1), labels.positive_patients(1)] == [2, 1]
+    assert [labels.positives(1), labels.patients_with(1, 1)] == [2, 1]
     assert label_benchmarks.all_benchmarks("ward", "wfdb_folder", _table(a=[], b=[])) == {}
     many = _table(a=[f"text {n}" for n in range(5001)])
     with pytest.raises(ConfigError, match=r"ward: 5,001 different labels.*evaluation\.benchmarks"):
