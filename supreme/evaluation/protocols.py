@@ -17,12 +17,10 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from supreme.config import ConfigError
-from supreme.evaluation import label_benchmarks, splits
-from supreme.evaluation.benchmarks import CONDITIONS, NEGATIVE, POSITIVE, Benchmark
-from supreme.evaluation.label_benchmarks import OWN_LABELS
+from supreme.evaluation import splits
+from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
 from supreme.evaluation.splits import SplitBenchmark
 from supreme.records import label_sets
-from supreme.records.label_sets import LabelSet
 
 
 class Protocol(BaseModel):
@@ -107,32 +105,24 @@ def benchmarks_of(protocol: Protocol, kind: str) -> list[str]:
 
 
 def split_benchmarks(
-    protocol: Protocol,
-    dataset: str,
-    kind: str,
-    table: pa.Table,
-    *,
-    folder: str = "",
-    own: Sequence[LabelSet] = (),
+    protocol: Protocol, every: Mapping[str, Benchmark], kind: str, table: pa.Table, folder: str = ""
 ) -> list[SplitBenchmark]:
     """The benchmarks of a data set under a protocol, with the split of each record.
 
     Args:
-        table: of the data set's shards, with `benchmarks.COLUMNS` and `splits.COLUMNS`.
+        every: the benchmarks of the data set, from :func:`label_benchmarks.all_benchmarks`.
+        table: of its shards, with `splits.COLUMNS`.
         folder: of released label files, as `evaluation.splits`; "": splits by rule.
-        own: one's own label sets.
 
     Raises:
         ConfigError: a released file is missing or broken.
     """
-    names = benchmarks_of(protocol, kind)
+    names = [name for name in benchmarks_of(protocol, kind) if name in every]
     if protocol.own:
-        names = [CONDITIONS, *names, OWN_LABELS, *(labels.name for labels in own)]
-    every = label_benchmarks.all_benchmarks(dataset, kind, table, own)
+        published = {labels.name for labels in label_sets.published()}
+        names += [name for name in every if name not in published]
     result = []
     for name in names:
-        if name not in every:
-            continue
         is_released = protocol.released_splits and folder and name in splits.RELEASED
         split = (
             splits.released(every[name], kind, folder)

@@ -146,9 +146,9 @@ def released(benchmark: Benchmark, kind: str, folder: str) -> SplitBenchmark:
         uri = storage.join(folder, f"{of.stem}_{_NAME_OF[split]}.csv")
         rows = _read(uri, kind, of.key, benchmark.classes if of.has_labels else ())
         if twice := sorted(rows.keys() & split_of.keys()):
-            number, other = twice[0].rpartition(":")[2], f"{of.stem}_{_NAME_OF[split_of[twice[0]]]}.csv"
+            number, earlier = twice[0].rpartition(":")[2], f"{of.stem}_{_NAME_OF[split_of[twice[0]]]}.csv"
             more = f" (and {len(twice) - 1:,} others)" if len(twice) > 1 else ""
-            raise ConfigError(f"{uri}: record {number}{more} is in {other} too: keep it in one split")
+            raise ConfigError(f"{uri}: record {number}{more} is in {earlier} too: keep it in one split")
         split_of |= dict.fromkeys(rows, split)
         positive |= rows
     mask = np.array([key in split_of for key in benchmark.recordings], bool)
@@ -166,7 +166,7 @@ def released(benchmark: Benchmark, kind: str, folder: str) -> SplitBenchmark:
 
 def patient_safe(split: SplitBenchmark) -> SplitBenchmark:
     """Leave out of training and validation what patients of a later split have there."""
-    rank = {name: place for place, name in enumerate(SPLITS)}
+    rank: dict[str, int] = {name: place for place, name in enumerate(SPLITS)}
     last: dict[str, int] = {}
     for patient, name in zip(split.benchmark.patients, split.splits, strict=True):
         last[patient] = max(last.get(patient, 0), rank[name])

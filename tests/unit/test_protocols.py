@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supreme.config import ConfigError
-from supreme.evaluation import protocols
+from supreme.evaluation import label_benchmarks, protocols
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.protocols import Protocol
 from supreme.records.label_sets import label_set
@@ -78,12 +78,13 @@ def test_strict_keeps_patients_in_one_split_and_evaluates_conditions_too():
             "4": (["SR"], "c", 2),
         }
     )
-    strict = {one.benchmark.name: one for one in protocols.split_benchmarks(STRICT, "ptbxl", "ptbxl", table)}
+    every = label_benchmarks.all_benchmarks("ptbxl", "ptbxl", table)
+    strict = {one.benchmark.name: one for one in protocols.split_benchmarks(STRICT, every, "ptbxl", table)}
     published = protocols.benchmarks_of(STRICT, "ptbxl")
-    assert list(strict) == ["conditions", *(name for name in published if name != "ptbxl-form")]
+    assert list(strict) == [*(name for name in published if name != "ptbxl-form"), "conditions"]
     assert strict["ptbxl-superclass"].benchmark.record_ids == ("ptbxl/2", "ptbxl/3")
     assert strict["ptbxl-superclass"].splits == ("test", "validation")
-    merl = {one.benchmark.name: one for one in protocols.split_benchmarks(MERL, "ptbxl", "ptbxl", table)}
+    merl = {one.benchmark.name: one for one in protocols.split_benchmarks(MERL, every, "ptbxl", table)}
     assert merl["ptbxl-superclass"].splits == ("train", "test", "validation")
     assert merl["ptbxl-superclass"].split_patients == 1
     assert "conditions" not in merl
