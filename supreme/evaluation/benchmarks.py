@@ -150,7 +150,8 @@ def benchmark(dataset: str, kind: str, table: pa.Table, *, literal: bool = False
     recordings = tuple(recording_key(kind, record) for record in record_ids)
     patients = tuple(table.column("patient_id").to_pylist())
     shape = (len(record_ids), len(conditions))
-    unknown = Counter(code for row in codes for code in unmapped(kind, row))
+    known = _decisive(kind)
+    unknown = Counter(code for row in codes for code in unmapped(kind, row) if code not in known)
     return Benchmark(
         dataset,
         record_ids,
@@ -207,6 +208,20 @@ def _label(name: str, scheme: str, codes: frozenset[str], literal: bool) -> int:
         return UNKNOWN
     required = getattr(condition.negative_if, scheme)
     return UNKNOWN if required and not codes & required else NEGATIVE
+
+
+@cache
+def _decisive(kind: str) -> frozenset[str]:
+    """The codes of a source kind that decide on a condition, or leave it open."""
+    table = load_conditions()
+    schemes = {one.scheme for name, one in table.sets.items() if kind in collections()[name].kinds}
+    return frozenset(
+        code
+        for condition in table.conditions.values()
+        for codes in (condition, condition.unknown_if, condition.negative_if)
+        for scheme in schemes
+        for code in getattr(codes, scheme)
+    )
 
 
 def _annotates(group: str) -> frozenset[str]:
