@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from supreme.settings.section import Count, Names, Section, at_most
-from supreme.settings.uris import ModelUri, Uri
+from supreme.settings.uris import ModelUri, Uri, Uris
 
 
 class Evaluation(Section):
@@ -21,6 +21,16 @@ class Evaluation(Section):
     """Replicates of the bootstrap over patients; 0 gives no intervals."""
     model_uri: ModelUri = ""
     """`models:/name@alias`, `models:/name/version` or the folder of a bundle; the champion when empty."""
+    protocols: Names = ("merl", "merl-corrected", "strict")
+    """Protocols of the benchmarks: `merl` as published, `merl-corrected` with true CSN labels, `strict`."""
+    splits: Uri = ""
+    """Folder of released label files, which name the records of each split; splits by rule when empty."""
+    split: Literal["test", "validation", "train", "all"] = "test"
+    """Records of a benchmark that are scored; `all` takes what is there of a partial copy."""
+    benchmarks: Uris = ()
+    """TOML files with label sets of your own: columns, and the codes that make each positive."""
+    prompts: Uris = ("phrasings",)
+    """Prompt sets: `name`, `definition`, `phrasings`, or JSON or TOML files of class -> text or texts."""
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)
     """12-lead examples on the report's page."""
 
