@@ -1,4 +1,4 @@
-"""Linear probes on frozen embeddings: L2 logistic regression a class, over fractions of the training patients.
+"""Linear probes on frozen embeddings: an L2 logistic regression a class, over fractions of the train patients.
 
 A class without a training positive (or negative) in a draw is not fitted and counted; it gets no score.
 """
@@ -141,7 +141,8 @@ def probe(
         ValueError: a record has no embedding, or one that is not finite; the message names it.
     """
     train, validation, test = (
-        features_of(embeddings, part, allow_missing) for part in (splits.train, splits.validation, splits.test)
+        features_of(embeddings, part, allow_missing)
+        for part in (splits.train, splits.validation, splits.test)
     )
     usable = _both(splits.test.labels) & _both(splits.train.labels)
     if not usable.any():

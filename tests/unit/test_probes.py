@@ -82,7 +82,9 @@ def test_more_data_is_better_and_unrelated_features_are_at_chance() -> None:
     assert small.shared_macro.high < full.shared_macro.auroc
     assert small.macro.low < small.macro.auroc < small.macro.high
     noise = np.random.default_rng(5).normal(size=embeddings.values.shape).astype(np.float32)
-    (part,) = probe(Embeddings(embeddings.record_ids, noise), splits, Probes(fractions=(1.0,)), 1).result.fractions
+    (part,) = probe(
+        Embeddings(embeddings.record_ids, noise), splits, Probes(fractions=(1.0,)), 1
+    ).result.fractions
     assert abs(part.macro.auroc - 0.5) < 0.06
 
 
