@@ -1,4 +1,4 @@
-"""Linear probes on frozen embeddings: an L2 logistic regression a class, over fractions of the train patients.
+"""Linear probes on frozen embeddings: an L2 logistic regression a class, on fractions of the train patients.
 
 A class without a training positive (or negative) in a draw is not fitted and counted; it gets no score.
 """
