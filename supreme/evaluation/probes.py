@@ -5,6 +5,7 @@ A class without a training positive (or negative) in a draw is not fitted and co
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +13,9 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import sklearn
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
@@ -203,6 +202,11 @@ def _fit(
     train: np.ndarray, labels: np.ndarray, validation: np.ndarray, test: np.ndarray, splits: ProbeSplits
 ) -> _Fit:
     """Fit every class along the grid, the strongest regularisation first, and select one C for all."""
+    # Its import takes a second and draws a random number.
+    import sklearn
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
     train, validation, test = _standardized(train, validation, test)
     fitted = np.flatnonzero(_both(labels))
     classes, records = labels.shape[1], len(train)
@@ -210,7 +214,9 @@ def _fit(
     test_logits = np.full((len(GRID), len(test), classes), np.nan)
     fast = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
     # Small products on many threads are slower than on one.
-    with threadpool_limits(1), fast:
+    with threadpool_limits(1), fast, warnings.catch_warnings():
+        # In float32 a line search may end before the tolerance is reached, where logits have settled.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         for c in fitted:
             annotated = labels[:, c] >= 0
             model = LogisticRegression(warm_start=True, max_iter=2000)
