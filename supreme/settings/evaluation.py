@@ -10,6 +10,22 @@ from supreme.settings.section import Count, Names, Section, at_most
 from supreme.settings.uris import ModelUri, Uri, Uris
 
 
+Fractions = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=20)
+]
+
+
+class Probes(Section):
+    """Linear probes on frozen embeddings."""
+
+    fractions: Fractions = (0.01, 0.05, 0.1, 1.0)
+    """Shares of the training patients."""
+    draws: Annotated[int, at_most(1000, "each draw fits every class anew")] = Field(default=10, ge=1)
+    """Random draws of each fraction below 1."""
+    draw: Literal["plain", "stratified"] = "plain"
+    """`stratified` gives each class its share of positive patients, at least one where there is room."""
+
+
 class Evaluation(Section):
     """Zero-shot evaluation, and the page about it."""
 
@@ -33,6 +49,7 @@ class Evaluation(Section):
     """Prompt sets: `name`, `definition`, `phrasings`, or JSON or TOML files of class -> text or texts."""
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)
     """12-lead examples on the report's page."""
+    probes: Probes = Probes()
 
 
 class Predict(Section):
