@@ -1,4 +1,4 @@
-"""Tables of numbers by record, CSV or Parquet, local or on S3: read batch by batch and checked cell by cell."""
+"""Tables of numbers by record, CSV or Parquet, local or on S3: read in batches, checked cell by cell."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_header(uri: str, *, ids_alone: bool = False) -> Header:
         ids_alone: a table of nothing but record ids will do.
 
     Raises:
-        ConfigError: there is no file, it is damaged or empty, has no column ``record_id``, or two of one name.
+        ConfigError: no file, it is damaged or empty, has no column ``record_id``, or two of one name.
     """
     with _told(uri):
         if _is_parquet(uri):

@@ -32,20 +32,24 @@ class Scores:
     @property
     def constant(self) -> tuple[str, ...]:
         """Classes with one score for all records, which say nothing."""
-        return self._classes_where(np.ptp(self.values, axis=0) == 0 if len(self.values) else ())
+        if not len(self.values):
+            return ()
+        same: np.ndarray = (self.values == self.values[:1]).all(axis=0)
+        return self._classes_where(same)
 
     @property
     def no_probabilities(self) -> tuple[str, ...]:
         """Classes with scores outside of [0, 1]: they rank, but there is no calibration of them."""
-        return self._classes_where(((self.values < 0) | (self.values > 1)).any(axis=0))
+        outside: np.ndarray = ((self.values < 0) | (self.values > 1)).any(axis=0)
+        return self._classes_where(outside)
 
     def table(self) -> pa.Table:
         """``record_id`` and one float64 column a class."""
         values = {name: self.values[:, c] for c, name in enumerate(self.classes)}
         return pa.table({RECORD_ID: pa.array(self.record_ids, pa.string()), **values})
 
-    def _classes_where(self, mask: Sequence[bool] | np.ndarray) -> tuple[str, ...]:
-        return tuple(name for name, here in zip(self.classes, mask, strict=False) if here)
+    def _classes_where(self, mask: np.ndarray) -> tuple[str, ...]:
+        return tuple(name for name, here in zip(self.classes, mask, strict=True) if here)
 
 
 def score_columns(uri: str) -> tuple[str, ...]:
