@@ -40,8 +40,7 @@ class Scores:
     @property
     def no_probabilities(self) -> tuple[str, ...]:
         """Classes with scores outside of [0, 1]: they rank, but there is no calibration of them."""
-        outside: np.ndarray = ((self.values < 0) | (self.values > 1)).any(axis=0)
-        return self._classes_where(outside)
+        return self._classes_where(np.any((self.values < 0) | (self.values > 1), axis=0))
 
     def table(self) -> pa.Table:
         """``record_id`` and one float64 column a class."""
