@@ -11,6 +11,11 @@ from supreme.inference.convention_filters import filtered, normalised, resampled
 from supreme.inference.foreign_convention import ForeignConvention
 from supreme.inference.windows import MAX_WINDOWS
 
+#: Raise it whenever :func:`apply` gives another result for some convention and record: exports that were made
+#: before are then refused instead of being mixed with new ones.
+CONVENTIONS_VERSION = 1
+
+
 class Prepared(NamedTuple):
     """The input of a model, and what had to be done for it."""
 

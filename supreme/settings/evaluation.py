@@ -9,7 +9,6 @@ from pydantic import Field
 from supreme.settings.section import Count, Names, Section, at_most
 from supreme.settings.uris import ModelUri, Uri, Uris
 
-
 Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=20)
 ]
@@ -61,3 +60,16 @@ class Predict(Section):
     """Text queries, such as `["atrial fibrillation?"]`."""
     output: Uri = Field(default="", pattern=r"^$|\.parquet(\?|$)")
     """Parquet file to write; `predictions.parquet` in the recipe's folder when empty."""
+
+
+class Export(Section):
+    """Signals for another program, prepared as its model wants them."""
+
+    convention: str = Field(default="merl", max_length=3000)
+    """Input convention: a name (`merl`, `ecg-fm` ...), or a .toml file of your own."""
+    protocol: str = Field(default="", max_length=100)
+    """Protocol whose cut is made first: `merl` takes 5 s of CPSC2018; the whole record when empty."""
+    datasets: Names = ()
+    """Data sets that are exported; all with evaluation shards when empty."""
+    splits: Names = ()
+    """Splits that are exported, such as `["test"]`; all when empty."""
