@@ -188,9 +188,11 @@ def _scored(
     """Tables of scored and refused records in the order of the records."""
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     blocks = max(1, min(200, len(records) // RECORDS_PER_BATCH))
-    reader: Any = partial(_read_batch, folder=settings.uri, derive_limb_leads=derive_limb_leads)
+    read_batch: Any = partial(
+        _read_batch, reader=WfdbReader.of(settings), derive_limb_leads=derive_limb_leads
+    )
     read = ray.data.from_items(records, override_num_blocks=blocks).map_batches(
-        reader, batch_size=RECORDS_PER_BATCH, batch_format="pyarrow"
+        read_batch, batch_size=RECORDS_PER_BATCH, batch_format="pyarrow"
     )
     scored = read.map_batches(
         _Scorer,
@@ -204,8 +206,7 @@ def _scored(
     yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
-def _read_batch(batch: pa.Table, folder: str, derive_limb_leads: bool) -> pa.Table:
-    reader = WfdbReader(folder)
+def _read_batch(batch: pa.Table, reader: WfdbReader, derive_limb_leads: bool) -> pa.Table:
     entries = [
         Entry(row["record_id"], "", row["record_id"], source_uri=row["source_uri"], refused=row["refused"])
         for row in batch.to_pylist()
