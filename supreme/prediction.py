@@ -90,7 +90,7 @@ def plan(settings: Predict, model_uri: str) -> PredictionPlan:
     Raises:
         ConfigError: no folder, no record in it, or no query.
     """
-    records = len(FolderReader.of(settings.uri).entries)
+    records = len(FolderReader.of(settings).entries)
     check_queries(settings.queries)
     return PredictionPlan(
         model_uri=model_uri,
@@ -115,7 +115,7 @@ def predict(
         ConfigError: no folder, no record in it, no query, or no such model.
     """
     check_queries(settings.queries)
-    reader = FolderReader.of(settings.uri, derive_limb_leads=derive_limb_leads)
+    reader = FolderReader.of(settings, derive_limb_leads=derive_limb_leads)
     if model_uri.startswith("models:"):
         # All workers score with one version, also when an alias moves meanwhile.
         version = versions.resolve(model_uri, tracking_uri)
@@ -159,7 +159,7 @@ def check_queries(queries: tuple[str, ...]) -> None:
 def _digest(reader: FolderReader, scorer: BundleScorer, model_digest: str) -> str:
     """Of everything that decides the parts, so that those of another prediction are not taken for them."""
     ids = [[entry.record_id, entry.refused] for entry in reader.entries]
-    facts = [reader.folder, reader.derive_limb_leads, model_digest, scorer.groups, ids]
+    facts = [repr(reader.files), reader.derive_limb_leads, model_digest, scorer.groups, ids]
     return storage.sha256(json.dumps(facts).encode())[:16]
 
 

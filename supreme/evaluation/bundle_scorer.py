@@ -32,6 +32,7 @@ class BundleScorer:
     convention: InputConvention
     groups: tuple[tuple[Query, ...], ...]
     embedding_width: int
+    has_gaps: bool = False
 
     @classmethod
     def of(

@@ -34,13 +34,14 @@ class Scores:
         """Classes with one score for all records, which say nothing."""
         if not len(self.values):
             return ()
-        same: np.ndarray = (self.values == self.values[:1]).all(axis=0)
+        same = np.asarray((self.values == self.values[:1]).all(axis=0))
         return self._classes_where(same)
 
     @property
     def no_probabilities(self) -> tuple[str, ...]:
         """Classes with scores outside of [0, 1]: they rank, but there is no calibration of them."""
-        return self._classes_where(np.any((self.values < 0) | (self.values > 1), axis=0))
+        outside = np.asarray(((self.values < 0) | (self.values > 1)).any(axis=0))
+        return self._classes_where(outside)
 
     def table(self) -> pa.Table:
         """``record_id`` and one float64 column a class."""

@@ -64,6 +64,11 @@ class ScoringModel(Protocol):
         """Numbers that it gives for a record."""
         ...
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a number may be NaN, where a record does not show it."""
+        ...
+
     def prepare(self, signal: Signal) -> np.ndarray:
         """The windows ``(W, ...)`` of a record; all windows of all records have the same shape and type."""
         ...
@@ -136,20 +141,21 @@ def prepare(reader: RecordReader, model: ScoringModel, index: int) -> PreparedUn
     return PreparedUnit(metadata, np.concatenate(windows) if windows else np.empty(0), counts)
 
 
-def answer(prepared: PreparedUnit, run: Callable[[np.ndarray], np.ndarray], width: int) -> pa.Table:
-    """The part of a unit: its metadata, and what the model says of each record."""
-    values = np.full((len(prepared.counts), width), np.nan, np.float32)
+def answer(prepared: PreparedUnit, run: Callable[[np.ndarray], np.ndarray], model: ScoringModel) -> pa.Table:
+    """The part of a unit: its metadata, and what the loaded model says of each record."""
+    values = np.full((len(prepared.counts), model.width), np.nan, np.float32)
     scored = np.flatnonzero(prepared.counts)
     if len(scored):
         per_window = in_batches(run, prepared.windows)
         counts = prepared.counts[scored]
         sums = np.add.reduceat(per_window.astype(np.float64), np.cumsum(counts) - counts, axis=0)
         values[scored] = sums / counts[:, None]
-    bad = scored[~np.isfinite(values[scored]).all(axis=1)]
+    wrong = np.isinf(values) if model.has_gaps else ~np.isfinite(values)
+    bad = scored[wrong[scored].any(axis=1)]
     if len(bad):
         name = prepared.metadata.column("record_id")[int(bad[0])].as_py()
         raise ValueError(f"{name}: the model gives no number; its weights are damaged or diverged")
-    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), model.width)
     return prepared.metadata.append_column(OUTPUTS, column)
 
 
@@ -186,4 +192,4 @@ def _scored(reader: RecordReader, model: ScoringModel, todo: Sequence[int]) -> I
         return
     run = model.load()
     for index in todo:
-        yield index, answer(prepare(reader, model, index), run, model.width)
+        yield index, answer(prepare(reader, model, index), run, model)

@@ -66,12 +66,12 @@ class _Worker:
 
         if not torch.cuda.is_available():
             torch.set_num_threads(1)
-        self.run, self.width = model.load(), model.width
+        self.run, self.model = model.load(), model
 
     def __call__(self, row: Row) -> Row:
         windows = np.frombuffer(row["windows"], row["dtype"]).reshape(row["shape"])
         unit = PreparedUnit(_from_bytes(row["metadata"]), windows, np.asarray(row["counts"], np.int64))
-        return {"unit": row["unit"], "part": _to_bytes(answer(unit, self.run, self.width))}
+        return {"unit": row["unit"], "part": _to_bytes(answer(unit, self.run, self.model))}
 
 
 def _to_bytes(table: pa.Table) -> bytes:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from supreme.settings.section import Count, Names, Section, at_most
 from supreme.settings.uris import ModelUri, Uri, Uris
+from supreme.settings.wfdb import ChannelLeads, GainPerMv
 
 Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=20)
@@ -58,6 +59,11 @@ class Predict(Section):
     """Folder or `s3://` prefix of the records."""
     queries: Names = ()
     """Text queries, such as `["atrial fibrillation?"]`."""
+    gain_per_mv: GainPerMv = None
+    """Converter steps in a millivolt of every channel, instead of gains and units in the headers, as
+    `sources.N.gain_per_mv`."""
+    leads: ChannelLeads = Field(default_factory=dict)
+    """Channel name -> lead, for names that are not understood, as `sources.N.leads`."""
     output: Uri = Field(default="", pattern=r"^$|\.parquet(\?|$)")
     """Parquet file to write; `predictions.parquet` in the recipe's folder when empty."""
 
