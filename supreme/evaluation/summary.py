@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from supreme.evaluation.benchmarks import UNKNOWN, Benchmark
-from supreme.evaluation.results import (
+from supreme.evaluation.class_results import (
     CalibrationCurve,
     ClassResult,
     Group,

@@ -12,8 +12,9 @@ import tiny_bundle
 
 from supreme import config, manifest, storage
 from supreme.evaluation import console, results, stage, targets
+from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
-from supreme.evaluation.results import EvaluationResult, LeftOut
+from supreme.evaluation.results import EvaluationResult
 from supreme.inference import engine
 from supreme.settings.evaluation import Evaluation
 from supreme.storage.parquet import read_table
