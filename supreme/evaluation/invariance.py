@@ -20,7 +20,7 @@ def measure(model: EcgQueryModel, queries: tuple[Query, ...], windows: np.ndarra
         windows: int16 ``(N, 12, samples)``.
     """
     some, few = windows[:RECORDS], queries[:QUERIES]
-    vocabulary = tuple((entity,) for entity in model.vocabulary.ids)
+    vocabulary = tuple(Query((entity,)) for entity in model.vocabulary.ids)
     in_set = Answers(model, (queries,))(some)[:, : len(few)]
     alone = Answers(model, tuple((query,) for query in few))(some)[:, : len(few)]
     among_all = Answers(model, ((*few, *vocabulary),))(some)[:, : len(few)]

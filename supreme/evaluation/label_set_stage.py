@@ -83,7 +83,10 @@ class LabelSetStage:
     def question_sets(self) -> dict[str, dict[str, Query]]:
         """Question set -> class -> texts, for every benchmark and prompt set."""
         return {
-            _question_set(name, prompts): prompts.queries(name, self.names(name, benchmark))
+            _question_set(name, prompts): {
+                one: Query(texts, verbatim=True)
+                for one, texts in prompts.queries(name, self.names(name, benchmark)).items()
+            }
             for labelled in self.parts
             for name, benchmark in labelled.benchmarks.items()
             for prompts in self.prompts
@@ -161,6 +164,8 @@ class LabelSetStage:
         unseen = set(labelled.part.benchmark.record_ids)
         whole = split.part(self.settings.split)
         test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
+        if advice := split.advice(self.settings.split):
+            logger.warning(advice)
         facts = BenchmarkResult(
             dataset=labelled.part.data.name,
             version=split.benchmark.version,

@@ -34,12 +34,12 @@ def queries_of(condition: str, model: KnowsEntities) -> Query:
     A phrasing that names something the model was trained on is left out for an unseen condition.
     """
     if condition in model.vocabulary:
-        return (condition,)
+        return Query((condition,))
     base = load_base()
     if condition not in base:
-        return (condition.replace("_", " "),)
+        return Query((condition.replace("_", " "),))
     texts = query_texts(base[condition])
-    return tuple(text for text in texts if not model.known_entity(text)) or (texts[0],)
+    return Query(tuple(text for text in texts if not model.known_entity(text)) or (texts[0],))
 
 
 def condition_scores(

@@ -82,8 +82,8 @@ def test_only_the_selected_records_are_scored(shards: ShardDataset, tmp_path: Pa
 
 def test_an_unseen_condition_is_queried_in_its_phrasings() -> None:
     model = PlantedModel()
-    assert zeroshot.queries_of("atrial_fibrillation", model) == ("atrial_fibrillation",)
-    assert len([text for text in zeroshot.queries_of("long_qt", model) if "QT" in text]) >= 2
+    assert zeroshot.queries_of("atrial_fibrillation", model).texts == ("atrial_fibrillation",)
+    assert len([text for text in zeroshot.queries_of("long_qt", model).texts if "QT" in text]) >= 2
 
 
 def test_no_phrasing_of_an_unseen_condition_names_a_seen_one() -> None:
@@ -91,7 +91,7 @@ def test_no_phrasing_of_an_unseen_condition_names_a_seen_one() -> None:
         def known_entity(self, query: str) -> str:
             return "" if "interval" in query else "sinus_tachycardia"
 
-    phrasings = zeroshot.queries_of("long_qt", Confused())
+    phrasings = zeroshot.queries_of("long_qt", Confused()).texts
     assert phrasings
     assert all("interval" in text for text in phrasings)
 
