@@ -15,7 +15,7 @@ from supreme.config import ConfigError
 from supreme.evaluation import npy_files
 from supreme.evaluation.record_tables import (
     RECORD_ID,
-    Header,
+    TableHeader,
     batches,
     raw_batches,
     read_header,
@@ -131,7 +131,7 @@ def _numbered(uri: str, names: Sequence[str]) -> list[str]:
     return ordered
 
 
-def _lists(uri: str, header: Header) -> Iterator[tuple[list[str], np.ndarray]]:
+def _lists(uri: str, header: TableHeader) -> Iterator[tuple[list[str], np.ndarray]]:
     seen: set[str] = set()
     first, width = 0, None
     for batch in raw_batches(uri, header, [EMBEDDING]):

@@ -66,13 +66,13 @@ class _Step:
     node: ProgramNode
     call: Callable[..., object] | None
     """None: the block ``inner`` is run."""
-    inner: _Plan | None
+    inner: _GraphPlan | None
     unused_after: tuple[str, ...]
     """Values that no later step needs: a deep network's intermediate results would not all fit."""
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _GraphPlan:
     """The calls of a graph, checked and in order."""
 
     graph: ProgramGraph
@@ -102,7 +102,7 @@ class ExportedProgram:
         self._run(self._plan, values)
         return cast(torch.Tensor, values[self.archive.output_name]).float().cpu()
 
-    def _planned(self, graph: ProgramGraph) -> _Plan:
+    def _planned(self, graph: ProgramGraph) -> _GraphPlan:
         last_use = _last_use(graph)
         steps = []
         for number, node in enumerate(graph.nodes):
@@ -112,7 +112,7 @@ class ExportedProgram:
                 continue
             self._refuse_training(node)
             steps.append(_Step(node, self._operation(node.target), None, unused))
-        return _Plan(graph, tuple(steps))
+        return _GraphPlan(graph, tuple(steps))
 
     def _refuse_training(self, node: ProgramNode) -> None:
         match = _ATEN.fullmatch(node.target)
@@ -141,7 +141,7 @@ class ExportedProgram:
             "run: export a model of plain operations (program.run_decompositions() may turn it into such)"
         )
 
-    def _run(self, plan: _Plan, values: _Values) -> None:
+    def _run(self, plan: _GraphPlan, values: _Values) -> None:
         for step in plan.steps:
             _store(step.node, self._result(step, values), values)
             for name in step.unused_after:

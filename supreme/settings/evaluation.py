@@ -66,3 +66,16 @@ class Predict(Section):
     """Channel name -> lead, for names that are not understood, as `sources.N.leads`."""
     output: Uri = Field(default="", pattern=r"^$|\.parquet(\?|$)")
     """Parquet file to write; `predictions.parquet` in the recipe's folder when empty."""
+
+
+class Export(Section):
+    """Signals for another program, prepared as its model wants them."""
+
+    convention: str = Field(default="merl", max_length=3000)
+    """Input convention: a name (`merl`, `ecg-fm` ...), or a .toml file of your own."""
+    protocol: str = Field(default="", max_length=100)
+    """Protocol whose cut is made first: `merl` takes 5 s of CPSC2018; the whole record when empty."""
+    datasets: Names = ()
+    """Data sets that are exported; all with evaluation shards when empty."""
+    splits: Names = ()
+    """Splits that are exported, such as `["test"]`; all when empty."""

@@ -208,4 +208,4 @@ def test_names_that_no_call_made_are_told(file: Path) -> None:
     )
     model = open_model(str(file))
     with pytest.raises(ValueError, match=r"m.pt2"):
-        model(np.ones((1, 12, 200), np.float32), 100)
+        model.scorer()(np.ones((1, 12, 200), np.float32), 100)
