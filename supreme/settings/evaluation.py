@@ -9,7 +9,6 @@ from pydantic import Field
 from supreme.settings.section import Count, Names, Section, at_most
 from supreme.settings.uris import ModelUri, Uri
 
-
 Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=20)
 ]
@@ -40,6 +39,9 @@ class Evaluation(Section):
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)
     """12-lead examples on the report's page."""
     probes: Probes = Probes()
+    corrections: Uri = ""
+    """CSV of a cardiologist's verdicts on suspect labels (dataset, record_id, class, verdict: present, absent
+    or uncertain); results are given with and without them."""
 
 
 class Predict(Section):
