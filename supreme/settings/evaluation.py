@@ -50,6 +50,9 @@ class Evaluation(Section):
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)
     """12-lead examples on the report's page."""
     probes: Probes = Probes()
+    corrections: Uri = ""
+    """CSV of a cardiologist's verdicts on suspect labels (dataset, record_id, class, verdict: present, absent
+    or uncertain); results are given with and without them."""
 
 
 class Predict(Section):
