@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from supreme.settings.section import Count, Names, Section, at_most
-from supreme.settings.uris import ModelUri, Uri
+from supreme.settings.uris import ModelUri, Uri, Uris
 from supreme.settings.wfdb import ChannelLeads, GainPerMv
+
+Fractions = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=20)
+]
+
+
+class Probes(Section):
+    """Linear probes on frozen embeddings."""
+
+    fractions: Fractions = (0.01, 0.05, 0.1, 1.0)
+    """Shares of the training patients."""
+    draws: Annotated[int, at_most(1000, "each draw fits every class anew")] = Field(default=10, ge=1)
+    """Random draws of each fraction below 1."""
+    draw: Literal["plain", "stratified"] = "plain"
+    """`stratified` gives each class its share of positive patients, at least one where there is room."""
 
 
 class Evaluation(Section):
@@ -22,8 +37,19 @@ class Evaluation(Section):
     """Replicates of the bootstrap over patients; 0 gives no intervals."""
     model_uri: ModelUri = ""
     """`models:/name@alias`, `models:/name/version` or the folder of a bundle; the champion when empty."""
+    protocols: Names = ("merl", "merl-corrected", "strict")
+    """Protocols of the benchmarks: `merl` as published, `merl-corrected` with true CSN labels, `strict`."""
+    splits: Uri = ""
+    """Folder of released label files, which name the records of each split; splits by rule when empty."""
+    split: Literal["test", "validation", "train", "all"] = "test"
+    """Records of a benchmark that are scored; `all` takes what is there of a partial copy."""
+    benchmarks: Uris = ()
+    """TOML files with label sets of your own: columns, and the codes that make each positive."""
+    prompts: Uris = ("phrasings",)
+    """Prompt sets: `name`, `definition`, `phrasings`, or JSON or TOML files of class -> text or texts."""
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)
     """12-lead examples on the report's page."""
+    probes: Probes = Probes()
 
 
 class Predict(Section):
