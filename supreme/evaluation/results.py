@@ -189,7 +189,10 @@ EVALUATION = manifest.Stage(
     name="evaluation",
     job="evaluate",
     result=EvaluationSummary,
-    files=(RESULTS, "scores/*.parquet", "labels/*.parquet"),
+    files=(
+        *(RESULTS, "scores/*.parquet", "labels/*.parquet", "embeddings/*.parquet"),
+        "scores/*.parts/*.parquet",
+    ),
 )
 
 

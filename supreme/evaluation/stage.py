@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import benchmarks, datasets, results, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.evaluation.bundle_scorer import BundleScorer
 from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
 from supreme.evaluation.results import (
     EVALUATION,
@@ -25,26 +27,30 @@ from supreme.evaluation.results import (
     EvaluationResult,
     EvaluationSummary,
 )
+from supreme.evaluation.shard_reader import ShardReader
 from supreme.evaluation.targets import Target, folder_of, model_uri, target
 from supreme.inference.query_model import EcgQueryModel
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
+from supreme.runtime.session import ray_session
 from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS
 from supreme.storage.parquet import write_table
 
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
+#: Fewer records are scored in less time than a Ray session takes to start.
+_WORTH_A_SESSION = 500
 
 
 def plan(recipe: config.Recipe) -> EvaluationPlan:
     """What :func:`run` would do; needs neither model nor shards."""
     records: dict[str, int | None] = {}
     for source in all_sources(recipe):
-        folder = recipe.folder(f"shards/{source.dataset}")
         if benchmarks.is_annotated(source.kind):
             records[source.dataset] = None
+            folder = datasets.shard_folder(recipe, source)
             if manifest.read(folder, SHARDS):
                 records[source.dataset] = sum(group.rows for group in ShardDataset.open(folder).row_groups())
     known = sum(count or 0 for count in records.values())
@@ -83,8 +89,7 @@ def run(
         raise datasets.NothingToEvaluate(
             "nothing to evaluate on: no record with labels that the model has not seen; give real=FOLDER"
         )
-    conditions = datasets.conditions_of(parts)
-    tables = [_score(loaded, folder, part, conditions) for part in parts]
+    tables = _score(model, loaded, folder, parts)
     sets = datasets.evaluation_sets(parts)
     for one in sets:
         _write_labels(folder, one.benchmark)
@@ -121,9 +126,21 @@ def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _score(model: EcgQueryModel, folder: str, part: UnseenPart, conditions: list[str]) -> pa.Table:
-    uri = storage.join(folder, "scores", f"{part.data.name}.parquet")
-    return zeroshot.cached(uri, part.data.shards, model, conditions, part.splits, part.benchmark.record_ids)
+def _score(model: Target, loaded: EcgQueryModel, folder: str, parts: Sequence[UnseenPart]) -> list[pa.Table]:
+    """Probabilities of every condition for the unseen records of each data set."""
+    conditions = datasets.conditions_of(parts)
+    queries = tuple(zeroshot.queries_of(condition, loaded) for condition in conditions)
+    scorer = BundleScorer.of(loaded, model.uri, model.store, (queries,))
+    records = sum(len(part.benchmark.record_ids) for part in parts)
+    tables = []
+    with ray_session() if records >= _WORTH_A_SESSION else nullcontext():
+        for part in parts:
+            reader = ShardReader.of(part.data.shards, part.rows)
+            scores, embeddings = (
+                storage.join(folder, kind, f"{part.data.name}.parquet") for kind in ("scores", "embeddings")
+            )
+            tables.append(zeroshot.score(reader, scorer, conditions, scores, embeddings))
+    return tables
 
 
 def _write_labels(folder: str, benchmark: Benchmark) -> None:

@@ -18,7 +18,7 @@ _CACHED_TEXTS = 4096
 
 def normalize_query(query: str) -> str:
     """A query without case, question mark and spacing: equal results mean the same query."""
-    return re.sub(r"[\s_-]+", " ", query.strip(" \t\n?¿.!").casefold()).strip()
+    return re.sub(r"[\s_-]+", " ", query.casefold()).strip(" ?¿.!")
 
 
 class QueryEmbeddings:

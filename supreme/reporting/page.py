@@ -221,7 +221,7 @@ def _plates(
     for example in examples.choose(scored[name], conditions, count):
         folder = shards[example.record_id.partition("/")[0]]
         ecg = examples.load(folder, [example.record_id])[example.record_id]
-        figure = plates.plate(ecg.signal_mv, folder.rate_hz, ecg.n_valid)
+        figure = plates.plate(ecg.signal_mv, ecg.rate_hz)
         pictures.append(
             Plate(
                 example,

@@ -13,6 +13,7 @@ from wfdb_writer import write_record
 
 from jobs import predict as job
 from supreme import config, ecg, prediction, signal, tracking
+from supreme.inference.folder_reader import FolderReader
 from supreme.registry import versions
 from supreme.runtime.cli import Options
 from supreme.runtime.session import ray_session
@@ -176,7 +177,7 @@ def test_wrong_settings_are_refused_with_the_remedy(
 
 def test_a_folder_without_records_is_said(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match="no WFDB header"):
-        prediction.find_records(str(tmp_path))
+        FolderReader.of(str(tmp_path))
 
 
 @pytest.mark.real

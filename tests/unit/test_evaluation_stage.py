@@ -11,8 +11,9 @@ import pytest
 import tiny_bundle
 
 from supreme import config, manifest, storage
-from supreme.evaluation import console, results, stage, targets, zeroshot
+from supreme.evaluation import console, results, stage, targets
 from supreme.evaluation.results import EvaluationResult, LeftOut
+from supreme.inference import engine
 from supreme.settings.evaluation import Evaluation
 from supreme.storage.parquet import read_table
 
@@ -63,7 +64,8 @@ def test_what_was_used_in_training_is_left_out_and_the_rest_evaluated_in_full(
 def test_two_recipes_score_the_same_records_of_one_model(recipe: config.Recipe, tmp_path: Path) -> None:
     trainer = recipe.model_copy(update={"sources": (*recipe.sources, evaluation_data.cpsc_source(recipe))})
     tiny_bundle.write(tmp_path / "bundle", trained_on=evaluation_data.seen_by(trainer))
-    shutil.copytree(recipe.folder("shards"), tmp_path / "runs" / "another" / "shards")
+    for kind in ("shards", "evaluation_shards"):
+        shutil.copytree(recipe.folder(kind), tmp_path / "runs" / "another" / kind)
     another = recipe.model_copy(update={"name": "another", "root": str(tmp_path / "runs"), "sources": ()})
     shutil.rmtree(another.folder("shards/simulated"))
     mine, other = (with_model(one, tmp_path / "bundle") for one in (trainer, another))
@@ -110,7 +112,7 @@ def test_a_finished_evaluation_is_reused_and_an_interrupted_one_does_not_score_a
     def forbidden(*_: object) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(zeroshot, "score", forbidden)
+    monkeypatch.setattr(engine, "_scored", forbidden)
     folder = folder_of(recipe)
     finished = manifest.require(str(folder), results.EVALUATION).digest()
     assert stage.run(recipe) == result
