@@ -18,9 +18,10 @@ RESULTS = "results.json"
 SCHEMA_VERSION: Literal[3] = 3
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
-#: Means over: classes with enough positives; all that are defined; those queried in pre-training; the others.
-Group = Literal["headline", "all", "seen", "unseen"]
-GROUPS: tuple[Group, ...] = ("headline", "all", "seen", "unseen")
+#: Means over: classes with enough positive and negative patients; all that are defined; those with ten
+#: patients of each kind; and of the first, those queried in pre-training and the others.
+Group = Literal["headline", "all", "at_least_10", "seen", "unseen"]
+GROUPS: tuple[Group, ...] = ("headline", "all", "at_least_10", "seen", "unseen")
 
 
 class _Result(BaseModel):
@@ -28,19 +29,37 @@ class _Result(BaseModel):
 
 
 class Auroc(_Result):
-    """An AUROC and its 95 % interval by patient; None where undefined."""
+    """An AUROC and its 95 % interval with patients as units."""
 
     auroc: float | None
+    """None where undefined, or where the scores are constant."""
     low: float | None
+    """None where there are too few patients for an interval that covers."""
     high: float | None
-    undefined_replicates: int
-    """Replicates without a positive or without a negative, which the interval leaves out."""
 
 
 class MacroAuroc(Auroc):
     """The mean AUROC over classes."""
 
     classes: int
+    left_out: tuple[str, ...] = ()
+    """Classes of the group whose scores are constant or missing: they are not in the mean."""
+
+
+class OperatingPoint(_Result):
+    """A threshold and a recalibration that were fitted on validation records, and what they do to others."""
+
+    specificity_target: float
+    threshold: float | None
+    """None where no threshold is specific enough on the validation records."""
+    sensitivity: float | None
+    specificity: float | None
+    slope: float
+    """Of the logistic curve from scores to probabilities."""
+    intercept: float
+    brier: float | None
+    """Of the recalibrated probabilities."""
+    ece: float | None
 
 
 class ClassResult(Auroc):
@@ -48,16 +67,36 @@ class ClassResult(Auroc):
 
     name: str
     """For people; the key is the condition's id."""
+    constant: bool = False
+    """Whether all scores are equal, so that they rank nothing."""
+    note: str = ""
+    """Why there is no AUROC or no interval; empty where there are both."""
     auprc: float | None
+    prevalence: float | None = None
+    """Share of positive records: the AUPRC of chance."""
+    sensitivity_at_90: float | None = None
+    """At a specificity of at least 0.90, on the curve of these records."""
+    sensitivity_at_95: float | None = None
+    top_5_percent: float | None = None
+    """Share of the positives among the highest-scored 5 % of the records (PhysioNet Challenge 2025)."""
+    brier: float | None = None
+    """This and the next two: None where scores are no probabilities."""
+    ece: float | None = None
+    in_the_large: float | None = None
+    """Mean probability minus prevalence."""
     records: int
     """Annotated ones."""
     positives: int
+    positive_patients: int = 0
+    negative_patients: int = 0
     left_open: int
     """Records whose codes leave the condition open."""
     seen: bool
     """Whether pre-training queried it."""
     headline: bool
-    """Whether positives and negatives are enough for the headline mean."""
+    """Whether positive and negative patients are enough for the headline mean."""
+    operating_point: OperatingPoint | None = None
+    """None without validation records."""
 
 
 class CalibrationBin(_Result):
@@ -69,7 +108,7 @@ class CalibrationBin(_Result):
 
 
 class CalibrationCurve(_Result):
-    """Reliability of the probabilities of seen conditions."""
+    """Reliability of the probabilities of seen conditions, in bins of equally many answers."""
 
     ece: float
     pairs: int
@@ -83,6 +122,39 @@ class LiteralMacro(_Result):
     classes: int
 
 
+class SubgroupResult(_Result):
+    """The records of one age band, sex, site, rate or quality flag."""
+
+    value: str
+    records: int
+    patients: int
+    macro: MacroAuroc
+    """Over the classes with five positive and five negative patients in the group."""
+
+
+class SubgroupGap(_Result):
+    """The largest difference between two groups, over the classes that both have."""
+
+    higher: str
+    lower: str
+    difference: float
+    low: float
+    """Of the 95 % interval."""
+    high: float
+    p_value: float
+    """After Holm, over every pair of groups of the data set."""
+    classes: int
+
+
+class SubgroupAttribute(_Result):
+    """A data set divided by one attribute."""
+
+    attribute: str
+    groups: tuple[SubgroupResult, ...]
+    gap: SubgroupGap | None
+    """None where no two groups have a class in common."""
+
+
 class ProtocolResult(_Result):
     """One data set under one protocol."""
 
@@ -90,8 +162,12 @@ class ProtocolResult(_Result):
     patients: int
     macro: dict[Group, MacroAuroc]
     classes: dict[str, ClassResult]
-    calibration: CalibrationCurve
+    calibration: CalibrationCurve | None
+    """None where no condition is seen, or its scores are no probabilities."""
+    calibration_note: str = ""
+    """Why there is none."""
     literal: LiteralMacro
+    subgroups: tuple[SubgroupAttribute, ...] = ()
 
 
 class LeftOut(_Result):

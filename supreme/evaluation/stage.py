@@ -6,16 +6,14 @@ out wherever they turn up, and counted.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import benchmarks, datasets, results, summary, zeroshot
+from supreme.evaluation import benchmarks, datasets, results, subgroups, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.bundle_scorer import BundleScorer
 from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
@@ -175,11 +173,11 @@ def _summarize(
     parts: dict[str, DatasetResult] = {}
     for one in sets:
         name = one.benchmark.dataset
-        # Seeded by name: an interval does not depend on what else is evaluated.
-        rng = np.random.default_rng([recipe.seed, zlib.crc32(name.encode())])
         scores = summary.matrix(tables, one.benchmark)
+        rows = pa.concat_tables(part.data.shards.table(subgroups.COLUMNS) for part in one.parts)
+        attributes = subgroups.attributes(rows, one.benchmark)
         protocol = summary.summarize(
-            one.benchmark, one.literal, scores, seen, settings.min_positives, settings.bootstrap, rng
+            one.benchmark, one.literal, scores, seen, settings.min_positives, attributes
         )
         alone = one.parts[0].data if name != benchmarks.POOLED else None
         parts[name] = DatasetResult(

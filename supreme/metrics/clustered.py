@@ -145,6 +145,16 @@ def macro(aurocs: PatientAurocs) -> Estimate:
     return _estimate(aurocs.values, aurocs.cases, aurocs.controls, aurocs)
 
 
+def group_difference(a: PatientAurocs, b: PatientAurocs) -> Estimate:
+    """Mean AUROC over classes of one group of records minus that of another, which may share patients."""
+    first, second = macro(a), macro(b)
+    variance = float((((a.influence - b.influence).mean(axis=1)) ** 2).sum())
+    parts = [(one.standard_error**2, one.degrees) for one in (first, second)]
+    spread = sum(part**2 / degrees for part, degrees in parts)
+    degrees = sum(part for part, _ in parts) ** 2 / spread if spread else float("inf")
+    return Estimate(first.value - second.value, float(np.sqrt(variance)), degrees)
+
+
 def _estimate(values: np.ndarray, cases: np.ndarray, controls: np.ndarray, counts: PatientAurocs) -> Estimate:
     """The mean over columns; degrees of freedom after Welch and Satterthwaite, as Brunner and Munzel do."""
     classes = len(values)

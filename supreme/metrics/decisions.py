@@ -27,6 +27,17 @@ class ProbabilityErrors:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """Answers of similar probability."""
+
+    predicted: float
+    """Mean probability."""
+    observed: float
+    """Share of positives."""
+    count: int
+
+
+@dataclass(frozen=True)
 class PlattScaling:
     """A logistic curve from scores to probabilities (Platt, 1999)."""
 
@@ -84,9 +95,7 @@ def best_f1(ranking: Ranking) -> float:
     return float((2 * true / (true + false + true[-1])).max())
 
 
-def probability_errors(
-    probabilities: np.ndarray, positive: np.ndarray, bins: int = 10
-) -> ProbabilityErrors | None:
+def probability_errors(probabilities: np.ndarray, positive: np.ndarray) -> ProbabilityErrors | None:
     """Brier score, calibration error and calibration in the large; None for scores outside [0, 1], or none.
 
     Args:
@@ -96,11 +105,40 @@ def probability_errors(
     p, y = np.asarray(probabilities, np.float64), np.asarray(positive, np.float64)
     if not is_probability(p) or not len(p):
         return None
-    order = np.argsort(p, kind="stable")
-    parts = [rows for rows in np.array_split(order, bins) if len(rows)]
-    gaps = np.array([abs(p[rows].mean() - y[rows].mean()) for rows in parts])
-    shares = np.array([len(rows) for rows in parts]) / len(p)
-    return ProbabilityErrors(float(((p - y) ** 2).mean()), float(gaps @ shares), float(p.mean() - y.mean()))
+    parts = reliability(p, y)
+    return ProbabilityErrors(
+        float(((p - y) ** 2).mean()), calibration_error(parts), float(p.mean() - y.mean())
+    )
+
+
+def reliability(probabilities: np.ndarray, positive: np.ndarray, bins: int = 10) -> list[ReliabilityBin]:
+    """Bins of equally many answers, lowest first; equal probabilities share a bin.
+
+    Args:
+        probabilities: ``(n,)`` in [0, 1].
+        positive: ``(n,)`` of 0 and 1, or bool.
+    """
+    if not len(probabilities):
+        return []
+    p, y = np.asarray(probabilities, np.float64), np.asarray(positive, np.float64)
+    ascending = np.sort(p)
+    starts = np.cumsum([0, *(len(part) for part in np.array_split(ascending, bins))])[1:-1]
+    edges = np.unique(ascending[starts[starts < len(p)]])
+    which = np.searchsorted(edges, p, side="right")
+    counts = np.bincount(which, minlength=len(edges) + 1)
+    predicted, observed = np.bincount(which, p), np.bincount(which, y)
+    return [
+        ReliabilityBin(float(predicted[b] / counts[b]), float(observed[b] / counts[b]), int(counts[b]))
+        for b in np.flatnonzero(counts)
+    ]
+
+
+def calibration_error(parts: list[ReliabilityBin]) -> float:
+    """Mean distance between probability and share of positives, weighted by count; NaN without a bin."""
+    total = sum(part.count for part in parts)
+    if not total:
+        return float("nan")
+    return sum(part.count * abs(part.predicted - part.observed) for part in parts) / total
 
 
 def is_probability(scores: np.ndarray) -> bool:

@@ -48,11 +48,45 @@ def test_errors_of_probabilities_equal_scikit_learn_and_the_definition(seed: int
     assert errors is not None
     assert errors.brier == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
     assert errors.in_the_large == pytest.approx(scores.mean() - labels.mean(), abs=1e-12)
-    order = np.argsort(scores, kind="stable").reshape(10, 8)
-    gaps = np.abs(scores[order].mean(axis=1) - labels[order].mean(axis=1))
-    assert errors.ece == pytest.approx(gaps.mean(), abs=1e-12)
     best = max(f1_score(labels, scores >= cut) for cut in np.unique(scores))
     assert decisions.best_f1(ranking) == pytest.approx(best, abs=1e-12)
+
+
+def test_calibration_error_has_bins_of_equally_many_records() -> None:
+    rng = np.random.default_rng(0)
+    scores, positive = rng.random(80) ** 3, rng.random(80) < 0.3
+    order = np.argsort(scores).reshape(10, 8)
+    gaps = np.abs(scores[order].mean(axis=1) - positive[order].mean(axis=1))
+    assert [part.count for part in decisions.reliability(scores, positive)] == [8] * 10
+    errors = decisions.probability_errors(scores, positive)
+    assert errors is not None
+    assert errors.ece == pytest.approx(gaps.mean(), abs=1e-12)
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_equal_probabilities_share_a_bin_whatever_their_order(seed: int) -> None:
+    scores, labels, _ = case(seed)
+    parts = decisions.reliability(scores, labels)
+    assert sum(part.count for part in parts) == len(scores)
+    order = np.random.default_rng(seed).permutation(len(scores))
+    assert decisions.reliability(scores[order], labels[order]) == [
+        decisions.ReliabilityBin(pytest.approx(part.predicted), pytest.approx(part.observed), part.count)
+        for part in parts
+    ]
+    [flat] = decisions.reliability(np.full(80, 0.2), labels)
+    assert decisions.calibration_error([flat]) == pytest.approx(abs(0.2 - labels.mean()))
+    assert len(decisions.reliability(scores[:3], labels[:3])) <= 3
+    assert np.isnan(decisions.calibration_error(decisions.reliability(scores[:0], labels[:0])))
+
+
+def test_calibration_of_honest_and_of_overconfident_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random(40_000)
+    labels = rng.random(40_000) < truth
+    assert decisions.calibration_error(decisions.reliability(truth, labels)) < 0.02
+    overconfident = np.clip((truth - 0.5) * 3 + 0.5, 0, 1)
+    assert decisions.calibration_error(decisions.reliability(overconfident, labels)) > 0.1
 
 
 @given(seeds)
