@@ -181,9 +181,12 @@ def compare(a: EvaluationFolder, b: EvaluationFolder) -> list[Comparison]:
     neither model has seen take part: each evaluation has left out its own. Data sets without a class to
     compare are left out.
     """
+    names = common_datasets([a, b])
+    if not names:
+        return []
     scores_a, scores_b = a.scores(), b.scores()
     comparisons = []
-    for dataset in common_datasets([a, b]):
+    for dataset in names:
         rng = np.random.default_rng([a.result.seed, zlib.crc32(dataset.encode())])
         shared = unseen_by_all([a.benchmark(dataset), b.benchmark(dataset)])
         try:

@@ -65,5 +65,6 @@ def _check_finite(benchmark: Benchmark, values: np.ndarray, present: np.ndarray)
         scores = "1 score is" if count == 1 else f"{count:,} scores are"
         raise ConfigError(
             f"{benchmark.dataset}: {scores} not finite, first that of {benchmark.record_ids[row]} for "
-            f"class {name}, which is {values[row, column]}: give every record a finite score, or leave out the column"
+            f"class {name}, which is {values[row, column]}: give every record a finite score, or leave out "
+            "the column"
         )
