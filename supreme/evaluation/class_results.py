@@ -1,4 +1,4 @@
-"""Numbers of classes, macro means and calibration: the lower part of an `EvaluationResult`."""
+"""Numbers of classes, macro means, calibration and subgroups: the lower part of an `EvaluationResult`."""
 
 from __future__ import annotations
 
@@ -6,29 +6,48 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-#: Means over: classes with enough positives; all that are defined; those queried in pre-training; the others.
-Group = Literal["headline", "all", "seen", "unseen"]
-GROUPS: tuple[Group, ...] = ("headline", "all", "seen", "unseen")
+#: Means over: classes with enough positive and negative patients; all that are defined; those with ten
+#: patients of each kind; and of the first, those queried in pre-training and the others.
+Group = Literal["headline", "all", "at_least_10", "seen", "unseen"]
+GROUPS: tuple[Group, ...] = ("headline", "all", "at_least_10", "seen", "unseen")
 
 
-class _Result(BaseModel):
+class _Numbers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Auroc(_Result):
-    """An AUROC and its 95 % interval by patient; None where undefined."""
+class Auroc(_Numbers):
+    """An AUROC and its 95 % interval with patients as units."""
 
     auroc: float | None
+    """None where undefined, or where the scores are constant."""
     low: float | None
+    """None where there are too few patients for an interval that covers."""
     high: float | None
-    undefined_replicates: int
-    """Replicates without a positive or without a negative, which the interval leaves out."""
 
 
 class MacroAuroc(Auroc):
     """The mean AUROC over classes."""
 
     classes: int
+    left_out: tuple[str, ...] = ()
+    """Classes of the group whose scores are constant or missing: they are not in the mean."""
+
+
+class OperatingPoint(_Numbers):
+    """A threshold and a recalibration that were fitted on validation records, and what they do to others."""
+
+    specificity_target: float
+    threshold: float | None
+    """None where no threshold is specific enough on the validation records."""
+    sensitivity: float | None
+    specificity: float | None
+    slope: float
+    """Of the logistic curve from scores to probabilities."""
+    intercept: float
+    brier: float | None
+    """Of the recalibrated probabilities."""
+    ece: float | None
 
 
 class ClassResult(Auroc):
@@ -36,19 +55,39 @@ class ClassResult(Auroc):
 
     name: str
     """For people; the key is the condition's id."""
+    constant: bool = False
+    """Whether all scores are equal, so that they rank nothing."""
+    note: str = ""
+    """Why there is no AUROC or no interval; empty where there are both."""
     auprc: float | None
+    prevalence: float | None = None
+    """Share of positive records: the AUPRC of chance."""
+    sensitivity_at_90: float | None = None
+    """At a specificity of at least 0.90, on the curve of these records."""
+    sensitivity_at_95: float | None = None
+    top_5_percent: float | None = None
+    """Share of the positives among the highest-scored 5 % of the records (PhysioNet Challenge 2025)."""
+    brier: float | None = None
+    """This and the next two: None where scores are no probabilities."""
+    ece: float | None = None
+    in_the_large: float | None = None
+    """Mean probability minus prevalence."""
     records: int
     """Annotated ones."""
     positives: int
+    positive_patients: int = 0
+    negative_patients: int = 0
     left_open: int
     """Records whose codes leave the condition open."""
     seen: bool
     """Whether pre-training queried it."""
     headline: bool
-    """Whether positives and negatives are enough for the headline mean."""
+    """Whether positive and negative patients are enough for the headline mean."""
+    operating_point: OperatingPoint | None = None
+    """None without validation records."""
 
 
-class CalibrationBin(_Result):
+class CalibrationBin(_Numbers):
     """Answers of similar probability."""
 
     predicted: float
@@ -56,33 +95,70 @@ class CalibrationBin(_Result):
     count: int
 
 
-class CalibrationCurve(_Result):
-    """Reliability of the probabilities of seen conditions."""
+class CalibrationCurve(_Numbers):
+    """Reliability of the probabilities of seen conditions, in bins of equally many answers."""
 
     ece: float
     pairs: int
     bins: tuple[CalibrationBin, ...]
 
 
-class LiteralMacro(_Result):
+class LiteralMacro(_Numbers):
     """The headline mean when every record without a code counts as negative."""
 
     auroc: float | None
     classes: int
 
 
-class ProtocolResult(_Result):
+class SubgroupResult(_Numbers):
+    """The records of one age band, sex, site, rate or quality flag."""
+
+    value: str
+    records: int
+    patients: int
+    macro: MacroAuroc
+    """Over the classes with five positive and five negative patients in the group."""
+
+
+class SubgroupGap(_Numbers):
+    """The largest difference between two groups, over the classes that both have."""
+
+    higher: str
+    lower: str
+    difference: float
+    low: float
+    """Of the 95 % interval."""
+    high: float
+    p_value: float
+    """After Holm, over every pair of groups of the data set."""
+    classes: int
+
+
+class SubgroupAttribute(_Numbers):
+    """A data set divided by one attribute."""
+
+    attribute: str
+    groups: tuple[SubgroupResult, ...]
+    gap: SubgroupGap | None
+    """None where no two groups have a class in common."""
+
+
+class ProtocolResult(_Numbers):
     """One data set under one protocol."""
 
     records: int
     patients: int
     macro: dict[Group, MacroAuroc]
     classes: dict[str, ClassResult]
-    calibration: CalibrationCurve
+    calibration: CalibrationCurve | None
+    """None where no condition is seen, or its scores are no probabilities."""
+    calibration_note: str = ""
+    """Why there is none."""
     literal: LiteralMacro
+    subgroups: tuple[SubgroupAttribute, ...] = ()
 
 
-class LeftOut(_Result):
+class LeftOut(_Numbers):
     """Records that the model has seen in training or in the selection of its weights: not evaluated."""
 
     by_key: int = 0

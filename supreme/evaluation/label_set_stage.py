@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -187,15 +186,12 @@ class LabelSetStage:
         validation = split.part("validation")
         thresholds_from = test if protocol.threshold_from == "test" else validation
         threshold_scores = self._scores(main, questions, thresholds_from, outputs)
-        rng = np.random.default_rng([self.seed, zlib.crc32(f"{protocol.name}/{name}".encode())])
         zero_shot = summary.summarize(
             test,
             test,
             scores[main.name],
             {column for column, one in seen.items() if one.by_name},
             max(1, protocol.min_positive_patients),
-            self.settings.bootstrap,
-            rng,
         )
         return facts.model_copy(
             update={

@@ -6,7 +6,6 @@ out wherever they turn up, and counted.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -21,6 +20,7 @@ from supreme.evaluation import (
     invariance,
     protocols,
     results,
+    subgroups,
     summary,
     zeroshot,
 )
@@ -229,11 +229,11 @@ def _summarize(
     parts: dict[str, DatasetResult] = {}
     for one in sets:
         name = one.benchmark.dataset
-        # Seeded by name: an interval does not depend on what else is evaluated.
-        rng = np.random.default_rng([recipe.seed, zlib.crc32(name.encode())])
         scores = summary.matrix(tables, one.benchmark)
+        rows = pa.concat_tables(part.data.shards.table(subgroups.COLUMNS) for part in one.parts)
+        attributes = subgroups.attributes(rows, one.benchmark)
         protocol = summary.summarize(
-            one.benchmark, one.literal, scores, seen, settings.min_positives, settings.bootstrap, rng
+            one.benchmark, one.literal, scores, seen, settings.min_positives, attributes
         )
         alone = one.parts[0].data if name != benchmarks.POOLED else None
         parts[name] = DatasetResult(

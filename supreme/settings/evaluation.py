@@ -30,11 +30,11 @@ class Evaluation(Section):
     """Zero-shot evaluation, and the page about it."""
 
     min_positives: Count = Field(default=5, ge=1)
-    """A class with fewer positives is reported, but left out of the headline macro mean."""
+    """A class with fewer positive or negative patients is reported, but not part of the headline mean."""
     bootstrap: Annotated[int, at_most(100_000, "more replicates change no shown digit")] = Field(
         default=500, ge=0
     )
-    """Replicates of the bootstrap over patients; 0 gives no intervals."""
+    """Replicates of the bootstrap over patients when models are compared; 0 takes the closed form."""
     model_uri: ModelUri = ""
     """`models:/name@alias`, `models:/name/version` or the folder of a bundle; the champion when empty."""
     protocols: Names = ("merl", "merl-corrected", "strict")

@@ -206,7 +206,6 @@ def class_result(auroc: float, *, headline: bool, seen: bool) -> ClassResult:
         auroc=auroc,
         low=None,
         high=None,
-        undefined_replicates=0,
         auprc=None,
         records=1,
         positives=1,
