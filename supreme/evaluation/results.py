@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from supreme import manifest, storage
+from supreme.evaluation.class_results import (
+    CalibrationCurve,
+    ClassResult,
+    MacroAuroc,
+    ResultPart,
+    SubgroupAttribute,
+)
 from supreme.inference.provenance import SeenDataset
 from supreme.storage.documents import read_document
 
@@ -24,138 +29,14 @@ Group = Literal["headline", "all", "at_least_10", "seen", "unseen"]
 GROUPS: tuple[Group, ...] = ("headline", "all", "at_least_10", "seen", "unseen")
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Auroc(_Result):
-    """An AUROC and its 95 % interval with patients as units."""
-
-    auroc: float | None
-    """None where undefined, or where the scores are constant."""
-    low: float | None
-    """None where there are too few patients for an interval that covers."""
-    high: float | None
-
-
-class MacroAuroc(Auroc):
-    """The mean AUROC over classes."""
-
-    classes: int
-    left_out: tuple[str, ...] = ()
-    """Classes of the group whose scores are constant or missing: they are not in the mean."""
-
-
-class OperatingPoint(_Result):
-    """A threshold and a recalibration that were fitted on validation records, and what they do to others."""
-
-    specificity_target: float
-    threshold: float | None
-    """None where no threshold is specific enough on the validation records."""
-    sensitivity: float | None
-    specificity: float | None
-    slope: float
-    """Of the logistic curve from scores to probabilities."""
-    intercept: float
-    brier: float | None
-    """Of the recalibrated probabilities."""
-    ece: float | None
-
-
-class ClassResult(Auroc):
-    """One condition of a data set."""
-
-    name: str
-    """For people; the key is the condition's id."""
-    constant: bool = False
-    """Whether all scores are equal, so that they rank nothing."""
-    note: str = ""
-    """Why there is no AUROC or no interval; empty where there are both."""
-    auprc: float | None
-    prevalence: float | None = None
-    """Share of positive records: the AUPRC of chance."""
-    sensitivity_at_90: float | None = None
-    """At a specificity of at least 0.90, on the curve of these records."""
-    sensitivity_at_95: float | None = None
-    top_5_percent: float | None = None
-    """Share of the positives among the highest-scored 5 % of the records (PhysioNet Challenge 2025)."""
-    brier: float | None = None
-    """This and the next two: None where scores are no probabilities."""
-    ece: float | None = None
-    in_the_large: float | None = None
-    """Mean probability minus prevalence."""
-    records: int
-    """Annotated ones."""
-    positives: int
-    positive_patients: int = 0
-    negative_patients: int = 0
-    left_open: int
-    """Records whose codes leave the condition open."""
-    seen: bool
-    """Whether pre-training queried it."""
-    headline: bool
-    """Whether positive and negative patients are enough for the headline mean."""
-    operating_point: OperatingPoint | None = None
-    """None without validation records."""
-
-
-class CalibrationBin(_Result):
-    """Answers of similar probability."""
-
-    predicted: float
-    observed: float
-    count: int
-
-
-class CalibrationCurve(_Result):
-    """Reliability of the probabilities of seen conditions, in bins of equally many answers."""
-
-    ece: float
-    pairs: int
-    bins: tuple[CalibrationBin, ...]
-
-
-class LiteralMacro(_Result):
+class LiteralMacro(ResultPart):
     """The headline mean when every record without a code counts as negative."""
 
     auroc: float | None
     classes: int
 
 
-class SubgroupResult(_Result):
-    """The records of one age band, sex, site, rate or quality flag."""
-
-    value: str
-    records: int
-    patients: int
-    macro: MacroAuroc
-    """Over the classes with five positive and five negative patients in the group."""
-
-
-class SubgroupGap(_Result):
-    """The largest difference between two groups, over the classes that both have."""
-
-    higher: str
-    lower: str
-    difference: float
-    low: float
-    """Of the 95 % interval."""
-    high: float
-    p_value: float
-    """After Holm, over every pair of groups of the data set."""
-    classes: int
-
-
-class SubgroupAttribute(_Result):
-    """A data set divided by one attribute."""
-
-    attribute: str
-    groups: tuple[SubgroupResult, ...]
-    gap: SubgroupGap | None
-    """None where no two groups have a class in common."""
-
-
-class ProtocolResult(_Result):
+class ProtocolResult(ResultPart):
     """One data set under one protocol."""
 
     records: int
@@ -170,7 +51,7 @@ class ProtocolResult(_Result):
     subgroups: tuple[SubgroupAttribute, ...] = ()
 
 
-class LeftOut(_Result):
+class LeftOut(ResultPart):
     """Records that the model has seen in training or in the selection of its weights: not evaluated."""
 
     by_key: int = 0
@@ -183,7 +64,7 @@ class LeftOut(_Result):
         return self.by_key + self.by_signal
 
 
-class DatasetResult(_Result):
+class DatasetResult(ResultPart):
     """One data set, or all real ones pooled."""
 
     kind: str
@@ -200,7 +81,7 @@ class DatasetResult(_Result):
         return self.protocols[ZERO_SHOT]
 
 
-class EvaluatedModel(_Result):
+class EvaluatedModel(ResultPart):
     """The model behind the numbers."""
 
     uri: str
@@ -219,7 +100,7 @@ class EvaluatedModel(_Result):
     """From the bundle; None where it does not say what the model has seen."""
 
 
-class EvaluationResult(_Result):
+class EvaluationResult(ResultPart):
     """Everything that one evaluation found out about one model."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
@@ -244,7 +125,7 @@ class EvaluationResult(_Result):
         return {name: part.left_out.records for name, part in self.datasets.items()}
 
 
-class EvaluationPlan(_Result):
+class EvaluationPlan(ResultPart):
     """What an evaluation would do."""
 
     stage: str = "evaluation"
@@ -255,7 +136,7 @@ class EvaluationPlan(_Result):
     seconds: int
 
 
-class EvaluationSummary(_Result):
+class EvaluationSummary(ResultPart):
     """What the manifest of a finished evaluation says: records evaluated of each data set."""
 
     records: dict[str, int]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from supreme.evaluation.benchmarks import UNKNOWN, Benchmark
-from supreme.evaluation.results import MacroAuroc, SubgroupAttribute, SubgroupGap, SubgroupResult
+from supreme.evaluation.class_results import MacroAuroc, SubgroupAttribute, SubgroupGap, SubgroupResult
 from supreme.metrics import clustered, intervals
 from supreme.metrics.clustered import Estimate, PatientAurocs
 from supreme.metrics.multiplicity import holm

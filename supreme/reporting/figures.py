@@ -15,7 +15,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from supreme.evaluation.results import CalibrationCurve
+from supreme.evaluation.class_results import CalibrationCurve
 
 #: Okabe and Ito: told apart by every kind of colour vision.
 SEEN, UNSEEN, THIRD = "#0072b2", "#d55e00", "#009e73"

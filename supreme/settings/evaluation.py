@@ -14,11 +14,11 @@ class Evaluation(Section):
     """Zero-shot evaluation, and the page about it."""
 
     min_positives: Count = Field(default=5, ge=1)
-    """A class with fewer positive or negative patients is reported, but left out of the headline macro mean."""
+    """A class with fewer positive or negative patients is reported, but stays out of the headline mean."""
     bootstrap: Annotated[int, at_most(100_000, "more replicates change no shown digit")] = Field(
         default=500, ge=0
     )
-    """Replicates of the bootstrap over patients in a comparison of models; 0 takes the closed form instead."""
+    """Replicates of the bootstrap over patients in comparisons of models; 0 takes the closed form instead."""
     model_uri: ModelUri = ""
     """`models:/name@alias`, `models:/name/version` or the folder of a bundle; the champion when empty."""
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)

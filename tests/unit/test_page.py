@@ -14,7 +14,8 @@ import tiny_bundle
 
 from supreme import config, storage, tracking
 from supreme.evaluation import stage
-from supreme.evaluation.results import ClassResult, EvaluationResult
+from supreme.evaluation.class_results import ClassResult
+from supreme.evaluation.results import EvaluationResult
 from supreme.registry import versions
 from supreme.reporting import examples, page
 from supreme.settings.tracking import Tracking

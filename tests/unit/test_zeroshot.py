@@ -14,7 +14,7 @@ from evaluation_data import CONDITIONS, PlantedModel, write_shards
 
 from supreme.evaluation import benchmarks, compare, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
-from supreme.evaluation.results import MacroAuroc
+from supreme.evaluation.class_results import MacroAuroc
 from supreme.evaluation.shard_reader import ShardReader
 from supreme.inference import engine
 from supreme.shards.read import ShardDataset
