@@ -1,4 +1,4 @@
-"""What is said of one class, one mean over classes and one group of records: parts of an evaluation result."""
+"""Parts of an evaluation result: one class, one mean over classes, one group of records."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def operating_points(
     shared = set(validation.patients) & set(test.patients)
     if shared:
         raise ValueError(
-            f"{test.dataset}: {len(shared):,} patients are in validation and test, first {min(shared)}: split "
-            "by patient, or a threshold is fitted on the patients that it is judged on"
+            f"{test.dataset}: {len(shared):,} patients are in validation and test, first {min(shared)}: "
+            "split by patient, or a threshold is fitted on the patients that it is judged on"
         )
     columns = {name: c for c, name in enumerate(validation.classes)}
     points = {}

