@@ -69,8 +69,10 @@ def entrants(recipe: config.Recipe) -> list[Entrant]:
     models = [targets.target(recipe, uri) for uri in uris]
     uri_of: dict[str, str] = {}
     for model in models:
-        if (other := uri_of.setdefault(model.sha256, model.uri)) is not model.uri:
-            raise config.ConfigError(f"compare.models: {other} and {model.uri} are the same model: give one")
+        if model.sha256 in uri_of:
+            same = f"{uri_of[model.sha256]} and {model.uri}"
+            raise config.ConfigError(f"compare.models: {same} are the same model: leave one out")
+        uri_of[model.sha256] = model.uri
     for model in models:
         stage.run(recipe, model.uri, on_change="replace")
     return [Entrant(model.uri, EvaluationFolder.open(recipe, model)) for model in models]

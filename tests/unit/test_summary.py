@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from supreme.config import ConfigError
-from supreme.evaluation import subgroups, summary
+from supreme.evaluation import operating_points, subgroups, summary
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.class_results import ProtocolResult
 from supreme.metrics import rankings
@@ -221,3 +223,58 @@ def test_groups_that_are_too_small_have_no_number() -> None:
     assert part.gap is None
     assert part.groups[0].macro.auroc is None
     assert part.groups[1].macro.low is not None
+
+
+# ---- thresholds and recalibration
+
+
+def split_in_two(seed: int = 5) -> tuple[Benchmark, np.ndarray, Benchmark, np.ndarray]:
+    """Overconfident probabilities of records that half of the patients are validation records of."""
+    rng = np.random.default_rng(seed)
+    truth = rng.random((4000, 3)) * 0.6
+    labels = (rng.random(truth.shape) < truth).astype(np.int8)
+    scores = 1 / (1 + np.exp(-3 * np.log(truth / (1 - truth))))
+    bench = benchmark(labels)
+    half = np.arange(4000) % 2 == 0
+    return bench.select(half), scores[half], bench.select(~half), scores[~half]
+
+
+def test_thresholds_and_recalibration_come_from_validation_alone() -> None:
+    validation, fitted, test, judged = split_in_two()
+    points = operating_points.operating_points(validation, fitted, test, judged)
+    result = summary.summarize(test, test, judged, CLASSES, 5, operating_points=points)
+    for name, row in result.classes.items():
+        point = row.operating_point
+        assert point == points[name]
+        assert point is not None
+        assert point.threshold is not None
+        assert point.specificity == pytest.approx(0.9, abs=0.03)
+        assert point.slope == pytest.approx(1 / 3, rel=0.15)
+        assert row.brier is not None
+        assert row.ece is not None
+        assert point.brier is not None
+        assert point.ece is not None
+        assert point.brier < row.brier
+        assert point.ece < row.ece / 3
+    other = replace(test, labels=1 - test.labels)
+    turned = operating_points.operating_points(validation, fitted, other, judged)
+    assert {name: (p.threshold, p.slope, p.intercept) for name, p in turned.items()} == {
+        name: (p.threshold, p.slope, p.intercept) for name, p in points.items()
+    }, "labels of the test set change nothing that is fitted"
+
+
+def test_a_patient_in_validation_and_test_is_refused() -> None:
+    validation, fitted, test, judged = split_in_two()
+    doubled = replace(test, patients=(validation.patients[0], *test.patients[1:]))
+    with pytest.raises(ValueError, match="1 patients are in validation and test, first d/000"):
+        operating_points.operating_points(validation, fitted, doubled, judged)
+
+
+def test_scores_of_any_scale_are_recalibrated() -> None:
+    validation, fitted, test, judged = split_in_two()
+    logits = [np.log(scores / (1 - scores)) for scores in (fitted, judged)]
+    points = operating_points.operating_points(validation, logits[0], test, logits[1])
+    same = operating_points.operating_points(validation, fitted, test, judged)
+    for name, point in points.items():
+        assert point.brier == pytest.approx(same[name].brier, abs=1e-4)
+        assert point.sensitivity == same[name].sensitivity
