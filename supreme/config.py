@@ -18,6 +18,7 @@ from supreme.nested import flatten as flatten
 from supreme.redaction import redact
 from supreme.settings import recipe_file
 from supreme.settings.bench import Bench
+from supreme.settings.compare import Compare
 from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Evaluation, Export, Predict
 from supreme.settings.labels import LLM, Labels
@@ -66,6 +67,7 @@ class Recipe(Section):
     training: Training = Training()
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
+    compare: Compare = Compare()
     promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()

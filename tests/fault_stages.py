@@ -129,8 +129,8 @@ class Workshop:
     def restored(self, stage: str) -> Iterator[None]:
         """The root as it was before a stage, with files of somebody else in it."""
         with self._disk():
-            if self._before(stage).exists():
-                shutil.copytree(self._before(stage), self.root, dirs_exist_ok=True, symlinks=True)
+            if self.before(stage).exists():
+                shutil.copytree(self.before(stage), self.root, dirs_exist_ok=True, symlinks=True)
             for place in self.foreign_files(stage):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text("years of work")
@@ -143,7 +143,7 @@ class Workshop:
         """Run a stage, and those that it needs, once undisturbed, and keep the root from before it."""
         if not self.finished and self._marker.exists():
             self.finished = {k: Finished(**v) for k, v in json.loads(self._marker.read_text()).items()}
-        last = ORDER.index(stage if stage in ORDER else self._before(stage).name)
+        last = ORDER.index(stage if stage in ORDER else self.before(stage).name)
         needed = [*ORDER[: last + (stage in ORDER)], *([] if stage in ORDER else [stage])]
         for each in needed:
             if each not in self.finished:
@@ -152,7 +152,7 @@ class Workshop:
     def _finish(self, stage: str) -> None:
         """Run a stage on what those before it in `ORDER` left."""
         with self._disk():
-            before = self.copies / stage if stage in ORDER else self._before(stage)
+            before = self.copies / stage if stage in ORDER else self.before(stage)
             if before.exists():
                 shutil.copytree(before, self.root, dirs_exist_ok=True, symlinks=True)
             log, start = self.copies / f"{stage}.log", time.monotonic()
@@ -166,7 +166,7 @@ class Workshop:
                 shutil.copytree(self.root, self.copies / following, symlinks=True)
         self._marker.write_text(json.dumps({k: vars(v) for k, v in self.finished.items()}))
 
-    def _before(self, stage: str) -> Path:
+    def before(self, stage: str) -> Path:
         """The copy of the root from before a stage."""
         return self.copies / {"sweep": "pretrain", "predict": "report", "pipeline": "shard"}.get(stage, stage)
 

@@ -121,19 +121,28 @@ def run_cell(workshop: Workshop, stage: str, fault: str, between: Proxy | None) 
             file.write_bytes(content)
         text, again = log.read_text(errors="replace"), log.with_suffix(".again")
         rerun = workshop.run(stage, again)
-        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
-        return Outcome(
-            stage,
-            fault,
-            codes,
-            round(seconds, 1),
-            "\n".join(lines[-2:])[-600:],
-            "Traceback (most recent call last)" in text,
-            rerun,
-            workshop.is_equal(stage, again),
-            all(file.exists() for file in workshop.foreign_files(stage)),
-            left,
-        )
+        foreign_kept = all(file.exists() for file in workshop.foreign_files(stage))
+        is_equal = workshop.is_equal(stage, again)
+        return outcome_of(stage, fault, codes, seconds, text, rerun, is_equal, foreign_kept, left)
+
+
+def outcome_of(
+    stage: str,
+    fault: str,
+    codes: tuple[int, ...],
+    seconds: float,
+    text: str,
+    rerun: int,
+    is_equal: bool,
+    foreign_kept: bool = True,
+    left: tuple[str, ...] = (),
+) -> Outcome:
+    """A cell; ``text`` is all that the disturbed job wrote."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
+    message, has_traceback = "\n".join(lines[-2:])[-600:], "Traceback (most recent call last)" in text
+    return Outcome(
+        stage, fault, codes, round(seconds, 1), message, has_traceback, rerun, is_equal, foreign_kept, left
+    )
 
 
 DISTURB: dict[str, Disturb] = {
