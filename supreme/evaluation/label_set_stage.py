@@ -81,16 +81,29 @@ class LabelSetStage:
         )
 
     def question_sets(self) -> dict[str, dict[str, Query]]:
-        """Question set -> class -> texts, for every benchmark and prompt set."""
-        return {
-            _question_set(name, prompts): {
-                one: Query(texts, verbatim=True)
-                for one, texts in prompts.queries(name, self.names(name, benchmark)).items()
-            }
-            for labelled in self.parts
-            for name, benchmark in labelled.benchmarks.items()
-            for prompts in self.prompts
-        }
+        """Question set -> class -> texts, for every benchmark and each prompt set that has texts for it.
+
+        Raises:
+            ConfigError: a prompt set has a text for no class of any benchmark.
+        """
+        result = {}
+        for labelled in self.parts:
+            for name, benchmark in labelled.benchmarks.items():
+                names = self.names(name, benchmark)
+                for prompts in self.prompts_for(name, benchmark):
+                    texts = prompts.queries(name, names)
+                    result[_question_set(name, prompts)] = {
+                        one: Query(of_class, verbatim=True) for one, of_class in texts.items()
+                    }
+        for prompts in self.prompts if result else ():
+            if not any(name.endswith(f"/{prompts.name}") for name in result):
+                prompts.queries("any benchmark", class_names("", ["any class"]))
+        return result
+
+    def prompts_for(self, name: str, benchmark: Benchmark) -> list[PromptSet]:
+        """The prompt sets with a text for some class of a benchmark; the first gives its numbers."""
+        names = self.names(name, benchmark)
+        return [prompts for prompts in self.prompts if prompts.has_texts(name, names)]
 
     def names(self, name: str, benchmark: Benchmark) -> dict[str, ClassName]:
         """The classes of a benchmark in words."""
@@ -107,18 +120,19 @@ class LabelSetStage:
             probes: None for a model without embeddings.
         """
         result = {}
+        advice: dict[str, None] = {}
         for protocol in self.protocols:
             benchmarks: dict[str, BenchmarkResult] = {}
             for labelled in self.parts:
                 scored = subject.outputs(labelled.part, protocol)
                 for split in self._splits(labelled, protocol):
+                    advice[split.advice(self.settings.split)] = None
                     one = self._benchmark(labelled, protocol, split, scored, subject)
                     if protocol.patient_safe and probes:
                         one = self._probed(one, labelled, protocol, split, probes)
                     name = split.benchmark.name
                     key = name if name not in benchmarks else f"{name} ({labelled.part.data.name})"
                     benchmarks[key] = one
-                    logger.info(f"{protocol.name}: {key}: {one.found}")
             macros = {name: _macro(protocol, one) for name, one in benchmarks.items()}
             result[protocol.name] = ProtocolEvaluation(
                 version=protocol.version,
@@ -126,6 +140,8 @@ class LabelSetStage:
                 benchmarks=benchmarks,
                 means=tuple(protocols.means(protocol, macros)),
             )
+        for line in filter(None, advice):
+            logger.warning(line)
         return result
 
     def _probed(
@@ -161,8 +177,6 @@ class LabelSetStage:
         unseen = set(labelled.part.benchmark.record_ids)
         whole = split.part(self.settings.split)
         test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
-        if advice := split.advice(self.settings.split):
-            logger.warning(advice)
         facts = BenchmarkResult(
             dataset=labelled.part.data.name,
             version=split.benchmark.version,
@@ -174,9 +188,9 @@ class LabelSetStage:
             unannotated=split.benchmark.unannotated,
             other_labels=len(split.other_labels),
         )
-        if not outputs.covers(test.record_ids) or not self._scores_any(subject, name, test):
+        if not outputs.covers(test.record_ids) or not self._is_scored(subject, name, test):
             return facts
-        main, *others = self.prompts
+        main, *others = self.prompts_for(name, test) or self.prompts
         seen: dict[str, ClassSeen] = {}
         if subject.loaded is not None:
             names = self.names(name, test)
@@ -212,9 +226,11 @@ class LabelSetStage:
             }
         )
 
-    def _scores_any(self, subject: Subject, name: str, benchmark: Benchmark) -> bool:
-        """Whether the model scores a class of a benchmark."""
-        return subject.loaded is not None or bool(set(subject.classes) & set(benchmark.classes))
+    def _is_scored(self, subject: Subject, name: str, benchmark: Benchmark) -> bool:
+        """Whether the model scores a class of a benchmark, and there are words to ask for it."""
+        if subject.loaded is not None:
+            return bool(self.prompts_for(name, benchmark))
+        return bool(set(subject.classes) & set(benchmark.classes))
 
     def _scores(
         self, prompts: PromptSet, subject: Subject, benchmark: Benchmark, outputs: Outputs

@@ -36,7 +36,8 @@ class Outputs:
         Raises:
             ConfigError: some of them have none; the message names the first and the remedy.
         """
-        row_of = {record: row for row, record in enumerate(self.record_ids)}
+        of_benchmark = set(record_ids)
+        row_of = {record: row for row, record in enumerate(self.record_ids) if record in of_benchmark}
         values: np.ndarray = self.values[rows_of(self.uri, row_of, record_ids, benchmark)]
         return values
 
