@@ -83,7 +83,7 @@ def _fill(text: str, benchmark: Benchmark, truth: np.ndarray) -> str:
         row["verdict"] = "Present " if truth[r, c] else "absent"
     out = io.StringIO()
     out.write("\ufeff")
-    writer = csv.DictWriter(out, rows[0].keys())
+    writer = csv.DictWriter(out, list(rows[0])[1:], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
