@@ -18,10 +18,13 @@ TOTALS = ("records", "records_to_do", "shards", "shards_to_do", "bytes", "second
 
 def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     """Build or extend the shards of every source, and write the data card."""
+    from supreme.evaluation.datasets import has_evaluation_shards
     from supreme.reporting import data_card
     from supreme.shards import estimate, plan
 
     plans = [plan.survey(recipe, source, new=options.new) for source in all_sources(recipe)]
+    for source in (one for one in all_sources(recipe) if has_evaluation_shards(recipe, one)):
+        plans.append(plan.survey(recipe, source, new=options.new, whole=True))
     summaries = [one.summary() for one in plans]
     estimate.check_room(recipe.root, summaries)
     if options.dry_run:
@@ -33,8 +36,9 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
         for one in plans:
             result = (one.finished or _carry_out(one)).result
             records, rejected = result.records, result.rejected
-            shards[one.dataset] = {"folder": one.job.folder, "records": records, "rejected": rejected}
-            log.get("shard").info(f"{one.dataset}: {records:,} records, {rejected:,} refused")
+            name = f"{one.dataset} (evaluation)" if one.job.whole else one.dataset
+            shards[name] = {"folder": one.job.folder, "records": records, "rejected": rejected}
+            log.get("shard").info(f"{name}: {records:,} records, {rejected:,} refused")
     card, described = data_card.write(recipe, new=options.new)
     for row in described.result.leakage_across_datasets:
         log.get("shard").warning(

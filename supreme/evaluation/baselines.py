@@ -6,18 +6,22 @@ A random encoder with a linear probe scores 0.87 on PTB-XL's superclasses: a pre
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
 from supreme.ecg import to_millivolts
+from supreme.evaluation import handmade_features
 from supreme.evaluation.embeddings import Embeddings
 from supreme.evaluation.probes import DrawMean, ProbeRun, ProbeSplits, draw_mean, probe
-from supreme.inference.query_model import BATCH_SIZE, MAX_WINDOWS
+from supreme.inference.convention import InputConvention
+from supreme.inference.engine import Signal
+from supreme.inference.windows import windows_uv
 from supreme.models.supreme import SupremeModel
-from supreme.preparation import resample_uv
 from supreme.settings.evaluation import Probes
 from supreme.settings.model import Model
 
@@ -35,38 +39,51 @@ class EncoderMean(BaseModel):
     """Over encoders; each counts with its mean over draws."""
 
 
-class EncoderEmbedder:
-    """Mean token of an encoder: a scorer ``(B, 12, T)`` mV at any rate -> float32 ``(B, D)``.
+@dataclass(frozen=True)
+class RandomEncoder:
+    """An encoder as it is before training, for the scoring engine: its output is its mean token."""
 
-    Records longer than the encoder's window are embedded in up to six windows spread evenly over the record,
-    and the windows averaged, as `query_model` scores them.
+    model: Model
+    convention: InputConvention
+    seed: int
+    has_gaps: bool = False
 
-    Args:
-        model: its `encode` is used, whatever its head.
-        rate_hz: of the signals that it expects.
-    """
+    @property
+    def width(self) -> int:
+        """Of the embedding."""
+        return random_encoder(self.model, self.convention.samples, self.seed).token_width
 
-    def __init__(self, model: SupremeModel, rate_hz: float) -> None:
-        self.model, self.rate_hz = model.eval().requires_grad_(False), float(rate_hz)
+    def prepare(self, signal: Signal) -> np.ndarray:
+        """int16 microvolts ``(W, 12, samples)``, as a bundle's."""
+        return windows_uv(signal.values, signal.rate_hz, self.convention)
 
-    @torch.inference_mode()
-    def __call__(self, signal_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        window_s, total_s = self.model.samples / self.rate_hz, signal_mv.shape[2] / rate_hz
-        count = min(MAX_WINDOWS, max(1, math.ceil(total_s / window_s - 0.01)))
-        starts = np.linspace(0, max(0.0, total_s - window_s) * rate_hz, count).round().astype(int)
-        windows = [
-            resample_uv(record[:, start:], rate_hz, self.rate_hz, self.model.samples)[0]
-            for record in signal_mv
-            for start in starts
-        ]
-        if not windows:
-            return np.empty((0, self.model.token_width), np.float32)
-        device = next(self.model.parameters()).device
-        batches = torch.from_numpy(to_millivolts(np.stack(windows))).split(BATCH_SIZE)
-        tokens = torch.cat(
-            [self.model.encode(batch.to(device)).mean(dim=1).float().cpu() for batch in batches]
-        )
-        return tokens.reshape(len(signal_mv), count, -1).mean(dim=1).numpy()
+    def load(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The encoder, on the GPU where there is one."""
+        encoder = random_encoder(self.model, self.convention.samples, self.seed)
+        return partial(_mean_tokens, encoder.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@dataclass(frozen=True)
+class HandmadeFeatures:
+    """Hand-made features for the scoring engine. They are made where records are read; NaN: not shown."""
+
+    width: int = len(handmade_features.FEATURES)
+    has_gaps: bool = True
+
+    def prepare(self, signal: Signal) -> np.ndarray:
+        """float32 ``(1, F)``."""
+        return handmade_features.features(to_millivolts(signal.values), signal.rate_hz)[None]
+
+    def load(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The features are what is asked for."""
+        return np.asarray
+
+
+@torch.inference_mode()
+def _mean_tokens(encoder: SupremeModel, windows: np.ndarray) -> np.ndarray:
+    device = next(encoder.parameters()).device
+    ecg_mv = torch.from_numpy(to_millivolts(windows)).to(device)
+    return encoder.encode(ecg_mv).mean(dim=1).float().cpu().numpy()
 
 
 def random_encoder(config: Model, samples: int, seed: int) -> SupremeModel:

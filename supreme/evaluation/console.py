@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from supreme.evaluation.benchmarks import POOLED
-from supreme.evaluation.results import EvaluationResult, MacroAuroc
+from supreme.evaluation.class_results import MacroAuroc
+from supreme.evaluation.results import EvaluationResult
 
 
 def table(result: EvaluationResult) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,11 +13,10 @@ from supreme.inference.bundle import files, loader
 from supreme.inference.convention import InputConvention
 from supreme.inference.provenance import Provenance
 from supreme.inference.query_embeddings import QueryEmbeddings
+from supreme.inference.windows import windows_uv
 from supreme.models.supreme import SupremeModel
-from supreme.preparation import resample_uv
 from supreme.reports.vocabulary import Vocabulary
 
-MAX_WINDOWS = 6
 BATCH_SIZE = 64
 
 
@@ -114,27 +112,14 @@ class EcgQueryModel:
         if not self.quality_checked:
             signal_check.check_quality(records, rate_hz)
         embeddings, owner = self.queries.embed(queries)
-        windows = [self._windows(record, rate_hz) for record in records]
-        logits = self._logits(np.concatenate(windows), embeddings)
+        windows = [windows_uv(record, rate_hz, self.convention) for record in records]
+        logits = self._logits(ecg.to_millivolts(np.concatenate(windows)), embeddings)
         per_record = logits.reshape(len(records), -1, len(owner)).mean(1)
         per_query = np.stack([per_record[:, owner == index].mean(1) for index in range(owner[-1] + 1)], 1)
         if not np.isfinite(per_query).all():
             bad = int(np.flatnonzero(~np.isfinite(per_query).all(1))[0])
             raise ValueError(f"record {bad}: the model gives no number; its weights are damaged or diverged")
         return per_query
-
-    def _windows(self, record_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        """Windows ``(W, 12, samples)`` in mV at the model's rate and in its lead order, as in shards."""
-        own = self.convention
-        window_s, total_s = own.duration_s, record_mv.shape[1] / rate_hz
-        # A few samples more than a window are no reason for a second one.
-        count = min(MAX_WINDOWS, max(1, math.ceil(total_s / window_s - 0.01)))
-        starts = np.linspace(0, max(0.0, total_s - window_s) * rate_hz, count).round().astype(int)
-        ordered = record_mv[own.lead_order]
-        windows_uv = [
-            resample_uv(ordered[:, start:], rate_hz, own.rate_hz, own.samples)[0] for start in starts
-        ]
-        return ecg.to_millivolts(np.stack(windows_uv))
 
     @torch.inference_mode()
     def _logits(self, windows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

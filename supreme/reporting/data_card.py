@@ -236,7 +236,7 @@ def _plates(shards: ShardDataset, record_ids: Sequence[str], seed: int) -> list[
     pictures = []
     for record_id in drawn:
         ecg = ecgs[record_id]
-        figure = plates.plate(ecg.signal_mv, shards.rate_hz, ecg.n_valid)
+        figure = plates.plate(ecg.signal_mv, ecg.rate_hz)
         pictures.append(EcgPlate(record_id, ecg.codes, **figures.on_paper(figure)))
     return pictures
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from supreme.ecg import to_millivolts
 from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
-from supreme.evaluation.results import ClassResult
-from supreme.shards.read import ShardDataset, signals_uv
+from supreme.evaluation.class_results import ClassResult
+from supreme.shards.read import ShardDataset
 
 Kind = Literal["hit", "miss", "false alarm"]
 KINDS: tuple[Kind, ...] = ("hit", "miss", "false alarm")
@@ -48,10 +48,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Ecg:
-    """A record as it stands in the shards."""
+    """A record as it stands in shards, without padding."""
 
     signal_mv: np.ndarray
-    n_valid: int
+    rate_hz: float
     codes: tuple[str, ...]
 
 
@@ -98,11 +98,15 @@ def load(shards: ShardDataset, record_ids: Sequence[str]) -> dict[str, Ecg]:
         mask = pc.is_in(shards.read_row_group(group, ["record_id"]).column("record_id"), names)
         if not pc.any(mask).as_py():
             continue
-        columns = ["record_id", "signal", "n_valid", "codes"]
+        columns = ["record_id", "signal", "n_valid", "source_rate_hz", "codes"]
         table = shards.read_row_group(group, columns).filter(mask)
-        signals = to_millivolts(signals_uv(table, shards.samples))
-        for signal_mv, row in zip(signals, table.drop_columns(["signal"]).to_pylist(), strict=True):
-            ecgs[row["record_id"]] = Ecg(signal_mv, row["n_valid"], tuple(row["codes"]))
+        names_and_codes = zip(
+            *(table.column(name).to_pylist() for name in ("record_id", "codes")), strict=True
+        )
+        for (record_id, codes), (signal_uv, rate_hz) in zip(
+            names_and_codes, shards.records_uv(table), strict=True
+        ):
+            ecgs[record_id] = Ecg(to_millivolts(signal_uv), rate_hz, tuple(codes))
     return ecgs
 
 

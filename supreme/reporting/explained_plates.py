@@ -20,11 +20,9 @@ _SHADE = "#c2410c"
 _BAND_S = 0.05
 
 
-def shaded(
-    signal_mv: np.ndarray, rate_hz: float, importance: np.ndarray, n_valid: int | None = None
-) -> Figure:
+def shaded(signal_mv: np.ndarray, rate_hz: float, importance: np.ndarray) -> Figure:
     """A plate with darker bands of time where a map ``(T,)`` is larger, and none where it is negative."""
-    figure = plate(signal_mv, rate_hz, n_valid)
+    figure = plate(signal_mv, rate_hz)
     drawn = importance[: round(4 * COLUMN_S * rate_hz)]
     band_of = (np.arange(len(drawn)) / rate_hz / _BAND_S).astype(int)
     means = np.bincount(band_of, drawn) / np.maximum(np.bincount(band_of), 1)
@@ -45,7 +43,7 @@ def write_suspects(folder: str, dataset: str, suspects: Sequence[Suspect], shard
     for rank, item in enumerate(suspects, 1):
         ecg = ecgs[item.record_id]
         name = f"plates/{rank:02d}.png"
-        figure = plate(ecg.signal_mv, shards.rate_hz, ecg.n_valid)
+        figure = plate(ecg.signal_mv, ecg.rate_hz)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=144, metadata={"Software": None})
         storage.write_bytes(storage.join(folder, name), buffer.getvalue())

@@ -27,7 +27,7 @@ _TRACE = "#1b1b1f"
 _MM_PER_INCH = 25.4
 
 
-def plate(signal_mv: np.ndarray, rate_hz: float, n_valid: int | None = None) -> Figure:
+def plate(signal_mv: np.ndarray, rate_hz: float) -> Figure:
     """One ECG as a figure whose size on paper is its size in millimetres.
 
     Rows are I aVR V1 V4, II aVL V2 V5, III aVF V3 V6, each lead for 2.5 s of its own time, and lead II for
@@ -35,10 +35,8 @@ def plate(signal_mv: np.ndarray, rate_hz: float, n_valid: int | None = None) -> 
 
     Args:
         signal_mv: ``(12, T)`` in contract order; only the first 10 s are drawn.
-        n_valid: samples before the padding; the rest is not drawn.
     """
-    valid = min(signal_mv.shape[1] if n_valid is None else n_valid, round(4 * COLUMN_S * rate_hz))
-    signal_mm = _levelled(signal_mv[:, :valid]) * MM_PER_MILLIVOLT
+    signal_mm = _levelled(signal_mv[:, : round(4 * COLUMN_S * rate_hz)]) * MM_PER_MILLIVOLT
     strips = _strips(signal_mm, rate_hz)
     columns = [[y for _, _, y in row] for row in strips]
     baselines, height_mm = _layout([*columns[:3], np.array_split(columns[3][0], 4)])

@@ -22,7 +22,7 @@ from supreme.records import Entry
 from supreme.shards.result import SHARDS
 from supreme.shards.rows import Job, read_rows
 from supreme.shards.schema import REJECTED_SCHEMA
-from supreme.shards.writer import encode_row_groups, write_shard, write_table
+from supreme.shards.writer import encode_row_groups, encode_whole_records, write_shard, write_table
 from supreme.storage.documents import read_document
 
 
@@ -67,7 +67,8 @@ def write(row: dict[str, Any], job: Job) -> dict[str, Any]:
     split = name.rpartition("-")[0]
     rejected: dict[str, dict[str, str]] = {}
     rows = read_rows(job, split, entries, rejected)
-    row_groups = encode_row_groups(rows, min(job.shards.row_group_size, len(entries)), job.shards.compression)
+    encode = encode_whole_records if job.whole else encode_row_groups
+    row_groups = encode(rows, min(job.shards.row_group_size, len(entries)), job.shards.compression)
     # Every core has a part of its own: threads of a matrix product would wait, spinning, for the next one.
     with threadpool_limits(1, user_api="blas"):
         files = write_shard(job.folder, f"{name}.parquet", row_groups, job.shards.compression)

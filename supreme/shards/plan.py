@@ -31,6 +31,9 @@ from supreme.shards.result import SHARDS, ShardManifest, ShardResult
 from supreme.shards.schema import SCHEMA, part_name
 from supreme.storage.parquet import read_table
 
+EVALUATION_SHARDS = "evaluation_shards"
+#: Records in a row group of evaluation shards, which may be minutes long.
+_WHOLE_ROW_GROUP = 32
 _EXAMPLES = 5
 _NO_RECORDS = pa.schema([SCHEMA.field(name) for name in leakage.COLUMNS]).empty_table()
 _REQUESTS = 16
@@ -98,22 +101,33 @@ class Plan:
         """Of the finished parts, or of real ECGs elsewhere."""
         if records := sum(part.records for part in self.done.values()):
             return sum(file.bytes for part in self.done.values() for file in part.files.values()) / records
-        return estimate.bytes_per_record(self.job.shards)
+        shards = self.job.shards
+        if self.job.whole:  # as most data sets have them
+            shards = shards.model_copy(update={"rate_hz": 500, "duration_s": 10.0})
+        return estimate.bytes_per_record(shards)
 
 
-def folder_of(recipe: config.Recipe, source: Source) -> str:
-    return recipe.folder(f"shards/{source.dataset}")
+def folder_of(recipe: config.Recipe, source: Source, *, whole: bool = False) -> str:
+    """Of the training shards of a source, or of its evaluation shards (``whole``)."""
+    return recipe.folder(f"{EVALUATION_SHARDS if whole else 'shards'}/{source.dataset}")
 
 
-def survey(recipe: config.Recipe, source: Source, *, new: bool = False) -> Plan:
+def survey(recipe: config.Recipe, source: Source, *, new: bool = False, whole: bool = False) -> Plan:
     """Compare the index of a source with what is built of it; writes nothing.
+
+    Args:
+        whole: evaluation shards, whose records have the rate and length of their source.
 
     Raises:
         ConfigError: no such data set, nothing in it, an id twice, a folder made with another
             configuration or version of the preparation, or published records that have changed or vanished.
     """
-    folder = folder_of(recipe, source)
-    job, request = Job(source, recipe.shards, recipe.seed, folder), _request(recipe, source)
+    folder = folder_of(recipe, source, whole=whole)
+    shards = recipe.shards
+    if whole:
+        shards = shards.model_copy(update={"row_group_size": _WHOLE_ROW_GROUP})
+    job = Job(source, shards, recipe.seed, folder, whole)
+    request = _request(job)
     if not new:
         _check_preparation(folder)
     index = _index(job)
@@ -178,10 +192,12 @@ def _index(job: Job) -> list[Entry]:
     return index
 
 
-def _request(recipe: config.Recipe, source: Source) -> Request:
+def _request(job: Job) -> Request:
     # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
-    shards = recipe.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
-    sections = {"source": source.model_dump(mode="json"), "shards": shards, "seed": recipe.seed}
+    shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
+    if job.whole:
+        shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
+    sections = {"source": job.source.model_dump(mode="json"), "shards": shards, "seed": job.seed}
     sections |= {"columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
     return Request(stage="shards", config=sections)
 

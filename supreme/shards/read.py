@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from supreme import manifest, storage
 from supreme.config import ConfigError
+from supreme.ecg import N_LEADS
 from supreme.records import SPLITS
 from supreme.shards import codec, plain_page
 from supreme.shards.codec import Codec
@@ -45,7 +46,9 @@ class ShardDataset:
     folder: str
     manifest: ShardManifest
     rate_hz: int
+    """Of every record; 0 in evaluation shards, where each has the rate of its source."""
     samples: int
+    """Of every record; 0 in evaluation shards, where each has the length of its source."""
     row_group_size: int
     codec: Codec
     files: dict[str, int] = field(repr=False)
@@ -185,6 +188,17 @@ class ShardDataset:
         """Every record of the splits in shard order, ``batch_size`` at a time, the last batch shorter."""
         return _rebatch((self.read_row_group(group, columns) for group in self.row_groups(split)), batch_size)
 
+    def records_uv(self, table: pa.Table) -> Iterator[tuple[np.ndarray, float]]:
+        """Each record of a table that was read: int16 microvolts ``(12, T)`` without padding, and its rate.
+
+        Args:
+            table: with `signal`, `n_valid` and `source_rate_hz`.
+        """
+        columns = (table.column(name).to_pylist() for name in ("n_valid", "source_rate_hz"))
+        for row, n_valid, source_rate_hz in zip(table.column("signal"), *columns, strict=True):
+            signal_uv = np.frombuffer(row.as_buffer(), "<i2").reshape(N_LEADS, -1)
+            yield signal_uv[:, :n_valid], float(self.rate_hz or source_rate_hz)
+
     def _names(self, split: str | Sequence[str] | None) -> list[str]:
         splits = SPLITS if split is None else (split,) if isinstance(split, str) else tuple(split)
         return [name for name in self.files if name.rpartition("-")[0] in splits]
@@ -212,9 +226,14 @@ class ShardDataset:
     def _decoded(self, table: pa.Table) -> pa.Table:
         if self.codec == "none" or "signal" not in table.column_names:
             return table
-        signal_uv = codec.decode(table.column("signal"), self.samples, self.codec)
         position = table.column_names.index("signal")
-        return table.set_column(position, SCHEMA.field("signal"), codec.plain_column(signal_uv))
+        if self.samples:
+            plain = codec.plain_column(codec.decode(table.column("signal"), self.samples, self.codec))
+        else:
+            rows = [np.frombuffer(row.as_buffer(), np.uint8)[None] for row in table.column("signal")]
+            each = [codec.unpack(row, row.size // (2 * N_LEADS), self.codec) for row in rows]
+            plain = pa.array([signal_uv.tobytes() for signal_uv in each], pa.binary())
+        return table.set_column(position, SCHEMA.field("signal"), plain)
 
 
 def signals_uv(table: pa.Table, samples: int) -> np.ndarray:

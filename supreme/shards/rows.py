@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from supreme import records, storage
-from supreme.ecg import BadRecord
+from supreme.ecg import BadRecord, to_microvolts
 from supreme.preparation import check_record, resample_uv
 from supreme.read_ahead import futures_ahead
 from supreme.records import Entry, Record
-from supreme.settings.data import Shards, Source
+from supreme.settings.data import MAX_SAMPLES, Shards, Source
 from supreme.shards import fingerprint
 
 #: Records fetched at a time from object storage: each takes two round trips.
@@ -29,6 +29,8 @@ class Job:
     shards: Shards
     seed: int
     folder: str
+    whole: bool = False
+    """Whether records keep the rate and length of their source, as evaluation needs them."""
 
     def open_source(self) -> records.RecordSource:
         return records.open_source(self.source, self.seed, self.shards.rate_hz)
@@ -38,7 +40,7 @@ class ShardRow(NamedTuple):
     """One row of a shard, before its row group is encoded."""
 
     signal_uv: np.ndarray
-    """``(12, samples)`` int16."""
+    """``(12, T)`` int16."""
     block_differences: np.ndarray
     """What its fingerprint is computed from."""
     metadata: dict[str, Any]
@@ -78,24 +80,31 @@ def _reads(job: Job, entries: list[Entry]) -> Iterator[tuple[Entry, Callable[[],
 
 def _row(record: Record, split: str, job: Job) -> ShardRow:
     shards, entry = job.shards, record.entry
-    checked = check_record(record, derive_limb_leads=shards.derive_limb_leads, duration_s=shards.duration_s)
-    signal_uv, n_valid = resample_uv(checked.signal, checked.rate_hz, shards.rate_hz, shards.samples)
+    duration_s = MAX_SAMPLES / record.rate_hz if job.whole else shards.duration_s
+    checked = check_record(record, derive_limb_leads=shards.derive_limb_leads, duration_s=duration_s)
+    if job.whole:
+        signal_uv = to_microvolts(checked.signal)
+        n_valid, rate_hz, short = signal_uv.shape[1], checked.rate_hz, False
+    else:
+        signal_uv, n_valid = resample_uv(checked.signal, checked.rate_hz, shards.rate_hz, shards.samples)
+        rate_hz, short = shards.rate_hz, n_valid < shards.samples
     metadata = {
         "record_id": entry.record_id,
         "dataset": entry.dataset,
         "patient_id": entry.patient_id,
         "split": split,
+        "fold": entry.fold,
         "n_valid": n_valid,
-        "rate_hz": shards.rate_hz,
+        "rate_hz": round(rate_hz),
         "source_rate_hz": checked.rate_hz,
         "report": entry.report,
         "codes": list(entry.codes),
         "age": entry.age,
         "sex": entry.sex,
-        "quality": [*checked.flags, "short"] if n_valid < shards.samples else checked.flags,
+        "quality": [*checked.flags, "short"] if short else checked.flags,
         "source_uri": _relative(entry.source_uri, job.source.uri),
     }
-    return ShardRow(signal_uv, fingerprint.block_differences(signal_uv, shards.rate_hz), metadata)
+    return ShardRow(signal_uv, fingerprint.block_differences(signal_uv, rate_hz), metadata)
 
 
 def _relative(source_uri: str, folder: str) -> str:

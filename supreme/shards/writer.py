@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -50,12 +50,23 @@ def encode_row_groups(rows: Iterator[ShardRow], size: int, compression: codec.Co
             codec.pack(row.signal_uv, compression, encoded)
             metadata.append(row.metadata)
             differences.append(row.block_differences)
-        columns = {
-            "signal": codec.plain_column(signals[: len(metadata)]),
-            "fingerprint": fingerprint.to_hex(fingerprint.simhash_bits(np.stack(differences))),
-        }
-        columns |= {name: [row[name] for row in metadata] for name in metadata[0]}
-        yield pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
+        yield _table(codec.plain_column(signals[: len(metadata)]), metadata, differences)
+
+
+def encode_whole_records(rows: Iterator[ShardRow], size: int, compression: codec.Codec) -> Iterator[pa.Table]:
+    """As :func:`encode_row_groups`, for signals of different lengths."""
+    while group := list(islice(rows, size)):
+        signals = pa.array([codec.encode(row.signal_uv, compression) for row in group], pa.binary())
+        yield _table(signals, [row.metadata for row in group], [row.block_differences for row in group])
+
+
+def _table(
+    signals: pa.BinaryArray, metadata: list[dict[str, Any]], differences: list[np.ndarray]
+) -> pa.Table:
+    fingerprints = fingerprint.to_hex(fingerprint.simhash_bits(np.stack(differences)))
+    columns = {"signal": signals, "fingerprint": fingerprints}
+    columns |= {name: [row[name] for row in metadata] for name in metadata[0]}
+    return pa.table({name: columns[name] for name in SCHEMA.names}, SCHEMA)
 
 
 def write_table(

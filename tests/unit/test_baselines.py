@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supreme.evaluation.baselines import (
-    EncoderEmbedder,
+    RandomEncoder,
     probe_handmade,
     probe_random_encoders,
     random_encoder,
@@ -15,6 +15,8 @@ from supreme.evaluation.baselines import (
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.embeddings import Embeddings
 from supreme.evaluation.probes import ProbeSplits
+from supreme.inference.convention import InputConvention
+from supreme.inference.engine import Signal
 from supreme.settings.evaluation import Probes
 from supreme.settings.model import Model
 
@@ -36,20 +38,17 @@ def test_a_seed_gives_one_encoder_and_changes_no_other_randomness() -> None:
     assert not a.answers_queries
 
 
-def test_embedding_is_the_mean_token_of_every_window() -> None:
-    model = random_encoder(CONFIG, 200, 0)
-    embed = EncoderEmbedder(model, 100)
-    ecgs = _ecgs(400)
-    values = embed(ecgs, 100)
-    assert values.shape == (3, model.token_width)
-    assert values.dtype == np.float32
-    halves = [embed(np.ascontiguousarray(ecgs[:, :, part]), 100) for part in (slice(0, 200), slice(200, 400))]
-    np.testing.assert_allclose(values, np.mean(halves, axis=0), atol=1e-6)
+def test_embedding_is_the_mean_token_of_a_window() -> None:
+    embedder = RandomEncoder(CONFIG, InputConvention(rate_hz=100, samples=200), 0)
+    ecg = _ecgs(400, 1)[0]
+    windows = embedder.prepare(Signal(ecg, 100.0))
+    assert windows.shape == (2, 12, 200)
+    values = embedder.load()(windows)
+    assert values.shape == (2, embedder.width)
     with torch.no_grad():
-        whole_uv = torch.from_numpy(np.rint(ecgs[:, :, :200] * 1000) / 1000)
-        np.testing.assert_allclose(halves[0], model.encode(whole_uv.float()).mean(1).numpy(), atol=1e-5)
-    np.testing.assert_allclose(embed(ecgs[1:2], 100), values[1:2], atol=1e-6)
-    assert embed(ecgs[:0], 100).shape == (0, model.token_width)
+        first = torch.from_numpy(np.rint(ecg[None, :, :200] * 1000) / 1000).float()
+        expected = random_encoder(CONFIG, 200, 0).encode(first).mean(1).numpy()
+    np.testing.assert_allclose(values[:1], expected, atol=1e-5)
 
 
 def test_baselines_are_probed_on_the_same_splits() -> None:

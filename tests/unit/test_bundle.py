@@ -19,7 +19,8 @@ from supreme.inference import bundle, signal_check
 from supreme.inference.bundle import BundleError
 from supreme.inference.convention import InputConvention, TextEncoderSpec
 from supreme.inference.query_embeddings import QueryEmbeddings, normalize_query
-from supreme.inference.query_model import MAX_WINDOWS, EcgQueryModel
+from supreme.inference.query_model import EcgQueryModel
+from supreme.inference.windows import MAX_WINDOWS, windows_uv
 from supreme.models.supreme import Head, SupremeModel
 
 pytestmark = pytest.mark.unit
@@ -128,8 +129,10 @@ def test_long_records_average_windows_over_their_whole_length(model: EcgQueryMod
     together = model.score(record, 100, ["lbbb"])
     np.testing.assert_allclose(logit(together), np.mean([logit(one) for one in windows], 0), atol=1e-4)
     very_long = tiny_bundle.ecgs(1, 40_000)
-    assert model._windows(very_long[0], 100).shape == (MAX_WINDOWS, 12, 400)
-    np.testing.assert_array_equal(model._windows(very_long[0], 100)[-1], very_long[0, :, -400:])
+    assert windows_uv(very_long[0], 100, model.convention).shape == (MAX_WINDOWS, 12, 400)
+    np.testing.assert_array_equal(
+        ecg.to_millivolts(windows_uv(very_long[0], 100, model.convention)[-1]), very_long[0, :, -400:]
+    )
 
 
 def test_a_bundle_with_another_lead_order_gets_its_own_order(folder: Path, tmp_path: Path) -> None:

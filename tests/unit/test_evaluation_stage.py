@@ -11,8 +11,11 @@ import pytest
 import tiny_bundle
 
 from supreme import config, manifest, storage
-from supreme.evaluation import console, results, stage, targets, zeroshot
-from supreme.evaluation.results import EvaluationResult, LeftOut
+from supreme.evaluation import console, results, stage, targets
+from supreme.evaluation.class_results import LeftOut
+from supreme.evaluation.folder import EvaluationFolder
+from supreme.evaluation.results import EvaluationResult
+from supreme.inference import engine
 from supreme.settings.evaluation import Evaluation
 from supreme.storage.parquet import read_table
 
@@ -63,7 +66,8 @@ def test_what_was_used_in_training_is_left_out_and_the_rest_evaluated_in_full(
 def test_two_recipes_score_the_same_records_of_one_model(recipe: config.Recipe, tmp_path: Path) -> None:
     trainer = recipe.model_copy(update={"sources": (*recipe.sources, evaluation_data.cpsc_source(recipe))})
     tiny_bundle.write(tmp_path / "bundle", trained_on=evaluation_data.seen_by(trainer))
-    shutil.copytree(recipe.folder("shards"), tmp_path / "runs" / "another" / "shards")
+    for kind in ("shards", "evaluation_shards"):
+        shutil.copytree(recipe.folder(kind), tmp_path / "runs" / "another" / kind)
     another = recipe.model_copy(update={"name": "another", "root": str(tmp_path / "runs"), "sources": ()})
     shutil.rmtree(another.folder("shards/simulated"))
     mine, other = (with_model(one, tmp_path / "bundle") for one in (trainer, another))
@@ -74,7 +78,11 @@ def test_two_recipes_score_the_same_records_of_one_model(recipe: config.Recipe, 
         assert one.datasets["cpsc_2018"].zero_shot.records == 20, "ten of its recordings were trained on"
         assert one.datasets["cpsc_2018"].left_out == LeftOut(by_key=10)
         assert one.left_out["pooled"] == 40
-    assert by_trainer.datasets["cpsc2018"] == by_another.datasets["cpsc2018"]
+    mine_there, other_there = (one.datasets["cpsc2018"].zero_shot for one in (by_trainer, by_another))
+    assert mine_there.macro == other_there.macro
+    for condition, row in mine_there.classes.items():
+        # Other conditions are asked beside it, which moves the last bit of a probability.
+        assert row.brier == pytest.approx(other_there.classes[condition].brier, abs=1e-6)
     cpsc = {record for record in scored_ids(mine) if not record.startswith("simulated")}
     assert cpsc == scored_ids(other)
     assert cpsc == {f"cpsc2018/A00{i}" for i in range(30, 40)} | {f"cpsc_2018/A00{i}" for i in range(30, 50)}
@@ -110,7 +118,7 @@ def test_a_finished_evaluation_is_reused_and_an_interrupted_one_does_not_score_a
     def forbidden(*_: object) -> None:
         raise AssertionError("scored again")
 
-    monkeypatch.setattr(zeroshot, "score", forbidden)
+    monkeypatch.setattr(engine, "_scored", forbidden)
     folder = folder_of(recipe)
     finished = manifest.require(str(folder), results.EVALUATION).digest()
     assert stage.run(recipe) == result
@@ -143,6 +151,24 @@ def test_a_result_that_cannot_be_used_is_named_with_the_remedy(
     (tmp_path / results.RESULTS).write_bytes(content)
     with pytest.raises(config.ConfigError, match=r"results\.json .*: run jobs/evaluate\.py with --new"):
         results.read(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["results.json", "scores/simulated.parquet", "labels/cpsc2018.parquet"])
+def test_one_other_bit_in_what_the_page_and_the_gate_read_is_noticed(
+    recipe: config.Recipe, result: EvaluationResult, name: str
+) -> None:
+    file, target = folder_of(recipe) / name, targets.target(recipe)
+    content = file.read_bytes()
+    assert EvaluationFolder.open(recipe, target).result == result
+    number = content.index(b"0.") + 2 if name.endswith("json") else len(content) // 2
+    try:
+        file.write_bytes(content[:number] + bytes([content[number] ^ 1]) + content[number + 1 :])
+        with pytest.raises(
+            config.ConfigError, match=rf"{name} is missing or damaged.*evaluate\.py with --new"
+        ):
+            EvaluationFolder.open(recipe, target)
+    finally:
+        file.write_bytes(content)
 
 
 def test_another_setting_is_refused_with_the_difference(

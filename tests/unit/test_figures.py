@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from supreme.ecg import LEADS
-from supreme.evaluation.results import CalibrationBin, CalibrationCurve
+from supreme.evaluation.class_results import CalibrationBin, CalibrationCurve
 from supreme.reporting import figures, plates
 from supreme.reporting.figures import RocCurve
 
@@ -61,10 +61,9 @@ def test_a_tall_deflection_gets_room_and_is_not_cut() -> None:
     assert everywhere.get_figheight() * 25.4 < 190
 
 
-@pytest.mark.parametrize(("n_valid", "drawn"), [(600, 600), (0, 0), (None, 1000)])
-def test_padding_is_not_drawn_and_ten_seconds_at_most(n_valid: int | None, drawn: int) -> None:
-    samples = 1500 if n_valid is None else 1000
-    assert len(lines(plates.plate(np.zeros((12, samples)), 100, n_valid))[-1][0]) == drawn
+@pytest.mark.parametrize(("samples", "drawn"), [(600, 600), (0, 0), (1500, 1000)])
+def test_a_short_record_is_drawn_as_it_is_and_ten_seconds_at_most(samples: int, drawn: int) -> None:
+    assert len(lines(plates.plate(np.zeros((12, samples)), 100))[-1][0]) == drawn
 
 
 def test_figures_are_svg_without_outside_references() -> None:

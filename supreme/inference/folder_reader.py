@@ -1,0 +1,81 @@
+"""Records of a folder of WFDB files for the scoring engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from supreme import config, ecg, storage
+from supreme.inference.engine import BATCH_SIZE, Signal, Unit
+from supreme.preparation import check_record
+from supreme.records import Entry
+from supreme.records.record_files import RecordFiles
+from supreme.records.wfdb_files import WfdbReader, entry_of
+from supreme.settings.evaluation import Predict
+
+#: What is known of a record beside its scores; `reason` is empty where it was scored.
+RECORD = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("quality", pa.list_(pa.string())),
+        ("source_uri", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Reads, orders and judges the WFDB records below a folder."""
+
+    files: WfdbReader
+    entries: tuple[Entry, ...]
+    derive_limb_leads: bool = False
+
+    @classmethod
+    def of(cls, settings: Predict, *, derive_limb_leads: bool = False) -> FolderReader:
+        """Every header at any depth; the record id is its path below the folder.
+
+        Raises:
+            ConfigError: not a folder, or no header in it.
+        """
+        folder = settings.uri
+        if not folder or not storage.is_folder(folder):
+            raise config.ConfigError(
+                f"predict.uri={folder!r} is no folder: give the folder of the WFDB records"
+            )
+        entries = tuple(
+            entry_of("", stem, storage.join(folder, stem)) for stem in RecordFiles.below(folder).stems
+        )
+        if not entries:
+            raise config.ConfigError(f"predict.uri={folder}: no WFDB header (.hea) in it or below it")
+        return cls(WfdbReader.of(settings), entries, derive_limb_leads)
+
+    @property
+    def units(self) -> list[Unit]:
+        """A batch of records each."""
+        counts = [
+            len(self.entries[start : start + BATCH_SIZE]) for start in range(0, len(self.entries), BATCH_SIZE)
+        ]
+        return [Unit(f"{number:06d}", count) for number, count in enumerate(counts)]
+
+    def read(self, index: int) -> tuple[pa.Table, list[Signal | None]]:
+        """The records of one unit, in int16 microvolts as shards hold them."""
+        rows: list[dict[str, object]] = []
+        signals: list[Signal | None] = []
+        for entry in self.entries[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]:
+            row: dict[str, object] = {"record_id": entry.record_id, "source_uri": entry.source_uri}
+            signal: Signal | None = None
+            try:
+                record, _ = self.files.read(entry)
+                checked = check_record(record, derive_limb_leads=self.derive_limb_leads)
+            except ecg.BadRecord as error:
+                row |= {"reason": error.reason, "detail": error.detail, "quality": []}
+            else:
+                signal = Signal(ecg.to_microvolts(checked.signal), checked.rate_hz)
+                row |= {"reason": "", "detail": "", "quality": checked.flags}
+            rows.append(row)
+            signals.append(signal)
+        return pa.Table.from_pylist(rows, RECORD), signals
