@@ -20,7 +20,7 @@ from supreme.settings import recipe_file
 from supreme.settings.bench import Bench
 from supreme.settings.compare import Compare
 from supreme.settings.data import Shards, Source
-from supreme.settings.evaluation import Evaluation, Predict
+from supreme.settings.evaluation import Evaluation, Export, Predict
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.names import Name, check_name, same_name
@@ -71,6 +71,7 @@ class Recipe(Section):
     promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
+    export: Export = Export()
     bench: Bench = Bench()
 
     @model_validator(mode="after")

@@ -140,7 +140,7 @@ def _rows(
     missing = tuple(lead for lead in LEADS if lead not in channels)
     if missing and None in leads:
         unknown = ", ".join(repr(name) for name, lead in zip(names, leads, strict=True) if not lead)
-        remedy = 'if they are, say which with sources.N.leads={CHANNEL = "LEAD"}'
+        remedy = 'if they are, say which with sources.N.leads={CHANNEL = "LEAD"}, or predict.leads'
         problem = f"{unknown} is none of the twelve; {', '.join(missing)} not found"
         raise BadRecord("unknown_lead", f"{problem}; {remedy}")
     derivable = not any(lead.startswith("V") or lead in ("I", "II") for lead in missing)

@@ -118,6 +118,18 @@ def require(folder: str, stage: Stage[Result]) -> Manifest[Result]:
     return manifest
 
 
+def verify(folder: str, stage: Stage[Result], manifest: Manifest[Result]) -> None:
+    """Compare the files of a finished stage with its manifest.
+
+    Raises:
+        ConfigError: one is missing, damaged or replaced; the message names it and the remedy.
+    """
+    for name, entry in manifest.files.items():
+        uri = storage.join(folder, name)
+        if not storage.exists(uri) or describe(uri).sha256 != entry.sha256:
+            raise ConfigError(f"{uri} is missing or damaged (not as {MANIFEST} has it): {stage.remedy}")
+
+
 def begin(
     folder: str, stage: Stage[Result], request: Request, *, on_change: OnChange = "refuse", new: bool = False
 ) -> Manifest[Result] | None:

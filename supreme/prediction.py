@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config, log, storage
-from supreme.evaluation.bundle_scorer import BundleScorer, probabilities
+from supreme.evaluation.bundle_scorer import BundleScorer, Query, probabilities
 from supreme.inference import bundle, engine
 from supreme.inference.folder_reader import FolderReader
 from supreme.inference.query_embeddings import normalize_query
@@ -90,7 +90,7 @@ def plan(settings: Predict, model_uri: str) -> PredictionPlan:
     Raises:
         ConfigError: no folder, no record in it, or no query.
     """
-    records = len(FolderReader.of(settings.uri).entries)
+    records = len(FolderReader.of(settings).entries)
     check_queries(settings.queries)
     return PredictionPlan(
         model_uri=model_uri,
@@ -115,7 +115,7 @@ def predict(
         ConfigError: no folder, no record in it, no query, or no such model.
     """
     check_queries(settings.queries)
-    reader = FolderReader.of(settings.uri, derive_limb_leads=derive_limb_leads)
+    reader = FolderReader.of(settings, derive_limb_leads=derive_limb_leads)
     if model_uri.startswith("models:"):
         # All workers score with one version, also when an alias moves meanwhile.
         version = versions.resolve(model_uri, tracking_uri)
@@ -124,7 +124,7 @@ def predict(
     else:
         digest = bundle.verify(model_uri)
     model = versions.load(model_uri, tracking_uri, quality_checked=True)
-    queries = tuple((query,) for query in settings.queries)
+    queries = tuple(Query((query,)) for query in settings.queries)
     scorer = BundleScorer.of(model, model_uri, tracking_uri, (queries,))
     understood = Understood(settings.queries, tuple(model.understand(settings.queries)), model_uri)
     stem = settings.output.removesuffix(".parquet")
@@ -159,7 +159,7 @@ def check_queries(queries: tuple[str, ...]) -> None:
 def _digest(reader: FolderReader, scorer: BundleScorer, model_digest: str) -> str:
     """Of everything that decides the parts, so that those of another prediction are not taken for them."""
     ids = [[entry.record_id, entry.refused] for entry in reader.entries]
-    facts = [reader.folder, reader.derive_limb_leads, model_digest, scorer.groups, ids]
+    facts = [repr(reader.files), reader.derive_limb_leads, model_digest, scorer.groups, ids]
     return storage.sha256(json.dumps(facts).encode())[:16]
 
 

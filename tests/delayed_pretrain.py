@@ -64,7 +64,7 @@ def delayed_loop(stage: PretrainStage) -> None:
         return made
 
     def held_write(uri: str, content: bytes) -> None:
-        is_second = f"/{SAMPLES:012d}/" in uri
+        is_second = f"/{SAMPLES:012d}-" in uri
         if is_second and uri.endswith(checkpoint.MODEL):
             hold("model")
         if is_second and uri.endswith(checkpoint.STATE):

@@ -91,9 +91,10 @@ def write_shards(
 
 
 class PlantedModel:
-    """Scores the mean of lead i as condition i, and 0.5 for anything else; its embedding is the lead means."""
+    """Scores the mean of lead i as condition i, 0.5 for anything else; its embedding is the lead means."""
 
     embedding_width: int = 12
+    has_gaps = False
 
     def __init__(self, known: Sequence[str] = CONDITIONS[:3]) -> None:
         self.vocabulary: Vocabulary = load_base().subset(known)

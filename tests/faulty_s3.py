@@ -181,11 +181,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def proxy(upstream: str) -> Iterator[Proxy]:
-    """A proxy in front of ``host:port``, in a thread of this process."""
+def proxy(upstream: str, port: int = 0) -> Iterator[Proxy]:
+    """A proxy in front of ``host:port``, in a thread of this process; on a free port unless one is given."""
     made = Proxy(upstream)
     handler = type("Handler", (_Handler,), {"proxy": made})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", port), handler)
     made.address = f"127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -1,10 +1,14 @@
-"""Which records of a data set show which condition: its codes, turned into labels of shared conditions."""
+"""Which records of a data set show what: labels of the conditions that all data sets share.
+
+:mod:`supreme.evaluation.label_benchmarks` has those of published label sets and of one's own.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 
@@ -12,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from supreme.records.label_sets import unmapped
 from supreme.records.recordings import collection_of, collections, recording_key
 
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
@@ -19,6 +24,8 @@ POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 COLUMNS = ("record_id", "patient_id", "codes")
 #: Name of the benchmark that holds the records of every real data set.
 POOLED = "pooled"
+#: Name and version of the benchmark of shared conditions; the version changes whenever a label does.
+CONDITIONS, CONDITIONS_VERSION = "conditions", "1"
 
 
 class _ConditionsTable(BaseModel):
@@ -69,9 +76,20 @@ class Benchmark:
     classes: tuple[str, ...]
     labels: np.ndarray
     """`(N, C)` int8: 1 positive, 0 negative, -1 not annotated or left open."""
+    name: str = CONDITIONS
+    """Of the conditions or of a label set."""
+    version: str = CONDITIONS_VERSION
+    unknown_codes: Mapping[str, int] = field(default_factory=dict)
+    """Codes that are in no column and are not known to be negative -> records of the data set with them."""
+    unannotated: int = 0
+    """Records of the data set that the label set's own rule leaves out."""
 
     def positives(self, column: int) -> int:
         return int((self.labels[:, column] == POSITIVE).sum())
+
+    def patients_with(self, label: int, column: int) -> int:
+        """Patients with at least one record of this label."""
+        return len({self.patients[row] for row in np.flatnonzero(self.labels[:, column] == label)})
 
     def negatives(self, column: int) -> int:
         return int((self.labels[:, column] == NEGATIVE).sum())
@@ -132,7 +150,17 @@ def benchmark(dataset: str, kind: str, table: pa.Table, *, literal: bool = False
     recordings = tuple(recording_key(kind, record) for record in record_ids)
     patients = tuple(table.column("patient_id").to_pylist())
     shape = (len(record_ids), len(conditions))
-    return Benchmark(dataset, record_ids, patients, recordings, conditions, labels.reshape(shape))
+    known = _decisive(kind)
+    unknown = Counter(code for row in codes for code in unmapped(kind, row) if code not in known)
+    return Benchmark(
+        dataset,
+        record_ids,
+        patients,
+        recordings,
+        conditions,
+        labels.reshape(shape),
+        unknown_codes=dict(sorted(unknown.items())),
+    )
 
 
 def pool(benchmarks: Sequence[Benchmark], name: str = "pooled") -> Benchmark:
@@ -147,6 +175,7 @@ def pool(benchmarks: Sequence[Benchmark], name: str = "pooled") -> Benchmark:
         labels = np.full((len(part.record_ids), len(conditions)), UNKNOWN, np.int8)
         labels[:, columns] = part.labels
         parts.append(replace(part, classes=conditions, labels=labels))
+    unknown = sum((Counter(part.unknown_codes) for part in benchmarks), Counter[str]())
     return Benchmark(
         name,
         _joined(part.record_ids for part in parts),
@@ -154,6 +183,7 @@ def pool(benchmarks: Sequence[Benchmark], name: str = "pooled") -> Benchmark:
         _joined(part.recordings for part in parts),
         conditions,
         np.concatenate([part.labels for part in parts]) if parts else np.empty((0, 0), np.int8),
+        unknown_codes=dict(sorted(unknown.items())),
     )
 
 
@@ -178,6 +208,20 @@ def _label(name: str, scheme: str, codes: frozenset[str], literal: bool) -> int:
         return UNKNOWN
     required = getattr(condition.negative_if, scheme)
     return UNKNOWN if required and not codes & required else NEGATIVE
+
+
+@cache
+def _decisive(kind: str) -> frozenset[str]:
+    """The codes of a source kind that decide on a condition, or leave it open."""
+    table = load_conditions()
+    schemes = {one.scheme for name, one in table.sets.items() if kind in collections()[name].kinds}
+    return frozenset(
+        code
+        for condition in table.conditions.values()
+        for codes in (condition, condition.unknown_if, condition.negative_if)
+        for scheme in schemes
+        for code in getattr(codes, scheme)
+    )
 
 
 def _annotates(group: str) -> frozenset[str]:

@@ -1,17 +1,22 @@
-"""Parts of an evaluation result: one class, one mean over classes, one group of records."""
+"""Numbers of classes, macro means, calibration and subgroups: the lower part of an `EvaluationResult`."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
+#: Means over: classes with enough positive and negative patients; all that are defined; those with ten
+#: patients of each kind; and of the first, those queried in pre-training and the others.
+Group = Literal["headline", "all", "at_least_10", "seen", "unseen"]
+GROUPS: tuple[Group, ...] = ("headline", "all", "at_least_10", "seen", "unseen")
 
-class ResultPart(BaseModel):
-    """Frozen; an unknown key is an error."""
 
+class _Numbers(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Auroc(ResultPart):
+class Auroc(_Numbers):
     """An AUROC and its 95 % interval with patients as units."""
 
     auroc: float | None
@@ -29,7 +34,7 @@ class MacroAuroc(Auroc):
     """Classes of the group whose scores are constant or missing: they are not in the mean."""
 
 
-class OperatingPoint(ResultPart):
+class OperatingPoint(_Numbers):
     """A threshold and a recalibration that were fitted on validation records, and what they do to others."""
 
     specificity_target: float
@@ -82,7 +87,7 @@ class ClassResult(Auroc):
     """None without validation records."""
 
 
-class CalibrationBin(ResultPart):
+class CalibrationBin(_Numbers):
     """Answers of similar probability."""
 
     predicted: float
@@ -90,7 +95,7 @@ class CalibrationBin(ResultPart):
     count: int
 
 
-class CalibrationCurve(ResultPart):
+class CalibrationCurve(_Numbers):
     """Reliability of the probabilities of seen conditions, in bins of equally many answers."""
 
     ece: float
@@ -98,7 +103,14 @@ class CalibrationCurve(ResultPart):
     bins: tuple[CalibrationBin, ...]
 
 
-class SubgroupResult(ResultPart):
+class LiteralMacro(_Numbers):
+    """The headline mean when every record without a code counts as negative."""
+
+    auroc: float | None
+    classes: int
+
+
+class SubgroupResult(_Numbers):
     """The records of one age band, sex, site, rate or quality flag."""
 
     value: str
@@ -108,7 +120,7 @@ class SubgroupResult(ResultPart):
     """Over the classes with five positive and five negative patients in the group."""
 
 
-class SubgroupGap(ResultPart):
+class SubgroupGap(_Numbers):
     """The largest difference between two groups, over the classes that both have."""
 
     higher: str
@@ -122,10 +134,38 @@ class SubgroupGap(ResultPart):
     classes: int
 
 
-class SubgroupAttribute(ResultPart):
+class SubgroupAttribute(_Numbers):
     """A data set divided by one attribute."""
 
     attribute: str
     groups: tuple[SubgroupResult, ...]
     gap: SubgroupGap | None
     """None where no two groups have a class in common."""
+
+
+class ProtocolResult(_Numbers):
+    """One data set under one protocol."""
+
+    records: int
+    patients: int
+    macro: dict[Group, MacroAuroc]
+    classes: dict[str, ClassResult]
+    calibration: CalibrationCurve | None
+    """None where no condition is seen, or its scores are no probabilities."""
+    calibration_note: str = ""
+    """Why there is none."""
+    literal: LiteralMacro
+    subgroups: tuple[SubgroupAttribute, ...] = ()
+
+
+class LeftOut(_Numbers):
+    """Records that the model has seen in training or in the selection of its weights: not evaluated."""
+
+    by_key: int = 0
+    """Known by their recording key."""
+    by_signal: int = 0
+    """Known by their signal alone: the same recording under another id."""
+
+    @property
+    def records(self) -> int:
+        return self.by_key + self.by_signal

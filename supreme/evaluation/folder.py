@@ -31,10 +31,13 @@ class EvaluationFolder:
         """The evaluation of a model.
 
         Raises:
-            ConfigError: there is none, or its result is damaged or of another version.
+            ConfigError: there is none, or one of its files is damaged or of another version.
         """
         folder = folder_of(recipe, model)
-        return cls(folder, manifest.require(folder, EVALUATION), results.read(folder))
+        finished = manifest.require(folder, EVALUATION)
+        result = results.read(folder)  # says more about an older version
+        manifest.verify(folder, EVALUATION, finished)
+        return cls(folder, finished, result)
 
     def scores(self) -> pa.Table:
         """Probabilities of every evaluated record: ``record_id`` and one column a condition."""

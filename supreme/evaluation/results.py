@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
+
 from supreme import manifest, storage
+from supreme.evaluation.benchmark_results import ProtocolEvaluation, QuerySetInvariance
 from supreme.evaluation.class_results import (
-    CalibrationCurve,
-    ClassResult,
-    MacroAuroc,
-    ResultPart,
-    SubgroupAttribute,
+    Group,
+    LeftOut,
+    ProtocolResult,
 )
 from supreme.inference.provenance import SeenDataset
 from supreme.storage.documents import read_document
@@ -23,48 +24,13 @@ RESULTS = "results.json"
 SCHEMA_VERSION: Literal[3] = 3
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
-#: Means over: classes with enough positive and negative patients; all that are defined; those with ten
-#: patients of each kind; and of the first, those queried in pre-training and the others.
-Group = Literal["headline", "all", "at_least_10", "seen", "unseen"]
-GROUPS: tuple[Group, ...] = ("headline", "all", "at_least_10", "seen", "unseen")
 
 
-class LiteralMacro(ResultPart):
-    """The headline mean when every record without a code counts as negative."""
-
-    auroc: float | None
-    classes: int
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ProtocolResult(ResultPart):
-    """One data set under one protocol."""
-
-    records: int
-    patients: int
-    macro: dict[Group, MacroAuroc]
-    classes: dict[str, ClassResult]
-    calibration: CalibrationCurve | None
-    """None where no condition is seen, or its scores are no probabilities."""
-    calibration_note: str = ""
-    """Why there is none."""
-    literal: LiteralMacro
-    subgroups: tuple[SubgroupAttribute, ...] = ()
-
-
-class LeftOut(ResultPart):
-    """Records that the model has seen in training or in the selection of its weights: not evaluated."""
-
-    by_key: int = 0
-    """Known by their recording key."""
-    by_signal: int = 0
-    """Known by their signal alone: the same recording under another id."""
-
-    @property
-    def records(self) -> int:
-        return self.by_key + self.by_signal
-
-
-class DatasetResult(ResultPart):
+class DatasetResult(_Result):
     """One data set, or all real ones pooled."""
 
     kind: str
@@ -81,7 +47,7 @@ class DatasetResult(ResultPart):
         return self.protocols[ZERO_SHOT]
 
 
-class EvaluatedModel(ResultPart):
+class EvaluatedModel(_Result):
     """The model behind the numbers."""
 
     uri: str
@@ -100,7 +66,7 @@ class EvaluatedModel(ResultPart):
     """From the bundle; None where it does not say what the model has seen."""
 
 
-class EvaluationResult(ResultPart):
+class EvaluationResult(_Result):
     """Everything that one evaluation found out about one model."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
@@ -110,6 +76,10 @@ class EvaluationResult(ResultPart):
     bootstrap: int
     model: EvaluatedModel
     datasets: dict[str, DatasetResult]
+    protocols: dict[str, ProtocolEvaluation] = {}
+    """Published and own label sets under each protocol."""
+    invariance: QuerySetInvariance | None = None
+    """None without a record."""
 
     def named(self, uri: str) -> EvaluationResult:
         """The same numbers under another URI of the same bundle."""
@@ -125,7 +95,7 @@ class EvaluationResult(ResultPart):
         return {name: part.left_out.records for name, part in self.datasets.items()}
 
 
-class EvaluationPlan(ResultPart):
+class EvaluationPlan(_Result):
     """What an evaluation would do."""
 
     stage: str = "evaluation"
@@ -136,7 +106,7 @@ class EvaluationPlan(ResultPart):
     seconds: int
 
 
-class EvaluationSummary(ResultPart):
+class EvaluationSummary(_Result):
     """What the manifest of a finished evaluation says: records evaluated of each data set."""
 
     records: dict[str, int]
@@ -147,8 +117,8 @@ EVALUATION = manifest.Stage(
     job="evaluate",
     result=EvaluationSummary,
     files=(
-        *(RESULTS, "scores/*.parquet", "labels/*.parquet", "embeddings/*.parquet"),
-        "scores/*.parts/*.parquet",
+        *(RESULTS, "scores/*.parquet", "labels/*.parquet", "outputs/*.parquet"),
+        "outputs/*.parts/*.parquet",
     ),
 )
 

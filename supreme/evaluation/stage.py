@@ -6,17 +6,33 @@ out wherever they turn up, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import benchmarks, datasets, results, subgroups, summary, zeroshot
-from supreme.evaluation.benchmarks import Benchmark
-from supreme.evaluation.bundle_scorer import BundleScorer
+from supreme.evaluation import (
+    benchmarks,
+    datasets,
+    invariance,
+    protocols,
+    results,
+    subgroups,
+    summary,
+    zeroshot,
+)
+from supreme.evaluation.benchmark_results import QuerySetInvariance
+from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
+from supreme.evaluation.bundle_scorer import BundleScorer, Query
+from supreme.evaluation.class_results import GROUPS
 from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
+from supreme.evaluation.label_set_stage import LabelSetStage
+from supreme.evaluation.model_outputs import ModelOutputs
+from supreme.evaluation.probe_stage import BASELINES, ProbeStage
+from supreme.evaluation.questions import Questions
 from supreme.evaluation.results import (
     EVALUATION,
     DatasetResult,
@@ -27,7 +43,9 @@ from supreme.evaluation.results import (
 )
 from supreme.evaluation.shard_reader import ShardReader
 from supreme.evaluation.targets import Target, folder_of, model_uri, target
+from supreme.inference.engine import FEW_RECORDS
 from supreme.inference.query_model import EcgQueryModel
+from supreme.inference.windows import windows_uv
 from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
@@ -38,15 +56,15 @@ from supreme.storage.parquet import write_table
 
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
-#: Fewer records are scored in less time than a Ray session takes to start.
-_WORTH_A_SESSION = 500
+#: The protocol that says how much of a record the conditions are asked about.
+_WHOLE_RECORDS = "strict"
 
 
 def plan(recipe: config.Recipe) -> EvaluationPlan:
     """What :func:`run` would do; needs neither model nor shards."""
     records: dict[str, int | None] = {}
     for source in all_sources(recipe):
-        if benchmarks.is_annotated(source.kind):
+        if datasets.is_evaluated(recipe, source):
             records[source.dataset] = None
             folder = datasets.shard_folder(recipe, source)
             if manifest.read(folder, SHARDS):
@@ -87,20 +105,74 @@ def run(
         raise datasets.NothingToEvaluate(
             "nothing to evaluate on: no record with labels that the model has not seen; give real=FOLDER"
         )
-    tables = _score(model, loaded, folder, parts)
-    sets = datasets.evaluation_sets(parts)
-    for one in sets:
-        _write_labels(folder, one.benchmark)
     evaluated = _describe(model, loaded)
     if evaluated.reads_reports:
         logger.warning("%s: reports of pre-training mention what is unseen as a query", loaded.objective)
-    result = _summarize(recipe, evaluated, loaded.vocabulary.ids, sets, tables)
+    records = sum(len(part.benchmark.record_ids) for part in parts)
+    # Few records are scored in less time than a session takes to start.
+    with ray_session() if records >= FEW_RECORDS else nullcontext():
+        result = _evaluate(recipe, model, loaded, folder, parts, evaluated)
     uri = storage.join(folder, results.RESULTS)
     storage.write_json(uri, result.model_dump(mode="json"))
     _track(model, result, uri)
-    records = {part.data.name: len(part.benchmark.record_ids) for part in parts}
-    manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=records))
+    counts = {part.data.name: len(part.benchmark.record_ids) for part in parts}
+    manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=counts))
     return result
+
+
+def _evaluate(
+    recipe: config.Recipe,
+    model: Target,
+    loaded: EcgQueryModel,
+    folder: str,
+    parts: Sequence[UnseenPart],
+    evaluated: EvaluatedModel,
+) -> EvaluationResult:
+    settings = recipe.evaluation
+    label_sets = LabelSetStage.of(settings, parts, recipe.seed)
+    conditions = datasets.conditions_of(parts)
+    own_set = {condition: zeroshot.queries_of(condition, loaded) for condition in conditions}
+    together = not loaded.model.config.query_self_attention
+    questions = Questions.of({CONDITIONS: own_set} | label_sets.question_sets(), together=together)
+    scorer = BundleScorer.of(loaded, model.uri, model.store, questions.groups)
+    outputs = ModelOutputs(scorer, storage.join(folder, "outputs"))
+    whole = protocols.load()[_WHOLE_RECORDS]
+    tables = [
+        zeroshot.condition_scores(outputs.of(part, whole), part, questions, conditions, folder)
+        for part in parts
+    ]
+    sets = datasets.evaluation_sets(parts)
+    for one in sets:
+        _write_labels(folder, one.benchmark)
+    probes = ProbeStage.of(
+        settings.probes,
+        recipe.seed,
+        outputs,
+        scorer.queries,
+        loaded.model.config,
+        loaded.convention,
+        recipe.folder(f"evaluation/{BASELINES}"),
+    )
+    result = _summarize(recipe, evaluated, loaded.vocabulary.ids, sets, tables)
+    return result.model_copy(
+        update={
+            "protocols": label_sets.evaluate(outputs.of, questions, loaded.queries, probes),
+            "invariance": _invariance(loaded, own_set, parts[0]),
+        }
+    )
+
+
+def _invariance(
+    loaded: EcgQueryModel, queries: Mapping[str, Query], part: UnseenPart
+) -> QuerySetInvariance | None:
+    reader = ShardReader.of(part.data.shards, part.rows)
+    if not reader.units or not queries:
+        return None
+    _, signals = reader.read(0)
+    windows = [
+        windows_uv(one.values, one.rate_hz, loaded.convention)[:1] for one in signals if one is not None
+    ]
+    return invariance.measure(loaded, tuple(queries.values()), np.concatenate(windows))
 
 
 def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> manifest.Request:
@@ -112,6 +184,7 @@ def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> m
         "seed": recipe.seed,
         "results_schema": results.SCHEMA_VERSION,
         "conditions": config.digest(ordered),
+        "protocols": {one.name: one.version for one in protocols.protocols(recipe.evaluation.protocols)},
     }
     inputs = {"model": model.sha256} | {data.name: data.shards.manifest.digest() for data in labelled}
     return manifest.Request(stage=EVALUATION.name, config=settings, inputs=inputs)
@@ -122,23 +195,6 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(item) for key, item in value.items()}
     return sorted(value) if isinstance(value, list) else value
-
-
-def _score(model: Target, loaded: EcgQueryModel, folder: str, parts: Sequence[UnseenPart]) -> list[pa.Table]:
-    """Probabilities of every condition for the unseen records of each data set."""
-    conditions = datasets.conditions_of(parts)
-    queries = tuple(zeroshot.queries_of(condition, loaded) for condition in conditions)
-    scorer = BundleScorer.of(loaded, model.uri, model.store, (queries,))
-    records = sum(len(part.benchmark.record_ids) for part in parts)
-    tables = []
-    with ray_session() if records >= _WORTH_A_SESSION else nullcontext():
-        for part in parts:
-            reader = ShardReader.of(part.data.shards, part.rows)
-            scores, embeddings = (
-                storage.join(folder, kind, f"{part.data.name}.parquet") for kind in ("scores", "embeddings")
-            )
-            tables.append(zeroshot.score(reader, scorer, conditions, scores, embeddings))
-    return tables
 
 
 def _write_labels(folder: str, benchmark: Benchmark) -> None:
@@ -202,7 +258,7 @@ def _track(model: Target, result: EvaluationResult, uri: str) -> None:
     if not (model.run_id and model.store):
         return
     run = tracking.TrackingRun.attach(model.store, model.run_id)
-    for group in results.GROUPS:
+    for group in GROUPS:
         for dataset, auroc in result.macro(group).items():
             name = f"evaluation/{dataset}/macro_auroc_{group}"
             if auroc is not None:

@@ -13,10 +13,12 @@ from supreme.evaluation.class_results import (
     CalibrationBin,
     CalibrationCurve,
     ClassResult,
+    Group,
+    LiteralMacro,
     MacroAuroc,
     OperatingPoint,
+    ProtocolResult,
 )
-from supreme.evaluation.results import Group, LiteralMacro, ProtocolResult
 from supreme.evaluation.score_matrix import matrix as matrix
 from supreme.evaluation.subgroups import Attributes
 from supreme.metrics import clustered, decisions, intervals, rankings

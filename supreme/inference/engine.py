@@ -22,6 +22,8 @@ OUTPUTS = "outputs"
 #: Windows that go through the model at a time. Every batch has this size, the last one is padded: the result
 #: of a record then does not depend on how many others there are.
 BATCH_SIZE = 64
+#: Fewer records are scored in less time than the workers of Ray Data take to start.
+FEW_RECORDS = 500
 
 logger = log.get("scoring")
 
@@ -41,7 +43,7 @@ class Unit(NamedTuple):
     records: int
 
 
-class Reader(Protocol):
+class RecordReader(Protocol):
     """Where records come from. It travels to the workers and holds no open file."""
 
     @property
@@ -60,6 +62,11 @@ class ScoringModel(Protocol):
     @property
     def width(self) -> int:
         """Numbers that it gives for a record."""
+        ...
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether a number may be NaN, where a record does not show it."""
         ...
 
     def prepare(self, signal: Signal) -> np.ndarray:
@@ -83,11 +90,15 @@ class PreparedUnit:
 
 
 def score(
-    reader: Reader, model: ScoringModel, folder: str, what: str, on_done: Callable[[], None] | None = None
+    reader: RecordReader,
+    model: ScoringModel,
+    folder: str,
+    what: str,
+    on_done: Callable[[], None] | None = None,
 ) -> None:
     """Write a part for each unit of ``reader`` that ``folder`` lacks.
 
-    In a Ray session it runs on Ray Data, else in this process.
+    In a Ray session many records are scored on Ray Data; a few, or without a session, in this process.
 
     Args:
         what: is scored, for the progress line.
@@ -109,19 +120,19 @@ def score(
             on_done()
 
 
-def read_parts(reader: Reader, folder: str) -> Iterator[pa.Table]:
+def read_parts(reader: RecordReader, folder: str) -> Iterator[pa.Table]:
     """The finished parts in the order of the reader's units."""
     return (read_table(storage.join(folder, _file(unit))) for unit in reader.units)
 
 
-def delete_parts(reader: Reader, folder: str) -> None:
+def delete_parts(reader: RecordReader, folder: str) -> None:
     """Delete the parts, and the folder if nothing else is in it."""
     for unit in reader.units:
         storage.delete_file(storage.join(folder, _file(unit)))
     storage.delete_empty_folders(folder)
 
 
-def prepare(reader: Reader, model: ScoringModel, index: int) -> PreparedUnit:
+def prepare(reader: RecordReader, model: ScoringModel, index: int) -> PreparedUnit:
     """Read a unit and cut its records into windows."""
     metadata, signals = reader.read(index)
     windows = [model.prepare(signal) for signal in signals if signal is not None]
@@ -130,20 +141,21 @@ def prepare(reader: Reader, model: ScoringModel, index: int) -> PreparedUnit:
     return PreparedUnit(metadata, np.concatenate(windows) if windows else np.empty(0), counts)
 
 
-def answer(prepared: PreparedUnit, run: Callable[[np.ndarray], np.ndarray], width: int) -> pa.Table:
-    """The part of a unit: its metadata, and what the model says of each record."""
-    values = np.full((len(prepared.counts), width), np.nan, np.float32)
+def answer(prepared: PreparedUnit, run: Callable[[np.ndarray], np.ndarray], model: ScoringModel) -> pa.Table:
+    """The part of a unit: its metadata, and what the loaded model says of each record."""
+    values = np.full((len(prepared.counts), model.width), np.nan, np.float32)
     scored = np.flatnonzero(prepared.counts)
     if len(scored):
         per_window = in_batches(run, prepared.windows)
         counts = prepared.counts[scored]
         sums = np.add.reduceat(per_window.astype(np.float64), np.cumsum(counts) - counts, axis=0)
         values[scored] = sums / counts[:, None]
-    bad = scored[~np.isfinite(values[scored]).all(axis=1)]
+    wrong = np.isinf(values) if model.has_gaps else ~np.isfinite(values)
+    bad = scored[wrong[scored].any(axis=1)]
     if len(bad):
         name = prepared.metadata.column("record_id")[int(bad[0])].as_py()
         raise ValueError(f"{name}: the model gives no number; its weights are damaged or diverged")
-    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), width)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), model.width)
     return prepared.metadata.append_column(OUTPUTS, column)
 
 
@@ -170,14 +182,14 @@ def _file(unit: Unit) -> str:
     return f"{unit.name}.parquet"
 
 
-def _scored(reader: Reader, model: ScoringModel, todo: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+def _scored(reader: RecordReader, model: ScoringModel, todo: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
     if not todo:
         return
     from supreme.inference import engine_on_ray
 
-    if engine_on_ray.is_worth_it():
+    if engine_on_ray.is_worth_it(sum(reader.units[index].records for index in todo)):
         yield from engine_on_ray.scored(reader, model, todo)
         return
     run = model.load()
     for index in todo:
-        yield index, answer(prepare(reader, model, index), run, model.width)
+        yield index, answer(prepare(reader, model, index), run, model)

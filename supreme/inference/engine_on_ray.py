@@ -11,16 +11,19 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from supreme.inference.engine import PreparedUnit, Reader, ScoringModel, answer, prepare
+from supreme.inference.engine import FEW_RECORDS, PreparedUnit, RecordReader, ScoringModel, answer, prepare
 from supreme.shards.build import logical_cpus_per_core
 
-
-def is_worth_it() -> bool:
-    """Whether a session runs."""
-    return bool(ray.is_initialized())
+#: A row of Ray Data.
+Row = dict[str, Any]
 
 
-def scored(reader: Reader, model: ScoringModel, todo: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
+def is_worth_it(records: int) -> bool:
+    """Whether a session runs, and there are records enough."""
+    return bool(ray.is_initialized()) and records >= FEW_RECORDS
+
+
+def scored(reader: RecordReader, model: ScoringModel, todo: Sequence[int]) -> Iterator[tuple[int, pa.Table]]:
     """The part of each unit in ``todo``, in the order in which they are done."""
     units = ray.data.from_items([{"unit": index} for index in todo], override_num_blocks=len(todo))
     prepared = units.map(partial(_prepare, reader=ray.put(reader), model=model), num_cpus=_cpus_of_a_task())
@@ -33,7 +36,7 @@ def _cpus_of_a_task() -> float:
     return logical_cpus_per_core() / 2
 
 
-def _workers(units: int) -> dict[str, Any]:
+def _workers(units: int) -> Row:
     """A worker on each GPU; without one, a worker of one thread on each core."""
     if gpus := int(ray.cluster_resources().get("GPU", 0)):
         return {"compute": ray.data.ActorPoolStrategy(size=min(gpus, units)), "num_gpus": 1}
@@ -43,7 +46,7 @@ def _workers(units: int) -> dict[str, Any]:
     return {"compute": ray.data.ActorPoolStrategy(size=size), "num_cpus": 0.25}
 
 
-def _prepare(row: dict[str, Any], reader: Any, model: ScoringModel) -> dict[str, Any]:
+def _prepare(row: Row, reader: Any, model: ScoringModel) -> Row:
     unit = prepare(ray.get(reader), model, row["unit"])
     return {
         "unit": row["unit"],
@@ -63,12 +66,12 @@ class _Worker:
 
         if not torch.cuda.is_available():
             torch.set_num_threads(1)
-        self.run, self.width = model.load(), model.width
+        self.run, self.model = model.load(), model
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, row: Row) -> Row:
         windows = np.frombuffer(row["windows"], row["dtype"]).reshape(row["shape"])
         unit = PreparedUnit(_from_bytes(row["metadata"]), windows, np.asarray(row["counts"], np.int64))
-        return {"unit": row["unit"], "part": _to_bytes(answer(unit, self.run, self.width))}
+        return {"unit": row["unit"], "part": _to_bytes(answer(unit, self.run, self.model))}
 
 
 def _to_bytes(table: pa.Table) -> bytes:

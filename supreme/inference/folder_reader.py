@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -13,6 +12,7 @@ from supreme.preparation import check_record
 from supreme.records import Entry
 from supreme.records.record_files import RecordFiles
 from supreme.records.wfdb_files import WfdbReader, entry_of
+from supreme.settings.evaluation import Predict
 
 #: What is known of a record beside its scores; `reason` is empty where it was scored.
 RECORD = pa.schema(
@@ -30,17 +30,18 @@ RECORD = pa.schema(
 class FolderReader:
     """Reads, orders and judges the WFDB records below a folder."""
 
-    folder: str
+    files: WfdbReader
     entries: tuple[Entry, ...]
     derive_limb_leads: bool = False
 
     @classmethod
-    def of(cls, folder: str, *, derive_limb_leads: bool = False) -> FolderReader:
+    def of(cls, settings: Predict, *, derive_limb_leads: bool = False) -> FolderReader:
         """Every header at any depth; the record id is its path below the folder.
 
         Raises:
             ConfigError: not a folder, or no header in it.
         """
+        folder = settings.uri
         if not folder or not storage.is_folder(folder):
             raise config.ConfigError(
                 f"predict.uri={folder!r} is no folder: give the folder of the WFDB records"
@@ -50,7 +51,7 @@ class FolderReader:
         )
         if not entries:
             raise config.ConfigError(f"predict.uri={folder}: no WFDB header (.hea) in it or below it")
-        return cls(folder, entries, derive_limb_leads)
+        return cls(WfdbReader.of(settings), entries, derive_limb_leads)
 
     @property
     def units(self) -> list[Unit]:
@@ -62,14 +63,13 @@ class FolderReader:
 
     def read(self, index: int) -> tuple[pa.Table, list[Signal | None]]:
         """The records of one unit, in int16 microvolts as shards hold them."""
-        reader = WfdbReader(self.folder)
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, object]] = []
         signals: list[Signal | None] = []
         for entry in self.entries[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]:
-            row: dict[str, Any] = {"record_id": entry.record_id, "source_uri": entry.source_uri}
+            row: dict[str, object] = {"record_id": entry.record_id, "source_uri": entry.source_uri}
             signal: Signal | None = None
             try:
-                record, _ = reader.read(entry)
+                record, _ = self.files.read(entry)
                 checked = check_record(record, derive_limb_leads=self.derive_limb_leads)
             except ecg.BadRecord as error:
                 row |= {"reason": error.reason, "detail": error.detail, "quality": []}

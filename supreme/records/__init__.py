@@ -37,6 +37,8 @@ class Entry:
     """`dataset/local patient id`; the record id where a data set names no patients."""
     split: Split | None = None
     """The data set's own split; None: decided by :func:`split_of`."""
+    fold: int | None = None
+    """The data set's own fold of patients, where it has folds."""
     report: str = ""
     codes: tuple[str, ...] = ()
     """The data set's own codes (SCP statements, SNOMED CT ids, CPSC classes, simulated condition ids)."""

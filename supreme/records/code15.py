@@ -4,9 +4,10 @@ The WFDB form is the one that the 2025 PhysioNet Challenge's `prepare_code15_dat
 `#Age`, `#Sex` and `#Chagas label` in the headers. The original HDF5 files (`exams_part*.hdf5`) are not read:
 convert them with that script, and copy the original `exams.csv` to the records.
 
-Codes are the columns of `exams.csv` that are true (1dAVb, RBBB, LBBB, SB, ST, AF, normal_ecg), and `chagas`.
-A record without a row there, or every record where the file is absent, has `chagas` alone; and because its
-patient is known only when its header is read, it counts as test: so no patient is in two splits.
+Codes are the columns of `exams.csv` that are true (1dAVb, RBBB, LBBB, SB, ST, AF, normal_ecg), or
+`abnormal_ecg` where normal_ecg is false; and `chagas` or `no_chagas`, as the header says. A record without a
+row there, or every record where the file is absent, has the latter alone; and because its patient is known
+only when its header is read, it counts as test: so no patient is in two splits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from supreme.records.wfdb_files import WfdbReader, entry_of
 LAYOUT = "CODE-15%: a folder named code15 (or CODE-15) with WFDB files and, for its labels, exams.csv"
 TABLE = "exams.csv"
 DIAGNOSES = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
-CHAGAS = "chagas"
+ABNORMAL = "abnormal_ecg"
+CHAGAS, NO_CHAGAS = "chagas", "no_chagas"
 _NAME = re.compile(r"code-?15", re.IGNORECASE)
 
 
@@ -86,7 +88,7 @@ class Code15:
             entry,
             age=parse_age(comments.get("age", "")),
             sex=parse_sex(comments.get("sex", "")),
-            codes=(*entry.codes, *([CHAGAS] if _is_true(comments.get("chagas label")) else [])),
+            codes=(*entry.codes, *_chagas(comments.get("chagas label"))),
         )
         patient = comments.get("patient id")
         if patient and entry.patient_id == entry.record_id:
@@ -102,11 +104,22 @@ class Code15:
         table = tables.read(where, (*keys, *DIAGNOSES), keys=keys, within=self.uri)
         tables.check(where, table, "exam_id", ("patient_id",))
         exams, patients, *flags = (table[name].to_pylist() for name in table.column_names)
-        codes = (
-            tuple(name for name, flag in zip(DIAGNOSES, row, strict=True) if _is_true(flag))
-            for row in zip(*flags, strict=True)
-        )
+        codes = map(_diagnoses, zip(*flags, strict=True))
         return dict(zip(exams, zip(patients, codes, strict=True), strict=True))
+
+
+def _diagnoses(flags: tuple[str | None, ...]) -> tuple[str, ...]:
+    """The codes of a row's flags, in the order of DIAGNOSES; what says that it is annotated comes last."""
+    codes = tuple(name for name, flag in zip(DIAGNOSES, flags, strict=True) if _is_true(flag))
+    return (*codes, ABNORMAL) if _is_false(flags[-1]) else codes
+
+
+def _chagas(label: str | None) -> list[str]:
+    return [CHAGAS] if _is_true(label) else [NO_CHAGAS] if _is_false(label) else []
+
+
+def _is_false(flag: str | None) -> bool:
+    return (flag or "").strip().casefold() in ("false", "0", "0.0")
 
 
 def _is_true(flag: str | None) -> bool:

@@ -88,11 +88,13 @@ class PtbXl:
 
     def _entry(self, row: dict[str, str | None], file: str) -> Entry:
         patient_id = f"{self.dataset}/{int(float(row['patient_id'] or ''))}"
+        fold = int(float(row["strat_fold"] or ""))
         return Entry(
             record_id=f"{self.dataset}/{int(row['ecg_id'] or ''):05d}",
             dataset=self.dataset,
             patient_id=patient_id,
-            split=_split(int(float(row["strat_fold"] or "")), patient_id),
+            split=_split(fold, patient_id),
+            fold=fold,
             report=row["report"] or "",
             codes=tuple(map(str, dict(ast.literal_eval(row["scp_codes"] or "")))),
             age=parse_age(row["age"] or ""),

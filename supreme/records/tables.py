@@ -124,6 +124,10 @@ def _csv(uri: str, content: bytes, match: _Matcher) -> tuple[list[str], pa.Table
     content = content.removeprefix(b"\xef\xbb\xbf")
     excel = _EXCEL_SEPARATOR.match(content)
     first, _, rows = content[excel.end() if excel else 0 :].partition(b"\n")
+    if rows.strip() and not first.strip():
+        raise ConfigError(
+            f"{uri}: the first line is blank: remove it, so that the first has the column names"
+        )
     delimiter = excel[1].decode("ascii", "replace") if excel else _delimiter(first.decode(), match)
     names = _header(first.decode(), delimiter)
     matches = match(names)

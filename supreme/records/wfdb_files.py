@@ -12,6 +12,7 @@ from supreme.ecg import BadRecord
 from supreme.records import Entry, Record, record_files, wfdb_header, wfdb_signal
 from supreme.records.cells import parse_age, parse_sex
 from supreme.records.wfdb_layout import TRUST_HEADER, HeaderOverrides
+from supreme.settings.evaluation import Predict
 
 #: Of all signal files of a record together.
 _MAX_SIGNAL_BYTES = 4 * wfdb_header.MAX_VALUES
@@ -30,9 +31,10 @@ class WfdbReader:
     overrides: HeaderOverrides = TRUST_HEADER
 
     @classmethod
-    def of(cls, source: config.Source) -> WfdbReader:
-        """For the records of a source, with its settings."""
-        return cls(source.uri, HeaderOverrides(source.gain_per_mv, tuple(sorted(source.leads.items()))))
+    def of(cls, settings: config.Source | Predict) -> WfdbReader:
+        """For the records of a source, or those to predict on, with their settings."""
+        leads = tuple(sorted(settings.leads.items()))
+        return cls(settings.uri, HeaderOverrides(settings.gain_per_mv, leads))
 
     def read(self, entry: Entry) -> tuple[Record, dict[str, str]]:
         """The record at ``entry.source_uri`` (without extension) and its `#Key: value` comments.

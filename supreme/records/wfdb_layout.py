@@ -130,11 +130,11 @@ def _scale(name: str, text: str, zero: str | None, gain_per_mv: float | None) ->
     if gain_per_mv is not None:
         return Scale(gain_per_mv, int((match and match[2]) or zero or 0), 1.0)
     if match is None or number_of(match[1]) == 0:
-        remedy = "without one there are no millivolts; if you know it, set sources.N.gain_per_mv"
+        remedy = "without one there are no millivolts; set gain_per_mv of the source or of [predict]"
         raise BadRecord("unknown_gain", f"gain {text!r} of signal {name!r}: {remedy}")
     millivolts = millivolts_per_unit(match[3] or "mV")
     if millivolts is None:
-        remedy = "give mV, uV, nV or V, or set sources.N.gain_per_mv"
+        remedy = "give mV, uV, nV or V, or set gain_per_mv of the source or of [predict]"
         raise BadRecord("unknown_unit", f"signal {name!r}: {match[3]!r} is not a voltage: {remedy}")
     gain = float(match[1])
     if not _MIN_STEPS <= abs(gain) / millivolts <= _MAX_STEPS:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import datasets, targets
 from supreme.evaluation.benchmarks import POOLED
-from supreme.evaluation.class_results import ClassResult
+from supreme.evaluation.class_results import ClassResult, ProtocolResult
 from supreme.evaluation.folder import EvaluationFolder
-from supreme.evaluation.results import DatasetResult, EvaluationResult, ProtocolResult
+from supreme.evaluation.results import DatasetResult, EvaluationResult
 from supreme.evaluation.summary import display_name
 from supreme.evaluation.targets import Target
 from supreme.metrics import rankings

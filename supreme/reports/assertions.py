@@ -230,7 +230,7 @@ def _alternative(statement: str, scene: _Scene, index: int) -> str:
     one, other = scene.findings[index], scene.findings[index + 1]
     gap = range(one.last, other.first)
     if not gap:
-        return _SLASH if other.first in scene.slashed and _exclusive(one.value, other.value) else ""
+        return _SLASH if other.first in scene.slashed and exclude_each_other(one.value, other.value) else ""
     if scene.words(gap) > REACH_JOIN or any(i in scene.ends for i in gap) or one.value == other.value:
         return ""
     texts = [scene.tokens[i].text for i in gap]
@@ -250,7 +250,7 @@ def _slashed(statement: str, tokens: Sequence[Token], findings: Sequence[Match[s
     }
 
 
-def _exclusive(one: str, other: str) -> bool:
+def exclude_each_other(one: str, other: str) -> bool:
     """Can only one of two findings be there ("VT/SVT"), so that a slash means "or"?"""
     return any(one in group and other in group for group in load_table("cues_between")["exclusive"])
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import NamedTuple, Protocol
 
 from supreme import config
-from supreme.reports import ages, answers, assertions, lexicon, regions, waves
+from supreme.reports import ages, answers, assertions, earlier, lexicon, regions, waves
 from supreme.reports.lexicon import Phrases, Words
 from supreme.reports.tokens import EMPTY, load_table, tokenize
 from supreme.reports.vocabulary import load_base
@@ -106,13 +106,15 @@ def _read(statement: str) -> Iterator[Mention]:
     if answers.may_answer(tokens):
         replies = answers.find(statement, tokens, findings, rules.answers.find(coded, covered), cues)
     layout = regions.FindingLayout(tokens, findings, walls)
-    for index, assertion in enumerate(assertions.assess(statement, tokens, findings, cues, named)):
+    asserted = assertions.assess(statement, tokens, findings, cues, named)
+    before = earlier.find(tokens, findings, asserted)
+    for index, assertion in enumerate(asserted):
         match = findings[index]
         if index in replies:
             # A box that is not ticked takes back "no LVH" as well, and then nothing is said.
             is_empty = replies[index].cue == EMPTY and assertion.status != "present"
             assertion = _NOT_SAID if is_empty else replies[index]
-        if assertion.grade == assertions.ELSEWHERE:
+        if index in before or assertion.grade == assertions.ELSEWHERE:
             continue
         entities, doubtful = regions.resolve(layout, index)
         if doubtful and assertion.status == "present":

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from supreme.ecg import LEADS, canonical_lead
 from supreme.settings.names import OptionalName
 from supreme.settings.section import Section, at_most
 from supreme.settings.uris import Uri
+from supreme.settings.wfdb import ChannelLeads, GainPerMv
 
 Records = Annotated[int, Field(gt=0), at_most(20_000_000, "all public ECGs together are ten million")]
 MAX_SAMPLES = 1_000_000
@@ -40,10 +40,10 @@ class Source(Section):
     """`merl`: refuse records whose report has fewer than four words, as MERL does (`mimic_iv_ecg` only)."""
     table: Uri = ""
     """CSV or Parquet table of the records; the only one in the folder when empty (`wfdb_folder` only)."""
-    gain_per_mv: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    gain_per_mv: GainPerMv = None
     """Converter steps in a millivolt of every channel, instead of gains and units in the WFDB headers: for a
     data set whose headers are wrong."""
-    leads: dict[str, str] = Field(default_factory=dict)
+    leads: ChannelLeads = Field(default_factory=dict)
     """Channel name -> lead, for names that are not understood, as `leads = {CH1 = "I", CH2 = "-aVR"}`."""
 
     @model_validator(mode="after")
@@ -54,9 +54,6 @@ class Source(Section):
                 raise ValueError(f"{field} is read by kind {kind!r} only, not by {self.kind!r}")
         if self.kind == "simulated" and (self.gain_per_mv or self.leads):
             raise ValueError("gain_per_mv and leads are read from WFDB headers: 'simulated' has none")
-        for channel, lead in self.leads.items():
-            if canonical_lead(lead) is None:
-                raise ValueError(f"leads: {channel!r} = {lead!r} is none of {', '.join(LEADS)}")
         return self
 
     @property

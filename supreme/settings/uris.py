@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs, unquote
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 #: What may stand behind the ``?`` of an S3 URI.
 S3_OPTIONS = frozenset({"endpoint_override", "scheme", "region", "anonymous"})
@@ -105,6 +105,8 @@ def _check_length(path: str, limit: int) -> None:
 
 
 Uri = Annotated[str, AfterValidator(check_uri)]
+Uris = Annotated[tuple[Uri, ...], Field(strict=False, max_length=100)]
+"""A list of files; TOML has lists where Python has tuples."""
 RootUri = Annotated[str, AfterValidator(check_root)]
 ModelUri = Annotated[str, AfterValidator(check_model_uri)]
 ServerUri = Annotated[str, AfterValidator(check_server)]

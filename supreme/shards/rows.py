@@ -93,6 +93,7 @@ def _row(record: Record, split: str, job: Job) -> ShardRow:
         "dataset": entry.dataset,
         "patient_id": entry.patient_id,
         "split": split,
+        "fold": entry.fold,
         "n_valid": n_valid,
         "rate_hz": round(rate_hz),
         "source_rate_hz": checked.rate_hz,

@@ -14,6 +14,7 @@ SCHEMA = pa.schema(
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("patient_id", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
+        pa.field("fold", pa.int32()),
         pa.field("signal", pa.binary(), nullable=False),
         pa.field("fingerprint", pa.string(), nullable=False),
         pa.field("n_valid", pa.int32(), nullable=False),

@@ -71,6 +71,8 @@ def of_file(path: str, error: OSError, needed: int = 0) -> StorageError:
         return Unavailable(f"{path}: {reason}: {_room(path, needed)}; make room, then {AGAIN}")
     if error.errno in _TRANSIENT_ERRNO:
         return Unavailable(f"{path}: {reason}; {AGAIN}")
+    if error.errno == errno.EROFS:
+        return StorageError(f"{path}: {reason}; mount it for writing or give another place, then {AGAIN}")
     if isinstance(error, PermissionError):
         return StorageError(f"{path}: permission denied for user {os.geteuid()}")
     return StorageError(f"{path}: {reason}")

@@ -7,6 +7,7 @@ What MLflow itself answers (no such model, name is taken) is its own `MlflowExce
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import sqlite3
@@ -23,6 +24,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 
 from supreme import log
+from supreme.storage.errors import AGAIN
 
 T = TypeVar("T")
 
@@ -161,7 +163,9 @@ class _PatientClient:
         return request
 
 
-_AWAY = "start it, then run the same command again: finished parts are kept"
+_AWAY = f"start it, then {AGAIN}"
+_ROOM = f"make room, then {AGAIN}"
+_WRITABLE = f"mount it for writing, then {AGAIN}"
 _LOGIN = (
     "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, "
     "to a login that may do this"
@@ -180,7 +184,11 @@ def _is_answer(error: Exception) -> bool:
 
 def _words(error: Exception) -> tuple[str, str]:
     """What happened and what to do about it."""
-    text = str(error)
+    text, number = str(error), getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "database or disk is full" in text:
+        return "is on a full disk", _ROOM
+    if number == errno.EROFS or "attempt to write a readonly database" in text:
+        return "is on a read-only disk", _WRITABLE
     status = _STATUS.search(text)
     code = int(status[1]) if status else 0
     if code in (401, 403) or getattr(error, "error_code", "") in ("UNAUTHENTICATED", "PERMISSION_DENIED"):

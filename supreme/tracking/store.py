@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
 
 from supreme import config, log, storage
 from supreme.settings.tracking import Tracking
+from supreme.storage import errors
 from supreme.tracking import note
 
 PROBE_TIMEOUT_S = 2.5
@@ -72,24 +73,33 @@ def _embedded_uri(root: str) -> str:
 def _migrate(uri: str) -> None:
     """Create or upgrade the tables once: concurrent first contacts race on migrations."""
     database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
+    version = database.with_name(f"{database.name}.lock")
+    try:
+        if database.exists() and version.exists() and version.read_text() == mlflow.__version__:
+            return  # also where nothing can be written: a store may only be read
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with version.open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if not (database.exists() and lock.read() == mlflow.__version__):
+                _make_tables(database)
+                lock.truncate(0)
+                lock.write(mlflow.__version__)
+    except OSError as error:
+        raise errors.of_file(str(database), error) from error
+
+
+def _make_tables(database: Path) -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    with (database.parent / f"{database.name}.lock").open("a+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        lock.seek(0)
-        if database.exists() and lock.read() == mlflow.__version__:
-            return
-        migrate: Any = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
-        if database.exists():
-            migrate(uri)
-        else:
-            # Its many steps are no transaction: killed between two of them, they could not be begun again.
-            fresh = database.with_name(f"{database.name}.partial")
-            fresh.unlink(missing_ok=True)
-            migrate(f"sqlite:///{fresh}")
-            fresh.replace(database)
-        lock.truncate(0)
-        lock.write(mlflow.__version__)
+    migrate: Any = mlflow.db.upgrade.callback  # what `mlflow db upgrade` runs
+    if database.exists():
+        migrate(f"sqlite:///{database}")
+        return
+    # Its many steps are no transaction: killed between two of them, they could not be begun again.
+    fresh = database.with_name(f"{database.name}.partial")
+    fresh.unlink(missing_ok=True)
+    migrate(f"sqlite:///{fresh}")
+    fresh.replace(database)
 
 
 def _probe(uri: str, named: str) -> str:

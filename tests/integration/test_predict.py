@@ -140,6 +140,25 @@ def test_limb_leads_are_derived_when_asked(session: None, tmp_path: Path, root: 
 _EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 
 
+def test_names_and_gains_of_the_user_replace_those_of_the_headers(
+    session: None, tmp_path: Path, root: str
+) -> None:
+    """As in a source: the same ECG under odd channel names, with gains that are five times too small."""
+    signal_mv = tiny_bundle.ecgs(1, 1000)[0]
+    write_record(tmp_path / "plain", "r", signal_mv, 250, ecg.LEADS)
+    turned = signal_mv * np.where(np.arange(12) == 3, -1, 1)[:, None]
+    header = write_record(tmp_path / "odd", "r", turned, 250, ["CH1", *ecg.LEADS[1:3], "CH4", *ecg.LEADS[4:]])
+    header.write_text(header.read_text().replace("1000.0(0)/mV", "200.0(0)/mV"))
+    known = {"leads": {"CH1": "I", "CH4": "-aVR"}, "gain_per_mv": 1000.0}
+    scores = {}
+    for folder, more in (("plain", {}), ("odd", known), ("odd", {})):
+        output = tmp_path / f"{folder}{len(more)}.parquet"
+        settings = Predict(uri=str(tmp_path / folder), queries=QUERIES, output=str(output), **more)
+        assert prediction.predict(settings, f"{root}/bundle", None).rejected == (folder == "odd" and not more)
+        scores[output.name] = pq.read_table(str(output))["score"].to_numpy()
+    np.testing.assert_array_equal(scores["odd2.parquet"], scores["plain0.parquet"])
+
+
 def test_a_failure_leaves_nothing_that_looks_finished(session: None, records: Path, tmp_path: Path) -> None:
     settings = Predict(uri=str(records), queries=QUERIES, output=str(tmp_path / "out.parquet"))
     (tmp_path / "bundle").mkdir()
@@ -177,7 +196,7 @@ def test_wrong_settings_are_refused_with_the_remedy(
 
 def test_a_folder_without_records_is_said(tmp_path: Path) -> None:
     with pytest.raises(config.ConfigError, match="no WFDB header"):
-        FolderReader.of(str(tmp_path))
+        FolderReader.of(Predict(uri=str(tmp_path)))
 
 
 @pytest.mark.real

@@ -198,6 +198,7 @@ PACKAGES = {
     "pyyaml": "yaml",
     "pyahocorasick": "ahocorasick",
     "boto3": "botocore",
+    "scikit-learn": "sklearn",
 }
 
 

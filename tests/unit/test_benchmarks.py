@@ -113,6 +113,16 @@ def test_a_record_of_no_known_set_is_not_annotated() -> None:
     assert (bench.labels[1] == NEGATIVE).any()
 
 
+def test_codes_that_decide_on_no_condition_are_counted() -> None:
+    paced, sinus, escape = "10370003", "426783006", "251187003"
+    table = shard_table(JS00001=[paced, escape], JS00002=[sinus, escape, "1"])
+    assert benchmarks.benchmark("csn", "csn", table).unknown_codes == {"1": 1, escape: 2}
+    simulated = benchmarks.benchmark("s", "simulated", shard_table(a=["long_qt"]))
+    assert simulated.unknown_codes == {}
+    pooled = benchmarks.pool([benchmarks.benchmark(name, "csn", table) for name in "ab"])
+    assert pooled.unknown_codes == {"1": 2, escape: 4}
+
+
 def test_simulated_codes_are_the_conditions() -> None:
     bench = benchmarks.benchmark(
         "s", "simulated", shard_table(a=["long_qt"], b=[], c=["long_qt", "sinus_rhythm"])

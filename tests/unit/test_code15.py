@@ -46,12 +46,16 @@ def test_labels_and_patients_come_from_exams_csv(tmp_path):
     entries = source.index()
     assert [entry.record_id for entry in entries] == ["code15/1001", "code15/1002", "code15/1003"]
     assert [entry.patient_id for entry in entries] == ["code15/7", "code15/7", "code15/8"]
-    assert {(entry.codes, entry.split) for entry in entries} == {(("SB", "AF"), None)}
+    assert {(entry.codes, entry.split) for entry in entries} == {(("SB", "AF", "abnormal_ecg"), None)}
     record = source.read(entries[0])
     assert (record.rate_hz, record.entry.age, record.entry.sex) == (400, 44.0, "F")
-    assert record.entry.codes == ("SB", "AF", "chagas")
-    (labels,) = label_sets("code15")
-    assert labels.of(record.entry.codes) == ["SB", "AF", "chagas"]
+    assert record.entry.codes == ("SB", "AF", "abnormal_ecg", "chagas")
+    diagnoses, chagas = label_sets("code15")
+    assert diagnoses.of(record.entry.codes) == ["SB", "AF"]
+    assert chagas.of(record.entry.codes) == ["chagas"]
+    assert not diagnoses.annotates(("no_chagas",))
+    assert diagnoses.annotates(("normal_ecg",))
+    assert not chagas.annotates(("normal_ecg",))
 
 
 def test_without_exams_csv_all_is_test_and_the_patient_comes_with_the_record(tmp_path, caplog):
@@ -63,7 +67,7 @@ def test_without_exams_csv_all_is_test_and_the_patient_comes_with_the_record(tmp
     assert {entry.split for entry in entries} == {"test"}
     known = [source.read(entry).entry for entry in entries]
     assert [entry.patient_id for entry in known] == ["code15/7", "code15/7", "code15/8"]
-    assert {entry.codes for entry in known} == {()}
+    assert {entry.codes for entry in known} == {("no_chagas",)}
 
 
 def test_a_record_that_exams_csv_lacks_cannot_share_a_patient_with_training(tmp_path):
@@ -77,7 +81,7 @@ def test_keys_that_became_floats_and_flags_as_numbers_are_read(tmp_path):
     rows = "".join(f"{exam}.0,{patient}.0,1.0,0,0,0,0,1,False\n" for exam, patient in PATIENTS.items())
     (tmp_path / "exams.csv").write_text(f"Exam ID,Patient_ID,{','.join(DIAGNOSES)}\n{rows}")
     entries = _open(tmp_path).index()
-    assert {entry.codes for entry in entries} == {("1dAVb", "AF")}
+    assert {entry.codes for entry in entries} == {("1dAVb", "AF", "abnormal_ecg")}
     assert [entry.patient_id for entry in entries] == ["code15/7", "code15/7", "code15/8"]
 
 

@@ -12,7 +12,9 @@ import tiny_bundle
 
 from supreme import config, manifest, storage
 from supreme.evaluation import console, results, stage, targets
-from supreme.evaluation.results import EvaluationResult, LeftOut
+from supreme.evaluation.class_results import LeftOut
+from supreme.evaluation.folder import EvaluationFolder
+from supreme.evaluation.results import EvaluationResult
 from supreme.inference import engine
 from supreme.settings.evaluation import Evaluation
 from supreme.storage.parquet import read_table
@@ -149,6 +151,24 @@ def test_a_result_that_cannot_be_used_is_named_with_the_remedy(
     (tmp_path / results.RESULTS).write_bytes(content)
     with pytest.raises(config.ConfigError, match=r"results\.json .*: run jobs/evaluate\.py with --new"):
         results.read(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["results.json", "scores/simulated.parquet", "labels/cpsc2018.parquet"])
+def test_one_other_bit_in_what_the_page_and_the_gate_read_is_noticed(
+    recipe: config.Recipe, result: EvaluationResult, name: str
+) -> None:
+    file, target = folder_of(recipe) / name, targets.target(recipe)
+    content = file.read_bytes()
+    assert EvaluationFolder.open(recipe, target).result == result
+    number = content.index(b"0.") + 2 if name.endswith("json") else len(content) // 2
+    try:
+        file.write_bytes(content[:number] + bytes([content[number] ^ 1]) + content[number + 1 :])
+        with pytest.raises(
+            config.ConfigError, match=rf"{name} is missing or damaged.*evaluate\.py with --new"
+        ):
+            EvaluationFolder.open(recipe, target)
+    finally:
+        file.write_bytes(content)
 
 
 def test_another_setting_is_refused_with_the_difference(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from supreme import config
 from supreme.records import open_source
-from supreme.records.label_sets import LabelSet, label_sets, unmapped
+from supreme.records.label_sets import LabelSet, label_sets, published, unmapped
 
 pytestmark = pytest.mark.unit
 
@@ -48,10 +48,13 @@ def _positive(row: dict[str, str], columns: set[str]) -> set[str]:
 
 
 def test_the_sets_have_the_sizes_that_are_reported():
-    sizes = {one.name: len(one.columns) for kind in ("ptbxl", "csn", "cpsc2018") for one in label_sets(kind)}
-    levels = {"superclass": 5, "subclass": 23, "diagnostic": 44, "form": 19, "rhythm": 12}
+    sizes = {one.name: len(one.columns) for one in published()}
+    levels = {"superclass": 5, "subclass": 23, "diagnostic": 44, "form": 19, "rhythm": 12, "all": 71}
     expected = {f"ptbxl-{level}": size for level, size in levels.items()}
-    assert sizes == expected | {"csn": 55, "csn-legacy": 38, "cpsc2018": 9}
+    assert sizes == expected | {
+        **{"csn": 55, "csn-legacy": 38, "csn-corrected": 38, "cpsc2018": 9},
+        **{"code15": 6, "code15-chagas": 1, "cinc2021": 26},
+    }
     assert label_sets("mimic_iv_ecg") == []
 
 
@@ -65,6 +68,7 @@ def test_columns_come_in_the_order_of_the_set_and_codes_of_one_column_count_once
         "ptbxl-diagnostic": ["NORM", "1AVB", "3AVB"],
         "ptbxl-form": [],
         "ptbxl-rhythm": ["SR"],
+        "ptbxl-all": ["NORM", "1AVB", "3AVB", "SR"],
     }
 
 
@@ -109,6 +113,7 @@ def test_ptbxl_levels_are_those_of_its_statements(realdata):
         "ptbxl-diagnostic": {code: code for code in diagnostic},
         "ptbxl-form": {code: code for code, row in statements.items() if row["form"]},
         "ptbxl-rhythm": {code: code for code, row in statements.items() if row["rhythm"]},
+        "ptbxl-all": {code: code for code in statements},
     }
     for code in statements:
         assert {one.name: one.of([code]) for one in label_sets("ptbxl")} == {

@@ -17,8 +17,9 @@ from jobs import promote, register
 from supreme import config, promotion, tracking
 from supreme.evaluation import compare, results, summary, targets
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
-from supreme.evaluation.results import DatasetResult, EvaluatedModel, EvaluationResult, LeftOut
+from supreme.evaluation.results import DatasetResult, EvaluatedModel, EvaluationResult
 from supreme.inference.provenance import Provenance
 from supreme.promotion import Contender
 from supreme.registry import versions

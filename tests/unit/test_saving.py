@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +46,11 @@ def check(place: str) -> int:
     return found.samples_seen
 
 
+def samples(run: str) -> list[int]:
+    """Of the checkpoints that a run has, whole or not."""
+    return [int(name[:12]) for name in storage.list_folders(f"{run}/checkpoints")]
+
+
 def test_best_and_latest_are_kept(tmp_path: Path) -> None:
     run, saver = str(tmp_path), CheckpointWriter(str(tmp_path))
     assert latest(run) is None
@@ -52,8 +58,9 @@ def test_best_and_latest_are_kept(tmp_path: Path) -> None:
         saver.save(snapshot(number), state(number, best))
         saver.wait()
         assert check(latest(run) or "") == number
-    assert [int(name) for name in storage.list_folders(f"{run}/checkpoints")] == [2, 4]
-    assert check(folder_of(run, 2)) == 2
+    assert samples(run) == [2, 4]
+    best = checkpoints.read_state(latest(run) or "", REQUEST).best_checkpoint
+    assert check(folder_of(run, best)) == 2
     # Going back to an older one takes nothing from a process that may have gone further.
     saver.save(snapshot(3), state(3, 2))
     saver.wait()
@@ -92,7 +99,7 @@ def test_killed_while_it_writes_and_deletes_the_latest_is_always_whole(tmp_path:
     saver = CheckpointWriter(run)
     saver.save(snapshot(2_000_000), state(2_000_000))
     saver.wait()
-    assert storage.list_folders(f"{run}/checkpoints") == ["000002000000"], left
+    assert samples(run) == [2_000_000], left
 
 
 def test_it_is_written_while_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +121,49 @@ def test_it_is_written_while_training_goes_on(tmp_path: Path, monkeypatch: pytes
     assert check(latest(str(tmp_path)) or "") == 2
 
 
+def test_two_attempts_write_side_by_side_and_either_can_be_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is cut off while it writes, the second starts, writes as far, and then the first goes on."""
+    run, first = str(tmp_path), CheckpointWriter(str(tmp_path))
+    for number in (1, 2):
+        first.save(snapshot(number), state(number, best=1))
+        first.wait()
+    begun = checkpoints.read_state(latest(run) or "", REQUEST)
+    resume, write = threading.Event(), storage.write_bytes
+
+    def held(uri: str, content: bytes) -> None:
+        write(uri, content)
+        if first.attempt in uri and uri.endswith(checkpoints.EMA):
+            assert resume.wait(30)
+
+    monkeypatch.setattr(storage, "write_bytes", held)
+    first.save(snapshot(-3), state(3, best=1))  # of as many records, and other bits
+    second = CheckpointWriter(run, begun.best_checkpoint)
+    for number in (3, 4):
+        second.save(snapshot(number), state(number, best=3))
+        second.wait()
+    own = storage.join(run, "checkpoints", f"{4:012d}-{second.attempt}")
+    assert latest(run) == own
+    resume.set()
+    first.wait()
+    first.save(snapshot(5), state(5, best=1))
+    first.wait()
+    # Whichever is latest, it is whole, and so is the best that its state names.
+    for place in (own, latest(run) or ""):
+        check(place)
+        best = folder_of(run, checkpoints.read_state(place, REQUEST).best_checkpoint)
+        assert check(best) in (1, 3)
+    assert samples(run) == [1, 3, 4, 5]
+    third = CheckpointWriter(run, checkpoints.read_state(latest(run) or "", REQUEST).best_checkpoint)
+    third.save(snapshot(6), state(6, best=6))
+    third.wait()
+    assert samples(run) == [1, 6], "the next attempt clears up"
+
+
 def test_what_cannot_be_written_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    saver = CheckpointWriter(str(tmp_path))
-    saver.save(snapshot(1), state(1))
-    with pytest.raises(storage.StorageError, match="checkpoints"):
+    with pytest.raises(storage.StorageError, match="checkpoints"):  # noqa: PT012
+        saver = CheckpointWriter(str(tmp_path))
+        saver.save(snapshot(1), state(1))
         saver.wait()

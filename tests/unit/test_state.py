@@ -132,14 +132,14 @@ def test_a_damaged_checkpoint_is_refused(queries: Queries, tmp_path: Path, name:
     [
         (b"", "is empty"),
         (b"\0" * 500, "full of NUL bytes"),
-        (b'{"schema_version": 3, "request": {"stage": "pre', "no valid JSON"),
+        (b'{"schema_version": 4, "request": {"stage": "pre', "no valid JSON"),
         (b"[]", "no JSON object"),
         (
             b'{"format": 2, "config": {}, "config_digest": "", "seed": 0}',
-            "format 1, this version .* format 3",
+            "format 1, this version .* format 4",
         ),
-        (b'{"schema_version": 3}', "request: Field required"),
-        (b'{"schema_version": 4}', "format 4"),
+        (b'{"schema_version": 4}', "request: Field required"),
+        (b'{"schema_version": 5}', "format 5"),
     ],
 )
 def test_a_damaged_or_older_state_names_file_and_remedy(content: bytes, reason: str, tmp_path: Path) -> None:

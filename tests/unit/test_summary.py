@@ -11,7 +11,7 @@ import pytest
 from supreme.config import ConfigError
 from supreme.evaluation import operating_points, subgroups, summary
 from supreme.evaluation.benchmarks import Benchmark
-from supreme.evaluation.results import ProtocolResult
+from supreme.evaluation.class_results import ProtocolResult
 from supreme.metrics import rankings
 
 pytestmark = pytest.mark.unit

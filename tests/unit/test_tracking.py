@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -83,6 +84,24 @@ def test_processes_may_meet_a_fresh_store_at_once(tmp_path: Path) -> None:
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     experiment = client.get_experiment_by_name("race")
     assert len(client.search_runs([experiment.experiment_id])) == 3
+
+
+def test_a_store_on_a_read_only_disk_is_read_and_a_new_one_is_refused(
+    store: str, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_path = Path.open
+
+    def read_only(self: Path, mode: str = "r", *more: object, **options: object) -> object:
+        if mode != "r":
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return open_path(self, mode, *more, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", read_only)
+    assert tracking.open_store(Tracking(), root) == store
+    with pytest.raises(
+        storage.StorageError, match=r"new/mlflow\.db: Read-only file system; mount it for writ"
+    ):
+        tracking.open_store(Tracking(), f"{root}/new")
 
 
 def test_killed_while_the_tables_are_made_the_store_is_made_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from supreme import config, tracking
 from supreme.registry import versions
@@ -169,3 +171,30 @@ def test_a_refused_login_of_a_new_run_is_said(scripted: Answer, tmp_path: Path) 
     uri = tracking.open_store(Tracking(uri=scripted.address), "")
     with pytest.raises(TrackingError, match=r"refuses the login .401..*MLFLOW_TRACKING_PASSWORD"):
         tracking.start_or_resume(uri, "tests", str(tmp_path), "pretrain", {})
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            MlflowException("(sqlite3.OperationalError) database or disk is full"),
+            "full disk.*make room, then",
+        ),
+        (
+            MlflowException("(sqlite3.OperationalError) attempt to write a readonly database"),
+            "read-only.*mount",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "full disk.*make room, then"),
+        (OSError(errno.EROFS, "Read-only file system"), "read-only disk.*mount it for writing"),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only_is_said_at_once(error: Exception, words: str) -> None:
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise error
+
+    with pytest.raises(TrackingError, match=rf"sqlite:///runs/mlflow.db is on a {words}.*same command again"):
+        server.call("sqlite:///runs/mlflow.db", fail, "log metrics")
+    assert len(tries) == 1

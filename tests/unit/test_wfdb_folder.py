@@ -16,7 +16,8 @@ from wfdb_writer import ecg_mv, write_record
 from supreme import config, records
 from supreme.config import ConfigError
 from supreme.ecg import LEADS, BadRecord, order_leads
-from supreme.records import open_source, split_of
+from supreme.records import open_source, split_of, wfdb_files
+from supreme.records.wfdb_files import WfdbReader
 from supreme.records.wfdb_folder import COLUMNS, SYNONYMS
 
 pytestmark = pytest.mark.unit
@@ -83,6 +84,20 @@ def test_a_map_names_channels_that_are_not_understood(tmp_path):
         config.parse({"sources": [{"kind": "simulated", "records": 3, "gain_per_mv": 200}]})
     with pytest.raises(ConfigError, match="gain_per_mv"):
         config.parse({"sources": [{"kind": "csn", "uri": "x", "gain_per_mv": 0}]})
+
+
+def test_a_prediction_takes_the_same_map_and_gain(tmp_path):
+    header = write_record(tmp_path, "r", ecg_mv(0.2), leads=["CH1", *LEADS[1:]])
+    values = {"uri": str(tmp_path), "leads": {"CH1": "I"}, "gain_per_mv": 500}
+    recipe = config.parse({"sources": [{"kind": "wfdb_folder", **values}], "predict": values})
+    entry = wfdb_files.entry_of("", "r", str(header.with_suffix("")))
+    one, other = (WfdbReader.of(of).read(entry)[0] for of in (recipe.sources[0], recipe.predict))
+    assert one.leads == other.leads == LEADS
+    np.testing.assert_array_equal(one.signal_mv, other.signal_mv)
+    np.testing.assert_allclose(other.signal_mv, 2 * ecg_mv(0.2), atol=2e-3)
+    for wrong in ({"leads": {"CH1": "Z9"}}, {"gain_per_mv": 0}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            config.parse({"predict": values | wrong})
 
 
 def test_only_the_id_is_needed(tmp_path):

@@ -108,5 +108,5 @@ def test_only_the_latest_and_the_best_checkpoint_stay(
     assert state.best is not None
     scores = [line["validation_macro_auroc"] for line in reports]
     assert state.best.metrics["validation_macro_auroc"] == max(scores)
-    folders = {int(name) for name in storage.list_folders(storage.join(stage.folder, FOLDER))}
+    folders = {int(name[:12]) for name in storage.list_folders(storage.join(stage.folder, FOLDER))}
     assert folders == {STEPS * BATCH, state.best.samples_seen}

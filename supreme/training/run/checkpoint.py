@@ -38,7 +38,7 @@ class State(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     request: Request
     """Configuration and digests of the inputs."""
     steps: int = 0
@@ -56,6 +56,8 @@ class State(BaseModel):
     """Points of the loss curve since the last report."""
     ended: Literal["", "steps", "patience"] = ""
     """Why training is over; empty while it is not."""
+    best_checkpoint: str = ""
+    """Name of the checkpoint with the weights of `best`; empty where no report has a value."""
     files: dict[str, str] = {}
     """sha256 of the checkpoint's other files."""
 

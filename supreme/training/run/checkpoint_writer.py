@@ -1,13 +1,16 @@
 """The checkpoints of a run: written while training goes on, and found again after whatever ended it.
 
-Each is a folder ``checkpoints/<samples seen>`` of the run, local or on S3, finished by its ``state.json``. A
-folder without one was being written when the run ended, and is never read. These folders alone decide where a
-run goes on. Ray Train's own list of checkpoints is not used: it is rewritten in place, a kill can truncate
+Each is a folder ``checkpoints/<samples seen>-<attempt>`` of the run, local or on S3, finished by its
+``state.json``. A folder without one was being written when the run ended, and is never read. An attempt is
+one start of the workers. One that is cut off from the cluster may go on writing beside the next: neither
+writes into a folder of the other, nor deletes what the other needs. These folders alone decide where a run
+goes on. Ray Train's own list of checkpoints is not used: it is rewritten in place, a kill can truncate
 it, and then the run cannot be opened any more.
 """
 
 from __future__ import annotations
 
+import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from supreme import storage
@@ -19,9 +22,9 @@ from supreme.training.run.hooks import StepEvent
 FOLDER = "checkpoints"
 
 
-def folder_of(run: str, samples_seen: int) -> str:
-    """The folder of the checkpoint after ``samples_seen`` records."""
-    return storage.join(run, FOLDER, f"{samples_seen:012d}")
+def folder_of(run: str, name: str) -> str:
+    """The folder of a checkpoint."""
+    return storage.join(run, FOLDER, name)
 
 
 def latest(run: str) -> str | None:
@@ -31,40 +34,56 @@ def latest(run: str) -> str | None:
 
 
 class CheckpointWriter:
-    """Writes checkpoints in a thread, one at a time, and keeps the best and the latest."""
+    """Writes the checkpoints of one attempt in a thread, one at a time, and keeps the best and the latest.
 
-    def __init__(self, run: str) -> None:
-        self.run = run
+    Args:
+        run: the folder of the run.
+        best: name of the best checkpoint so far, from the state that this attempt goes on from.
+    """
+
+    def __init__(self, run: str, best: str = "") -> None:
+        self.run, self.best = run, best
+        self.attempt = uuid.uuid4().hex[:8]
+        # What earlier attempts add from now on is theirs, and its state may name this best one.
+        self.replaced = set(storage.list_folders(storage.join(run, FOLDER))) - {best}
         self.pool = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
 
     def save(self, snapshot: Snapshot, state: State) -> None:
         """Begin to write a checkpoint; first wait for the one before, whose error is raised here."""
         self.wait()
-        self.writing = self.pool.submit(self._write, snapshot, state)
+        name = f"{state.samples_seen:012d}-{self.attempt}"
+        if state.best and state.best.samples_seen == state.samples_seen:
+            self.best = name
+        state = state.model_copy(update={"best_checkpoint": self.best})
+        self.writing = self.pool.submit(self._write, name, snapshot, state)
 
     def wait(self) -> None:
         """Return when everything is written."""
         if self.writing:
             self.writing.result()
 
-    def _write(self, snapshot: Snapshot, state: State) -> None:
-        own = folder_of(self.run, state.samples_seen)
-        checkpoints.write(own, snapshot, state)
-        best = folder_of(self.run, state.best.samples_seen) if state.best else own
-        parent = storage.join(self.run, FOLDER)
+    def _write(self, name: str, snapshot: Snapshot, state: State) -> None:
+        checkpoints.write(folder_of(self.run, name), snapshot, state)
+        self.replaced.add(name)
         # Older ones only: another process may have written later ones.
-        for name in storage.list_folders(parent):
-            is_older = name.isdecimal() and int(name) < state.samples_seen
-            if is_older and storage.join(parent, name) not in (own, best):
-                _delete(storage.join(parent, name))
+        older = {one for one in self.replaced if one[:12].isdecimal() and one < f"{state.samples_seen:012d}"}
+        for one in sorted(older - {state.best_checkpoint}):
+            _delete(folder_of(self.run, one))
+            self.replaced.remove(one)
 
 
 class Checkpointing:
-    """The hook that takes a snapshot of the learner at every checkpoint; rank 0 writes it."""
+    """The hook that takes a snapshot of the learner at every checkpoint; rank 0 writes it.
 
-    def __init__(self, run: str, learner: Learner) -> None:
-        self.learner, self.writer = learner, CheckpointWriter(run)
+    Args:
+        run: the folder of the run.
+        best: as of `CheckpointWriter`.
+    """
+
+    def __init__(self, run: str, learner: Learner, best: str) -> None:
+        self.learner = learner
+        self.writer = CheckpointWriter(run, best) if learner.rank == 0 else None
 
     def on_step(self, event: StepEvent) -> bool:
         """Never asks for a checkpoint itself."""
@@ -73,12 +92,13 @@ class Checkpointing:
     def on_report(self, state: State, *, is_report: bool) -> None:
         """Take a snapshot, and begin to write it."""
         snapshot = Snapshot.of(self.learner)  # all workers take part
-        if self.learner.rank == 0:
+        if self.writer:
             self.writer.save(snapshot, state)
 
     def on_end(self) -> None:
         """Wait until the last checkpoint is written."""
-        self.writer.wait()
+        if self.writer:
+            self.writer.wait()
 
 
 def _delete(folder: str) -> None:

@@ -62,8 +62,9 @@ def released_report(training: Training, reports: Sequence[Report]) -> Report:
 
 def release(stage: PretrainStage, state: State) -> None:
     """Write history, released weights and, last, the final state of a run that has ended."""
-    report = released_report(stage.recipe.training, state.reports)
-    folder = folder_of(stage.folder, report.samples_seen)
+    best = state.best_checkpoint if stage.recipe.training.select == "best" else ""
+    folder = folder_of(stage.folder, best) if best else latest(stage.folder)
+    assert folder is not None
     weights = checkpoints.read_file(folder, checkpoints.EMA, checkpoints.read_state(folder, stage.request))
     history.write(stage.folder, state.reports)
     storage.write_bytes(storage.join(stage.folder, WEIGHTS), weights)

@@ -73,7 +73,7 @@ class WorkerRun:
         hooks: list[Hook] = [
             meter,
             PreemptionWatcher(self._mean, self.rank),
-            Checkpointing(self.folder, self.learner),
+            Checkpointing(self.folder, self.learner, state.best_checkpoint),
         ]
         start_s = time.monotonic() - state.seconds
         for step in range(first, first if state.ended else last):

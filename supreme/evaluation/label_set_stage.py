@@ -1,0 +1,248 @@
+"""Published and own label sets under each protocol: zero-shot, over prompt sets, and with probes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from supreme import log
+from supreme.evaluation import label_benchmarks, protocols, splits, summary
+from supreme.evaluation.benchmark_results import F1, BenchmarkResult, ProtocolEvaluation
+from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
+from supreme.evaluation.bundle_scorer import Query, probabilities
+from supreme.evaluation.class_names import ClassName, class_names
+from supreme.evaluation.datasets import UnseenPart
+from supreme.evaluation.outputs import Outputs
+from supreme.evaluation.probe_stage import ProbeStage
+from supreme.evaluation.probes import CannotProbe
+from supreme.evaluation.prompts import PromptSet, prompt_sets, spread
+from supreme.evaluation.protocols import Protocol
+from supreme.evaluation.questions import Questions
+from supreme.evaluation.seen import EmbedsQueries, classes_seen
+from supreme.evaluation.splits import SplitBenchmark
+from supreme.metrics import rankings
+from supreme.metrics.f1 import best_threshold, f1
+from supreme.records.label_sets import LabelSet
+from supreme.settings.evaluation import Evaluation
+
+COLUMNS = tuple(dict.fromkeys(("record_id", "patient_id", "codes", *splits.COLUMNS)))
+
+logger = log.get("evaluation")
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """A data set with its label sets."""
+
+    part: UnseenPart
+    table: pa.Table
+    """Of all its records, with :data:`COLUMNS`."""
+    benchmarks: Mapping[str, Benchmark]
+
+
+@dataclass(frozen=True)
+class LabelSetStage:
+    """What is asked about label sets, and what becomes of the answers."""
+
+    settings: Evaluation
+    parts: tuple[LabelledPart, ...]
+    own: tuple[LabelSet, ...]
+    prompts: tuple[PromptSet, ...]
+    protocols: tuple[Protocol, ...]
+    seed: int
+
+    @classmethod
+    def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int) -> LabelSetStage:
+        """Read what the settings name.
+
+        Raises:
+            ConfigError: a protocol, a prompt set or a label set of one's own cannot be used.
+        """
+        own = tuple(label_benchmarks.read_own(settings.benchmarks, [part.data.name for part in parts]))
+        labelled = []
+        for part in parts:
+            table = part.data.shards.table(COLUMNS)
+            every = label_benchmarks.all_benchmarks(part.data.name, part.data.kind, table, own)
+            every.pop(CONDITIONS, None)  # evaluated on every unseen record, whatever its split
+            if every:
+                labelled.append(LabelledPart(part, table, every))
+        return cls(
+            settings,
+            tuple(labelled),
+            own,
+            tuple(prompt_sets(settings.prompts)),
+            tuple(protocols.protocols(settings.protocols)),
+            seed,
+        )
+
+    def question_sets(self) -> dict[str, dict[str, Query]]:
+        """Question set -> class -> texts, for every benchmark and prompt set."""
+        return {
+            _question_set(name, prompts): {
+                one: Query(texts, verbatim=True)
+                for one, texts in prompts.queries(name, self.names(name, benchmark)).items()
+            }
+            for labelled in self.parts
+            for name, benchmark in labelled.benchmarks.items()
+            for prompts in self.prompts
+        }
+
+    def names(self, name: str, benchmark: Benchmark) -> dict[str, ClassName]:
+        """The classes of a benchmark in words."""
+        return class_names(name, benchmark.classes, self.own)
+
+    def evaluate(
+        self,
+        outputs: Callable[[UnseenPart, Protocol], Outputs],
+        questions: Questions,
+        queries: EmbedsQueries,
+        probes: ProbeStage,
+    ) -> dict[str, ProtocolEvaluation]:
+        """Every benchmark under every protocol; probes under those that keep patients apart.
+
+        Args:
+            outputs: of the model for all records of a data set, as a protocol crops them.
+        """
+        result = {}
+        for protocol in self.protocols:
+            benchmarks: dict[str, BenchmarkResult] = {}
+            for labelled in self.parts:
+                scored = outputs(labelled.part, protocol)
+                for split in self._splits(labelled, protocol):
+                    one = self._benchmark(labelled, protocol, split, scored, questions, queries)
+                    if protocol.patient_safe:
+                        one = self._probed(one, labelled, protocol, split, probes)
+                    name = split.benchmark.name
+                    key = name if name not in benchmarks else f"{name} ({labelled.part.data.name})"
+                    benchmarks[key] = one
+                    logger.info(f"{protocol.name}: {key}: {one.found}")
+            macros = {name: _macro(protocol, one) for name, one in benchmarks.items()}
+            result[protocol.name] = ProtocolEvaluation(
+                version=protocol.version,
+                title=protocol.title,
+                benchmarks=benchmarks,
+                means=tuple(protocols.means(protocol, macros)),
+            )
+        return result
+
+    def _probed(
+        self,
+        one: BenchmarkResult,
+        labelled: LabelledPart,
+        protocol: Protocol,
+        split: SplitBenchmark,
+        probes: ProbeStage,
+    ) -> BenchmarkResult:
+        unseen = set(labelled.part.benchmark.record_ids)
+        try:
+            comparison = probes.compare(labelled.part, protocol, split, self.settings.split, unseen)
+        except CannotProbe as error:
+            return one.model_copy(update={"not_probed": str(error)})
+        return one.model_copy(update={"probes": comparison})
+
+    def _splits(self, labelled: LabelledPart, protocol: Protocol) -> list[SplitBenchmark]:
+        kind = labelled.part.data.kind
+        return protocols.split_benchmarks(
+            protocol, labelled.benchmarks, kind, labelled.table, self.settings.splits
+        )
+
+    def _benchmark(
+        self,
+        labelled: LabelledPart,
+        protocol: Protocol,
+        split: SplitBenchmark,
+        outputs: Outputs,
+        questions: Questions,
+        queries: EmbedsQueries,
+    ) -> BenchmarkResult:
+        name = split.benchmark.name
+        unseen = set(labelled.part.benchmark.record_ids)
+        whole = split.part(self.settings.split)
+        test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
+        if advice := split.advice(self.settings.split):
+            logger.warning(advice)
+        facts = BenchmarkResult(
+            dataset=labelled.part.data.name,
+            version=split.benchmark.version,
+            split=self.settings.split,
+            split_rule=split.rule,
+            found=split.describe(self.settings.split),
+            left_out=len(whole.record_ids) - len(test.record_ids),
+            unknown_codes=dict(split.benchmark.unknown_codes),
+            unannotated=split.benchmark.unannotated,
+            other_labels=len(split.other_labels),
+        )
+        if not test.record_ids:
+            return facts
+        main, *_ = self.prompts
+        names = self.names(name, test)
+        texts = main.queries(name, names)
+        seen = classes_seen(queries, names, texts)
+        scores = {one.name: self._scores(one, questions, test, outputs) for one in self.prompts}
+        validation = split.part("validation")
+        thresholds_from = test if protocol.threshold_from == "test" else validation
+        threshold_scores = self._scores(main, questions, thresholds_from, outputs)
+        zero_shot = summary.summarize(
+            test,
+            test,
+            scores[main.name],
+            {column for column, one in seen.items() if one.by_name},
+            max(1, protocol.min_positive_patients),
+        )
+        return facts.model_copy(
+            update={
+                "prompts": main.name,
+                "zero_shot": zero_shot,
+                "f1": _f1(protocol, test, scores[main.name], thresholds_from, threshold_scores),
+                "seen": seen,
+                "spread": self._spread(scores, test) if len(self.prompts) > 1 else None,
+            }
+        )
+
+    def _scores(
+        self, prompts: PromptSet, questions: Questions, benchmark: Benchmark, outputs: Outputs
+    ) -> np.ndarray:
+        """Probabilities ``(N, C)``; NaN for a class without a text."""
+        values = outputs.of(benchmark.record_ids)
+        name = _question_set(benchmark.name, prompts)
+        return probabilities(questions.take(name, benchmark.classes, values))
+
+    def _spread(self, scores: Mapping[str, np.ndarray], benchmark: Benchmark) -> object:
+        aurocs: dict[str, dict[str, float | None]] = {}
+        for prompts, values in scores.items():
+            aurocs[prompts] = {
+                one: float(rankings.auroc(rankings.rank(values[:, c], benchmark.labels[:, c]))[0])
+                for c, one in enumerate(benchmark.classes)
+                if np.isfinite(values[:, c]).all()
+            }
+        return spread(aurocs, benchmark.classes)
+
+
+def _question_set(benchmark: str, prompts: PromptSet) -> str:
+    return f"{benchmark}/{prompts.name}"
+
+
+def _macro(protocol: Protocol, one: BenchmarkResult) -> float | None:
+    """The macro mean of a benchmark that counts in the protocol's means."""
+    if one.zero_shot is None:
+        return None
+    return one.zero_shot.macro["headline" if protocol.min_positive_patients else "all"].auroc
+
+
+def _f1(
+    protocol: Protocol, test: Benchmark, scores: np.ndarray, other: Benchmark, other_scores: np.ndarray
+) -> F1:
+    values = []
+    for c in range(len(test.classes)):
+        fitted, mine = other.labels[:, c] >= 0, test.labels[:, c] >= 0
+        if not (np.isfinite(scores[mine, c]).all() and np.isfinite(other_scores[fitted, c]).all()):
+            continue
+        threshold = best_threshold(other_scores[fitted, c], other.labels[fitted, c] == 1)
+        values.append(f1(scores[mine, c], test.labels[mine, c] == 1, threshold))
+    defined = [value for value in values if not math.isnan(value)]
+    value = math.fsum(defined) / len(defined) if defined else None
+    return F1(name=protocol.f1_name, value=value, classes=len(defined))
