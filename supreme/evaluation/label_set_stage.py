@@ -9,12 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from supreme import log
-from supreme.evaluation import label_benchmarks, protocols, splits, summary
+from supreme import log, storage
+from supreme.evaluation import (
+    benchmark_scores,
+    label_benchmarks,
+    operating_points,
+    protocols,
+    splits,
+    summary,
+)
 from supreme.evaluation.benchmark_results import F1, BenchmarkResult, ProtocolEvaluation
 from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
 from supreme.evaluation.bundle_scorer import Query, probabilities
 from supreme.evaluation.class_names import ClassName, class_names
+from supreme.evaluation.class_results import OperatingPoint
 from supreme.evaluation.datasets import UnseenPart
 from supreme.evaluation.outputs import Outputs
 from supreme.evaluation.probe_stage import ProbeStage
@@ -54,9 +62,11 @@ class LabelSetStage:
     prompts: tuple[PromptSet, ...]
     protocols: tuple[Protocol, ...]
     seed: int
+    folder: str
+    """Of the evaluation, for labels and scores."""
 
     @classmethod
-    def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int) -> LabelSetStage:
+    def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int, folder: str) -> LabelSetStage:
         """Read what the settings name.
 
         Raises:
@@ -77,6 +87,7 @@ class LabelSetStage:
             tuple(prompt_sets(settings.prompts)),
             tuple(protocols.protocols(settings.protocols)),
             seed,
+            folder,
         )
 
     def question_sets(self) -> dict[str, dict[str, Query]]:
@@ -113,7 +124,8 @@ class LabelSetStage:
             for labelled in self.parts:
                 scored = outputs(labelled.part, protocol)
                 for split in self._splits(labelled, protocol):
-                    one = self._benchmark(labelled, protocol, split, scored, questions, queries)
+                    file = f"benchmarks/{protocol.name}-{len(benchmarks):03d}.parquet"
+                    one = self._benchmark(labelled, protocol, split, scored, questions, queries, file)
                     if protocol.patient_safe:
                         one = self._probed(one, labelled, protocol, split, probes)
                     name = split.benchmark.name
@@ -158,6 +170,7 @@ class LabelSetStage:
         outputs: Outputs,
         questions: Questions,
         queries: EmbedsQueries,
+        file: str,
     ) -> BenchmarkResult:
         name = split.benchmark.name
         unseen = set(labelled.part.benchmark.record_ids)
@@ -192,10 +205,15 @@ class LabelSetStage:
             scores[main.name],
             {column for column, one in seen.items() if one.by_name},
             max(1, protocol.min_positive_patients),
+            operating_points=self._operating_points(
+                protocol, split, test, lambda benchmark: self._scores(main, questions, benchmark, outputs)
+            ),
         )
+        benchmark_scores.write(storage.join(self.folder, file), test, scores[main.name])
         return facts.model_copy(
             update={
                 "prompts": main.name,
+                "scores": file,
                 "zero_shot": zero_shot,
                 "f1": _f1(protocol, test, scores[main.name], thresholds_from, threshold_scores),
                 "seen": seen,
@@ -210,6 +228,21 @@ class LabelSetStage:
         values = outputs.of(benchmark.record_ids)
         name = _question_set(benchmark.name, prompts)
         return probabilities(questions.take(name, benchmark.classes, values))
+
+    def _operating_points(
+        self,
+        protocol: Protocol,
+        split: SplitBenchmark,
+        test: Benchmark,
+        score: Callable[[Benchmark], np.ndarray],
+    ) -> dict[str, OperatingPoint]:
+        """From the validation split, where it is of other patients than the records that are evaluated."""
+        if not protocol.patient_safe or self.settings.split not in ("test", "train"):
+            return {}
+        validation = split.part("validation")
+        if set(validation.patients) & set(test.patients):
+            return {}
+        return operating_points.operating_points(validation, score(validation), test, score(test))
 
     def _spread(self, scores: Mapping[str, np.ndarray], benchmark: Benchmark) -> object:
         aurocs: dict[str, dict[str, float | None]] = {}

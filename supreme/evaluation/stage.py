@@ -129,7 +129,7 @@ def _evaluate(
     evaluated: EvaluatedModel,
 ) -> EvaluationResult:
     settings = recipe.evaluation
-    label_sets = LabelSetStage.of(settings, parts, recipe.seed)
+    label_sets = LabelSetStage.of(settings, parts, recipe.seed, folder)
     conditions = datasets.conditions_of(parts)
     own_set = {condition: zeroshot.queries_of(condition, loaded) for condition in conditions}
     together = not loaded.model.config.query_self_attention
