@@ -1,4 +1,4 @@
-"""Numbers of classes, macro means, calibration and subgroups: the lower part of an `EvaluationResult`."""
+"""Parts of an evaluation result: one class, one mean over classes, one group of records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ Group = Literal["headline", "all", "at_least_10", "seen", "unseen"]
 GROUPS: tuple[Group, ...] = ("headline", "all", "at_least_10", "seen", "unseen")
 
 
-class _Numbers(BaseModel):
+class ResultPart(BaseModel):
+    """Frozen; an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Auroc(_Numbers):
+class Auroc(ResultPart):
     """An AUROC and its 95 % interval with patients as units."""
 
     auroc: float | None
@@ -34,7 +36,7 @@ class MacroAuroc(Auroc):
     """Classes of the group whose scores are constant or missing: they are not in the mean."""
 
 
-class OperatingPoint(_Numbers):
+class OperatingPoint(ResultPart):
     """A threshold and a recalibration that were fitted on validation records, and what they do to others."""
 
     specificity_target: float
@@ -87,7 +89,7 @@ class ClassResult(Auroc):
     """None without validation records."""
 
 
-class CalibrationBin(_Numbers):
+class CalibrationBin(ResultPart):
     """Answers of similar probability."""
 
     predicted: float
@@ -95,7 +97,7 @@ class CalibrationBin(_Numbers):
     count: int
 
 
-class CalibrationCurve(_Numbers):
+class CalibrationCurve(ResultPart):
     """Reliability of the probabilities of seen conditions, in bins of equally many answers."""
 
     ece: float
@@ -103,14 +105,7 @@ class CalibrationCurve(_Numbers):
     bins: tuple[CalibrationBin, ...]
 
 
-class LiteralMacro(_Numbers):
-    """The headline mean when every record without a code counts as negative."""
-
-    auroc: float | None
-    classes: int
-
-
-class SubgroupResult(_Numbers):
+class SubgroupResult(ResultPart):
     """The records of one age band, sex, site, rate or quality flag."""
 
     value: str
@@ -120,7 +115,7 @@ class SubgroupResult(_Numbers):
     """Over the classes with five positive and five negative patients in the group."""
 
 
-class SubgroupGap(_Numbers):
+class SubgroupGap(ResultPart):
     """The largest difference between two groups, over the classes that both have."""
 
     higher: str
@@ -134,7 +129,7 @@ class SubgroupGap(_Numbers):
     classes: int
 
 
-class SubgroupAttribute(_Numbers):
+class SubgroupAttribute(ResultPart):
     """A data set divided by one attribute."""
 
     attribute: str
@@ -143,7 +138,14 @@ class SubgroupAttribute(_Numbers):
     """None where no two groups have a class in common."""
 
 
-class ProtocolResult(_Numbers):
+class LiteralMacro(ResultPart):
+    """The headline mean when every record without a code counts as negative."""
+
+    auroc: float | None
+    classes: int
+
+
+class ProtocolResult(ResultPart):
     """One data set under one protocol."""
 
     records: int
@@ -158,7 +160,7 @@ class ProtocolResult(_Numbers):
     subgroups: tuple[SubgroupAttribute, ...] = ()
 
 
-class LeftOut(_Numbers):
+class LeftOut(ResultPart):
     """Records that the model has seen in training or in the selection of its weights: not evaluated."""
 
     by_key: int = 0

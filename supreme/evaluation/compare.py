@@ -99,7 +99,7 @@ def pair_scores(
 ) -> PairedScores:
     """What two score tables (``record_id`` and one column a condition) have in common on a benchmark.
 
-    Only classes that both tables rank and with ``min_positives`` positive and negative patients are used.
+    Only classes that both tables rank, with ``min_positives`` positive and negative patients, are used.
 
     Raises:
         NotComparable: no class is left.

@@ -71,7 +71,8 @@ def out_of_fold(
     patients = int(patient_of.max(initial=-1)) + 1
     if patients < FOLDS:
         raise CannotProbe(f"{benchmark.dataset}: an audit needs {FOLDS} patients, here are {patients}")
-    fold_of = (np.random.default_rng(seed).permutation(patients) % FOLDS)[patient_of]
+    rng = np.random.default_rng(seed)
+    fold_of = (rng.permutation(patients) % FOLDS)[patient_of]
     logits = np.full((len(GRID), *benchmark.labels.shape), np.nan)
     for fold in range(FOLDS):
         train, test = fold_of != fold, fold_of == fold

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from supreme import log, storage
-from supreme.evaluation import (
-    benchmark_scores,
-    label_benchmarks,
-    operating_points,
-    protocols,
-    splits,
-    summary,
-)
+from supreme.evaluation import benchmark_scores, label_benchmarks, protocols, splits, summary
 from supreme.evaluation.benchmark_results import F1, BenchmarkResult, ProtocolEvaluation
 from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
-from supreme.evaluation.bundle_scorer import Query, probabilities
+from supreme.evaluation.bundle_scorer import Query
 from supreme.evaluation.class_names import ClassName, class_names
-from supreme.evaluation.class_results import OperatingPoint
 from supreme.evaluation.datasets import UnseenPart
+from supreme.evaluation.operating_points import operating_points
 from supreme.evaluation.outputs import Outputs
 from supreme.evaluation.probe_stage import ProbeStage
 from supreme.evaluation.probes import CannotProbe
 from supreme.evaluation.prompts import PromptSet, prompt_sets, spread
 from supreme.evaluation.protocols import Protocol
-from supreme.evaluation.questions import Questions
-from supreme.evaluation.seen import EmbedsQueries, classes_seen
+from supreme.evaluation.seen import ClassSeen, classes_seen
 from supreme.evaluation.splits import SplitBenchmark
+from supreme.evaluation.subjects import Subject
 from supreme.metrics import rankings
 from supreme.metrics.f1 import best_threshold, f1
 from supreme.records.label_sets import LabelSet
@@ -91,16 +84,29 @@ class LabelSetStage:
         )
 
     def question_sets(self) -> dict[str, dict[str, Query]]:
-        """Question set -> class -> texts, for every benchmark and prompt set."""
-        return {
-            _question_set(name, prompts): {
-                one: Query(texts, verbatim=True)
-                for one, texts in prompts.queries(name, self.names(name, benchmark)).items()
-            }
-            for labelled in self.parts
-            for name, benchmark in labelled.benchmarks.items()
-            for prompts in self.prompts
-        }
+        """Question set -> class -> texts, for every benchmark and each prompt set that has texts for it.
+
+        Raises:
+            ConfigError: a prompt set has a text for no class of any benchmark.
+        """
+        result = {}
+        for labelled in self.parts:
+            for name, benchmark in labelled.benchmarks.items():
+                names = self.names(name, benchmark)
+                for prompts in self.prompts_for(name, benchmark):
+                    texts = prompts.queries(name, names)
+                    result[_question_set(name, prompts)] = {
+                        one: Query(of_class, verbatim=True) for one, of_class in texts.items()
+                    }
+        for prompts in self.prompts if result else ():
+            if not any(name.endswith(f"/{prompts.name}") for name in result):
+                prompts.queries("any benchmark", class_names("", ["any class"]))
+        return result
+
+    def prompts_for(self, name: str, benchmark: Benchmark) -> list[PromptSet]:
+        """The prompt sets with a text for some class of a benchmark; the first gives its numbers."""
+        names = self.names(name, benchmark)
+        return [prompts for prompts in self.prompts if prompts.has_texts(name, names)]
 
     def names(self, name: str, benchmark: Benchmark) -> dict[str, ClassName]:
         """The classes of a benchmark in words."""
@@ -108,30 +114,29 @@ class LabelSetStage:
 
     def evaluate(
         self,
-        outputs: Callable[[UnseenPart, Protocol], Outputs],
-        questions: Questions,
-        queries: EmbedsQueries,
-        probes: ProbeStage,
+        subject: Subject,
+        probes: ProbeStage | None,
     ) -> dict[str, ProtocolEvaluation]:
         """Every benchmark under every protocol; probes under those that keep patients apart.
 
         Args:
-            outputs: of the model for all records of a data set, as a protocol crops them.
+            probes: None for a model without embeddings.
         """
         result = {}
+        advice: dict[str, None] = {}
         for protocol in self.protocols:
             benchmarks: dict[str, BenchmarkResult] = {}
             for labelled in self.parts:
-                scored = outputs(labelled.part, protocol)
+                scored = subject.outputs(labelled.part, protocol)
                 for split in self._splits(labelled, protocol):
+                    advice[split.advice(self.settings.split)] = None
                     file = f"benchmarks/{protocol.name}-{len(benchmarks):03d}.parquet"
-                    one = self._benchmark(labelled, protocol, split, scored, questions, queries, file)
-                    if protocol.patient_safe:
+                    one = self._benchmark(labelled, protocol, split, scored, subject, file)
+                    if protocol.patient_safe and probes:
                         one = self._probed(one, labelled, protocol, split, probes)
                     name = split.benchmark.name
                     key = name if name not in benchmarks else f"{name} ({labelled.part.data.name})"
                     benchmarks[key] = one
-                    logger.info(f"{protocol.name}: {key}: {one.found}")
             macros = {name: _macro(protocol, one) for name, one in benchmarks.items()}
             result[protocol.name] = ProtocolEvaluation(
                 version=protocol.version,
@@ -139,6 +144,8 @@ class LabelSetStage:
                 benchmarks=benchmarks,
                 means=tuple(protocols.means(protocol, macros)),
             )
+        for line in filter(None, advice):
+            logger.warning(line)
         return result
 
     def _probed(
@@ -168,16 +175,13 @@ class LabelSetStage:
         protocol: Protocol,
         split: SplitBenchmark,
         outputs: Outputs,
-        questions: Questions,
-        queries: EmbedsQueries,
+        subject: Subject,
         file: str,
     ) -> BenchmarkResult:
         name = split.benchmark.name
         unseen = set(labelled.part.benchmark.record_ids)
         whole = split.part(self.settings.split)
         test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
-        if advice := split.advice(self.settings.split):
-            logger.warning(advice)
         facts = BenchmarkResult(
             dataset=labelled.part.data.name,
             version=split.benchmark.version,
@@ -189,60 +193,58 @@ class LabelSetStage:
             unannotated=split.benchmark.unannotated,
             other_labels=len(split.other_labels),
         )
-        if not test.record_ids:
+        if not outputs.covers(test.record_ids) or not self._is_scored(subject, name, test):
             return facts
-        main, *_ = self.prompts
-        names = self.names(name, test)
-        texts = main.queries(name, names)
-        seen = classes_seen(queries, names, texts)
-        scores = {one.name: self._scores(one, questions, test, outputs) for one in self.prompts}
-        validation = split.part("validation")
-        thresholds_from = test if protocol.threshold_from == "test" else validation
-        threshold_scores = self._scores(main, questions, thresholds_from, outputs)
+        main, *others = self.prompts_for(name, test) or self.prompts
+        seen: dict[str, ClassSeen] = {}
+        if subject.loaded is not None:
+            names = self.names(name, test)
+            seen = classes_seen(subject.loaded.queries, names, main.queries(name, names))
+        scores = {main.name: self._scores(main, subject, test, outputs)}
+        scores |= {one.name: self._scores(one, subject, test, outputs) for one in others if subject.loaded}
+        validation = splits.patient_safe(split).part("validation")
+        if not outputs.covers(validation.record_ids):
+            validation = validation.select(np.zeros(len(validation.record_ids), bool))
+        validation_scores = self._scores(main, subject, validation, outputs)
+        is_tuned = self.settings.split == "test" and bool(validation.record_ids)
         zero_shot = summary.summarize(
             test,
             test,
             scores[main.name],
             {column for column, one in seen.items() if one.by_name},
             max(1, protocol.min_positive_patients),
-            operating_points=self._operating_points(
-                protocol, split, test, lambda benchmark: self._scores(main, questions, benchmark, outputs)
+            operating_points=(
+                operating_points(validation, validation_scores, test, scores[main.name]) if is_tuned else None
             ),
+        )
+        on_test = protocol.threshold_from == "test"
+        thresholds_from, threshold_scores = (
+            (test, scores[main.name]) if on_test else (validation, validation_scores)
         )
         benchmark_scores.write(storage.join(self.folder, file), test, scores[main.name])
         return facts.model_copy(
             update={
-                "prompts": main.name,
                 "scores": file,
+                "prompts": main.name if subject.loaded is not None else "",
                 "zero_shot": zero_shot,
                 "f1": _f1(protocol, test, scores[main.name], thresholds_from, threshold_scores),
                 "seen": seen,
-                "spread": self._spread(scores, test) if len(self.prompts) > 1 else None,
+                "spread": self._spread(scores, test) if len(scores) > 1 else None,
             }
         )
 
-    def _scores(
-        self, prompts: PromptSet, questions: Questions, benchmark: Benchmark, outputs: Outputs
-    ) -> np.ndarray:
-        """Probabilities ``(N, C)``; NaN for a class without a text."""
-        values = outputs.of(benchmark.record_ids)
-        name = _question_set(benchmark.name, prompts)
-        return probabilities(questions.take(name, benchmark.classes, values))
+    def _is_scored(self, subject: Subject, name: str, benchmark: Benchmark) -> bool:
+        """Whether the model scores a class of a benchmark, and there are words to ask for it."""
+        if subject.loaded is not None:
+            return bool(self.prompts_for(name, benchmark))
+        return bool(set(subject.classes) & set(benchmark.classes))
 
-    def _operating_points(
-        self,
-        protocol: Protocol,
-        split: SplitBenchmark,
-        test: Benchmark,
-        score: Callable[[Benchmark], np.ndarray],
-    ) -> dict[str, OperatingPoint]:
-        """From the validation split, where it is of other patients than the records that are evaluated."""
-        if not protocol.patient_safe or self.settings.split not in ("test", "train"):
-            return {}
-        validation = split.part("validation")
-        if set(validation.patients) & set(test.patients):
-            return {}
-        return operating_points.operating_points(validation, score(validation), test, score(test))
+    def _scores(
+        self, prompts: PromptSet, subject: Subject, benchmark: Benchmark, outputs: Outputs
+    ) -> np.ndarray:
+        """Scores ``(N, C)``; NaN for a class that is not scored."""
+        values = outputs.of(benchmark.record_ids, benchmark.name)
+        return subject.scores(_question_set(benchmark.name, prompts), benchmark.classes, values)
 
     def _spread(self, scores: Mapping[str, np.ndarray], benchmark: Benchmark) -> object:
         aurocs: dict[str, dict[str, float | None]] = {}

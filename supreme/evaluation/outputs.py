@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from supreme import storage
+from supreme.evaluation.score_files import rows_of
 from supreme.evaluation.shard_reader import ShardReader
 from supreme.inference import engine
 from supreme.inference.engine import OUTPUTS, ScoringModel
@@ -17,23 +18,27 @@ from supreme.storage.parquet import read_table, writer
 
 @dataclass(frozen=True)
 class Outputs:
-    """The outputs of a model for records."""
+    """What a model gives for records."""
 
+    uri: str
+    """Where they are, for messages."""
     record_ids: tuple[str, ...]
     values: np.ndarray
-    """float32 ``(N, width)``."""
+    """float ``(N, width)``."""
 
-    def of(self, record_ids: Sequence[str]) -> np.ndarray:
+    def covers(self, record_ids: Sequence[str]) -> bool:
+        """Whether any of these records has outputs."""
+        return not set(record_ids).isdisjoint(self.record_ids)
+
+    def of(self, record_ids: Sequence[str], benchmark: str) -> np.ndarray:
         """``(M, width)`` of these records.
 
         Raises:
-            ValueError: one was not scored, naming it.
+            ConfigError: some of them have none; the message names the first and the remedy.
         """
-        row_of = {record: row for row, record in enumerate(self.record_ids)}
-        missing = [record for record in record_ids if record not in row_of]
-        if missing:
-            raise ValueError(f"{len(missing)} records were not scored, first {missing[0]}")
-        values: np.ndarray = self.values[np.array([row_of[record] for record in record_ids], int)]
+        of_benchmark = set(record_ids)
+        row_of = {record: row for row, record in enumerate(self.record_ids) if record in of_benchmark}
+        values: np.ndarray = self.values[rows_of(self.uri, row_of, record_ids, benchmark)]
         return values
 
 
@@ -50,4 +55,4 @@ def collect(reader: ShardReader, model: ScoringModel, uri: str, what: str) -> Ou
                 file.write_table(part.cast(schema))
         engine.delete_parts(reader, parts)
     table = read_table(uri)
-    return Outputs(tuple(table.column("record_id").to_pylist()), engine.outputs_of(table))
+    return Outputs(uri, tuple(table.column("record_id").to_pylist()), engine.outputs_of(table))

@@ -25,6 +25,7 @@ from supreme.evaluation.model_outputs import ModelOutputs
 from supreme.evaluation.probes import CannotProbe, ProbeSplits, probe
 from supreme.evaluation.protocols import Protocol
 from supreme.evaluation.splits import SplitBenchmark
+from supreme.evaluation.subjects import Subject
 from supreme.inference.convention import InputConvention
 from supreme.settings.evaluation import Probes
 from supreme.settings.model import Model
@@ -38,9 +39,7 @@ class ProbeStage:
 
     settings: Probes
     seed: int
-    model: ModelOutputs
-    first_embedding: int
-    """Column of the model's outputs at which its embedding begins."""
+    subject: Subject
     random_encoders: tuple[ModelOutputs, ...]
     handmade: ModelOutputs
 
@@ -49,13 +48,12 @@ class ProbeStage:
         cls,
         settings: Probes,
         seed: int,
-        model: ModelOutputs,
-        first_embedding: int,
+        subject: Subject,
         architecture: Model,
         convention: InputConvention,
         folder: str,
     ) -> ProbeStage:
-        """With random encoders of the model's own architecture, cached in ``folder`` by what they are."""
+        """With random encoders of one architecture, cached in ``folder`` by what they are."""
         facts = [architecture.model_dump(mode="json"), convention.model_dump(mode="json")]
         digest = storage.sha256(json.dumps(facts, sort_keys=True).encode())[:16]
         encoders = tuple(
@@ -67,7 +65,7 @@ class ProbeStage:
             for number in SEEDS
         )
         handmade = ModelOutputs(HandmadeFeatures(), storage.join(folder, "handmade"), by_content=True)
-        return cls(settings, seed, model, first_embedding, encoders, handmade)
+        return cls(settings, seed, subject, encoders, handmade)
 
     def compare(
         self, part: UnseenPart, protocol: Protocol, split: SplitBenchmark, test_split: str, unseen: set[str]
@@ -82,25 +80,28 @@ class ProbeStage:
             CannotProbe: too few records or labels; the message says of what.
         """
         parts = _probe_splits(splits.patient_safe(split), test_split, unseen)
-        embeddings = self._embeddings(self.model, part, protocol, self.first_embedding)
+        outputs = self.subject.outputs(part, protocol)
+        assert self.subject.first_embedding is not None
+        embeddings = Embeddings(
+            outputs.record_ids, np.ascontiguousarray(outputs.values[:, self.subject.first_embedding :])
+        )
         mine = probe(embeddings, parts, self.settings, self.seed)
-        random = [self._embeddings(one, part, protocol, 0) for one in self.random_encoders]
+        random = [_embeddings(one, part, protocol) for one in self.random_encoders]
         _, means = probe_random_encoders(random, parts, self.settings, self.seed)
         table = part.data.shards.table(("record_id", "age", "sex"))
         ids, ages, sexes = (table.column(name).to_pylist() for name in ("record_id", "age", "sex"))
         features = handmade_features.with_age_and_sex(
-            self._embeddings(self.handmade, part, protocol, 0),
+            _embeddings(self.handmade, part, protocol),
             dict(zip(ids, ages, strict=True)),
             dict(zip(ids, sexes, strict=True)),
         )
         handmade = probe_handmade(features, parts, self.settings, self.seed)
         return ProbeComparison(model=mine.result, handmade=handmade.result, random_encoders=means)
 
-    def _embeddings(
-        self, outputs: ModelOutputs, part: UnseenPart, protocol: Protocol, first: int
-    ) -> Embeddings:
-        scored = outputs.of(part, protocol)
-        return Embeddings(scored.record_ids, np.ascontiguousarray(scored.values[:, first:]))
+
+def _embeddings(outputs: ModelOutputs, part: UnseenPart, protocol: Protocol) -> Embeddings:
+    scored = outputs.of(part, protocol)
+    return Embeddings(scored.record_ids, scored.values)
 
 
 def _probe_splits(split: SplitBenchmark, test_split: str, unseen: set[str]) -> ProbeSplits:

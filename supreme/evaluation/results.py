@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from supreme import manifest, storage
 from supreme.evaluation.benchmark_results import ProtocolEvaluation, QuerySetInvariance
@@ -16,6 +16,7 @@ from supreme.evaluation.class_results import (
     Group,
     LeftOut,
     ProtocolResult,
+    ResultPart,
 )
 from supreme.inference.provenance import SeenDataset
 from supreme.storage.documents import read_document
@@ -26,11 +27,7 @@ SCHEMA_VERSION: Literal[3] = 3
 ZERO_SHOT = "zero_shot"
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DatasetResult(_Result):
+class DatasetResult(ResultPart):
     """One data set, or all real ones pooled."""
 
     kind: str
@@ -47,7 +44,7 @@ class DatasetResult(_Result):
         return self.protocols[ZERO_SHOT]
 
 
-class EvaluatedModel(_Result):
+class EvaluatedModel(ResultPart):
     """The model behind the numbers."""
 
     uri: str
@@ -66,7 +63,7 @@ class EvaluatedModel(_Result):
     """From the bundle; None where it does not say what the model has seen."""
 
 
-class EvaluationResult(_Result):
+class EvaluationResult(ResultPart):
     """Everything that one evaluation found out about one model."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
@@ -76,7 +73,7 @@ class EvaluationResult(_Result):
     bootstrap: int
     model: EvaluatedModel
     datasets: dict[str, DatasetResult]
-    protocols: dict[str, ProtocolEvaluation] = {}
+    protocols: dict[str, ProtocolEvaluation] = Field(default_factory=dict)
     """Published and own label sets under each protocol."""
     invariance: QuerySetInvariance | None = None
     """None without a record."""
@@ -95,7 +92,7 @@ class EvaluationResult(_Result):
         return {name: part.left_out.records for name, part in self.datasets.items()}
 
 
-class EvaluationPlan(_Result):
+class EvaluationPlan(ResultPart):
     """What an evaluation would do."""
 
     stage: str = "evaluation"
@@ -106,7 +103,7 @@ class EvaluationPlan(_Result):
     seconds: int
 
 
-class EvaluationSummary(_Result):
+class EvaluationSummary(ResultPart):
     """What the manifest of a finished evaluation says: records evaluated of each data set."""
 
     records: dict[str, int]

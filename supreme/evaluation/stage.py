@@ -6,58 +6,29 @@ out wherever they turn up, and counted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import (
-    benchmarks,
-    datasets,
-    invariance,
-    protocols,
-    results,
-    subgroups,
-    summary,
-    zeroshot,
-)
-from supreme.evaluation.benchmark_results import QuerySetInvariance
-from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
-from supreme.evaluation.bundle_scorer import BundleScorer, Query
+from supreme.evaluation import benchmarks, datasets, one_model, protocols, results
 from supreme.evaluation.class_results import GROUPS
-from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
-from supreme.evaluation.label_set_stage import LabelSetStage
-from supreme.evaluation.model_outputs import ModelOutputs
-from supreme.evaluation.probe_stage import BASELINES, ProbeStage
-from supreme.evaluation.questions import Questions
+from supreme.evaluation.datasets import DataSet, logger
 from supreme.evaluation.results import (
     EVALUATION,
-    DatasetResult,
-    EvaluatedModel,
     EvaluationPlan,
     EvaluationResult,
     EvaluationSummary,
 )
-from supreme.evaluation.shard_reader import ShardReader
 from supreme.evaluation.targets import Target, folder_of, model_uri, target
 from supreme.inference.engine import FEW_RECORDS
-from supreme.inference.query_model import EcgQueryModel
-from supreme.inference.windows import windows_uv
-from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
 from supreme.runtime.session import ray_session
 from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS
-from supreme.storage.parquet import write_table
 
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
-#: The protocol that says how much of a record the conditions are asked about.
-_WHOLE_RECORDS = "strict"
 
 
 def plan(recipe: config.Recipe) -> EvaluationPlan:
@@ -95,84 +66,27 @@ def run(
     if manifest.begin(folder, EVALUATION, request, on_change=on_change, new=new):
         logger.info("%s is finished", folder)
         return results.read(folder)
-    loaded = versions.load(model.uri, model.store, quality_checked=True)
-    if loaded.trained_on is None:
+    loaded = versions.load(model.uri, model.store, quality_checked=True) if model.kind == "bundle" else None
+    trained_on = loaded.trained_on if loaded else None
+    if trained_on is None:
         logger.warning(
             "%s does not say what it was trained on: records that it has seen cannot be left out", model.uri
         )
-    parts = datasets.unseen_parts(labelled, loaded.trained_on)
+    parts = datasets.unseen_parts(labelled, trained_on)
     if not parts:
         raise datasets.NothingToEvaluate(
             "nothing to evaluate on: no record with labels that the model has not seen; give real=FOLDER"
         )
-    evaluated = _describe(model, loaded)
-    if evaluated.reads_reports:
-        logger.warning("%s: reports of pre-training mention what is unseen as a query", loaded.objective)
     records = sum(len(part.benchmark.record_ids) for part in parts)
     # Few records are scored in less time than a session takes to start.
     with ray_session() if records >= FEW_RECORDS else nullcontext():
-        result = _evaluate(recipe, model, loaded, folder, parts, evaluated)
+        result = one_model.evaluate(recipe, model, loaded, folder, parts)
     uri = storage.join(folder, results.RESULTS)
     storage.write_json(uri, result.model_dump(mode="json"))
     _track(model, result, uri)
     counts = {part.data.name: len(part.benchmark.record_ids) for part in parts}
     manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=counts))
     return result
-
-
-def _evaluate(
-    recipe: config.Recipe,
-    model: Target,
-    loaded: EcgQueryModel,
-    folder: str,
-    parts: Sequence[UnseenPart],
-    evaluated: EvaluatedModel,
-) -> EvaluationResult:
-    settings = recipe.evaluation
-    label_sets = LabelSetStage.of(settings, parts, recipe.seed, folder)
-    conditions = datasets.conditions_of(parts)
-    own_set = {condition: zeroshot.queries_of(condition, loaded) for condition in conditions}
-    together = not loaded.model.config.query_self_attention
-    questions = Questions.of({CONDITIONS: own_set} | label_sets.question_sets(), together=together)
-    scorer = BundleScorer.of(loaded, model.uri, model.store, questions.groups)
-    outputs = ModelOutputs(scorer, storage.join(folder, "outputs"))
-    whole = protocols.load()[_WHOLE_RECORDS]
-    tables = [
-        zeroshot.condition_scores(outputs.of(part, whole), part, questions, conditions, folder)
-        for part in parts
-    ]
-    sets = datasets.evaluation_sets(parts)
-    for one in sets:
-        _write_labels(folder, one.benchmark)
-    probes = ProbeStage.of(
-        settings.probes,
-        recipe.seed,
-        outputs,
-        scorer.queries,
-        loaded.model.config,
-        loaded.convention,
-        recipe.folder(f"evaluation/{BASELINES}"),
-    )
-    result = _summarize(recipe, evaluated, loaded.vocabulary.ids, sets, tables)
-    return result.model_copy(
-        update={
-            "protocols": label_sets.evaluate(outputs.of, questions, loaded.queries, probes),
-            "invariance": _invariance(loaded, own_set, parts[0]),
-        }
-    )
-
-
-def _invariance(
-    loaded: EcgQueryModel, queries: Mapping[str, Query], part: UnseenPart
-) -> QuerySetInvariance | None:
-    reader = ShardReader.of(part.data.shards, part.rows)
-    if not reader.units or not queries:
-        return None
-    _, signals = reader.read(0)
-    windows = [
-        windows_uv(one.values, one.rate_hz, loaded.convention)[:1] for one in signals if one is not None
-    ]
-    return invariance.measure(loaded, tuple(queries.values()), np.concatenate(windows))
 
 
 def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> manifest.Request:
@@ -195,62 +109,6 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(item) for key, item in value.items()}
     return sorted(value) if isinstance(value, list) else value
-
-
-def _write_labels(folder: str, benchmark: Benchmark) -> None:
-    ids = {"record_id": list(benchmark.record_ids), "patient_id": list(benchmark.patients)}
-    labels = {condition: benchmark.labels[:, c] for c, condition in enumerate(benchmark.classes)}
-    write_table(storage.join(folder, "labels", f"{benchmark.dataset}.parquet"), pa.table(ids | labels))
-
-
-def _describe(model: Target, loaded: EcgQueryModel) -> EvaluatedModel:
-    selection = model.selection
-    return EvaluatedModel(
-        uri=model.uri,
-        sha256=model.sha256,
-        vocabulary=len(loaded.vocabulary),
-        reads_reports=OBJECTIVES[loaded.objective].reads_reports,
-        selection_metric=selection.metric if selection else "",
-        selection_value=summary.number(selection.value) if selection else None,
-        selection_rule=selection.rule if selection else "",
-        validation_digest=selection.validation_digest if selection else "",
-        trained_on=loaded.trained_on.datasets if loaded.trained_on else None,
-    )
-
-
-def _summarize(
-    recipe: config.Recipe,
-    model: EvaluatedModel,
-    seen: Collection[str],
-    sets: Sequence[EvaluationSet],
-    tables: list[pa.Table],
-) -> EvaluationResult:
-    settings = recipe.evaluation
-    parts: dict[str, DatasetResult] = {}
-    for one in sets:
-        name = one.benchmark.dataset
-        scores = summary.matrix(tables, one.benchmark)
-        rows = pa.concat_tables(part.data.shards.table(subgroups.COLUMNS) for part in one.parts)
-        attributes = subgroups.attributes(rows, one.benchmark)
-        protocol = summary.summarize(
-            one.benchmark, one.literal, scores, seen, settings.min_positives, attributes
-        )
-        alone = one.parts[0].data if name != benchmarks.POOLED else None
-        parts[name] = DatasetResult(
-            kind=alone.kind if alone else "",
-            shards_digest=alone.shards.manifest.digest() if alone else "",
-            splits=tuple(sorted({split for part in one.parts for split in part.splits})),
-            left_out=one.left_out,
-            protocols={results.ZERO_SHOT: protocol},
-        )
-    return EvaluationResult(
-        recipe=recipe.name,
-        seed=recipe.seed,
-        min_positives=settings.min_positives,
-        bootstrap=settings.bootstrap,
-        model=model,
-        datasets=parts,
-    )
 
 
 def _track(model: Target, result: EvaluationResult, uri: str) -> None:

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from supreme import storage
 from supreme.evaluation.benchmarks import CONDITIONS
-from supreme.evaluation.bundle_scorer import Query, probabilities
+from supreme.evaluation.bundle_scorer import Query
 from supreme.evaluation.datasets import UnseenPart
 from supreme.evaluation.outputs import Outputs
-from supreme.evaluation.questions import Questions
+from supreme.evaluation.subjects import Subject
 from supreme.reports.vocabulary import Vocabulary, load_base, query_texts
 from supreme.storage.parquet import write_table
 
@@ -43,11 +43,11 @@ def queries_of(condition: str, model: KnowsEntities) -> Query:
 
 
 def condition_scores(
-    outputs: Outputs, part: UnseenPart, questions: Questions, conditions: Sequence[str], folder: str
+    subject: Subject, outputs: Outputs, part: UnseenPart, conditions: Sequence[str], folder: str
 ) -> pa.Table:
-    """Scores of the unseen records: ``record_id`` and one float32 probability a condition; also written."""
+    """Scores of the unseen records: ``record_id`` and one column a condition; also written."""
     record_ids = part.benchmark.record_ids
-    values = probabilities(questions.take(CONDITIONS, conditions, outputs.of(record_ids)))
+    values = subject.scores(CONDITIONS, conditions, outputs.of(record_ids, part.data.name))
     columns = {name: pa.array(values[:, c]) for c, name in enumerate(conditions)}
     table = pa.table({"record_id": pa.array(record_ids, pa.string()), **columns})
     write_table(storage.join(folder, "scores", f"{part.data.name}.parquet"), table)

@@ -55,6 +55,7 @@ class ForeignModel:
     classes: tuple[str, ...]
     """Of scores, one a column; empty for an embedding."""
     width: int
+    has_gaps: bool = False
 
     def prepare(self, signal: Signal) -> np.ndarray:
         """float32 ``(windows, leads, samples)``."""

@@ -56,11 +56,11 @@ def test_a_planted_beat_is_found_and_is_an_explanation() -> None:
         rng = np.random.default_rng(number)
         by_occlusion.append(advantages(_widest_wave, ecg_mv, RATE_HZ, importance, rng))
         by_chance.append(advantages(_widest_wave, ecg_mv, RATE_HZ, rng.random(1000), rng))
-    found = faithfulness("occlusion", by_occlusion, patients)
+    planted = faithfulness("occlusion", by_occlusion, patients)
     chance = faithfulness("random", by_chance, patients)
-    assert found.is_explanation
-    assert found.deletion.low > 0.2
-    assert "what the score depends on" in found.caption
+    assert planted.is_explanation
+    assert planted.deletion.low > 0.2
+    assert "what the score depends on" in planted.caption
     assert not chance.is_explanation
     assert "random windows change the score as much" in chance.caption
     few = faithfulness("occlusion", by_occlusion[:3], patients[:3])

@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+import evaluation_data
 import numpy as np
 import pytest
 
@@ -13,10 +14,12 @@ from supreme.config import ConfigError
 from supreme.evaluation import handmade_features, label_audit
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.embeddings import Embeddings
-from supreme.evaluation.label_audit import out_of_fold, suspects
+from supreme.evaluation.label_audit import Suspect, out_of_fold, suspects
 from supreme.evaluation.label_verdicts import read_verdicts, sheet
 from supreme.evaluation.probes import CannotProbe
 from supreme.records.simulated import SimulatedSource
+from supreme.reporting.explained_plates import write_suspects
+from supreme.shards.read import ShardDataset
 
 pytestmark = pytest.mark.unit
 
@@ -140,3 +143,18 @@ def test_a_missing_sheet_is_named(tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_bytes(b"dataset,\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
         read_verdicts(str(tmp_path / "v.csv"))
+
+
+def test_plates_go_out_with_the_sheet(tmp_path: Path) -> None:
+    folder = str(tmp_path / "shards")
+    evaluation_data.write_shards(folder, "made", evaluation_data.CONDITIONS, {"test": ["a", "b", "c"]})
+    items = [Suspect(f"made/{name}", name, "long_qt", 1, 0.04, 0.96) for name in "ca"]
+    uri = write_suspects(str(tmp_path / "audit"), "made", items, ShardDataset.open(folder))
+    rows = list(csv.DictReader(Path(uri).read_text().splitlines()))
+    assert [(row["record_id"], row["plate"]) for row in rows] == [
+        ("made/c", "plates/01.png"),
+        ("made/a", "plates/02.png"),
+    ]
+    for row in rows:
+        assert (tmp_path / "audit" / row["plate"]).read_bytes().startswith(b"\x89PNG")
+    assert read_verdicts(uri).rows == ()
