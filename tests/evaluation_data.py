@@ -43,6 +43,11 @@ def recipe(root: Path, name: str = "e", **sections: Any) -> config.Recipe:
     return config.Recipe(name=name, root=str(root / "runs"), shards=SHARDS, **(values | sections))
 
 
+def quick(root: Path) -> Evaluation:
+    """Settings without intervals for the bundle in ``root``."""
+    return Evaluation(bootstrap=0, model_uri=str(root / "bundle"), plates=0)
+
+
 def write_all_shards(owner: config.Recipe) -> None:
     """Simulated records, 40 of CPSC2018 (30 of them for training) and 30 of its copy, which shares 20."""
     ids = {"train": [f"t{i:02d}" for i in range(50)], "test": [f"u{i:02d}" for i in range(70)]}

@@ -8,11 +8,13 @@ ends with the same bits: which records a batch holds depends on the records alon
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from supreme import log, storage
 from supreme.storage.parquet import read_table, write_table
@@ -190,6 +192,24 @@ def _scored(reader: RecordReader, model: ScoringModel, todo: Sequence[int]) -> I
     if engine_on_ray.is_worth_it(sum(reader.units[index].records for index in todo)):
         yield from engine_on_ray.scored(reader, model, todo)
         return
-    run = model.load()
+    with _one_thread():
+        run = model.load()
     for index in todo:
-        yield index, answer(prepare(reader, model, index), run, model)
+        prepared = prepare(reader, model, index)
+        with _one_thread():
+            part = answer(prepared, run, model)
+        yield index, part
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As the workers on Ray: threads sum in another order, and the last bits would differ."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
