@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from supreme.evaluation import summary
 from supreme.evaluation.benchmarks import POOLED, Benchmark
 from supreme.evaluation.folder import EvaluationFolder
+from supreme.evaluation.score_matrix import scored_classes
 from supreme.metrics import bootstrap, clustered
 from supreme.metrics.clustered import Estimate, PatientAurocs
 from supreme.metrics.multiplicity import holm
@@ -105,9 +106,9 @@ def pair_scores(
         NotComparable: no class is left.
         ConfigError: a table lacks a record of the benchmark.
     """
-    both = set(scores_a.column_names) & set(scores_b.column_names)
-    shared = _columns(benchmark, [c for c, name in enumerate(benchmark.classes) if name in both])
-    a, b = summary.matrix([scores_a], shared), summary.matrix([scores_b], shared)
+    a, b = summary.matrix([scores_a], benchmark), summary.matrix([scores_b], benchmark)
+    both = scored_classes(a, benchmark.labels) & scored_classes(b, benchmark.labels)
+    shared, a, b = _columns(benchmark, np.flatnonzero(both)), a[:, both], b[:, both]
     of_a, of_b = PairedScores(shared, a, b, ()).aurocs()
     fewest = np.minimum(of_a.positive_patients, of_a.negative_patients)
     counted = fewest >= max(1, min_positives)

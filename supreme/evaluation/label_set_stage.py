@@ -182,17 +182,7 @@ class LabelSetStage:
         unseen = set(labelled.part.benchmark.record_ids)
         whole = split.part(self.settings.split)
         test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
-        facts = BenchmarkResult(
-            dataset=labelled.part.data.name,
-            version=split.benchmark.version,
-            split=self.settings.split,
-            split_rule=split.rule,
-            found=split.describe(self.settings.split),
-            left_out=len(whole.record_ids) - len(test.record_ids),
-            unknown_codes=dict(split.benchmark.unknown_codes),
-            unannotated=split.benchmark.unannotated,
-            other_labels=len(split.other_labels),
-        )
+        facts = self._facts(labelled, split, len(whole.record_ids) - len(test.record_ids))
         if not outputs.covers(test.record_ids) or not self._is_scored(subject, name, test):
             return facts
         main, *others = self.prompts_for(name, test) or self.prompts
@@ -231,6 +221,20 @@ class LabelSetStage:
                 "seen": seen,
                 "spread": self._spread(scores, test) if len(scores) > 1 else None,
             }
+        )
+
+    def _facts(self, labelled: LabelledPart, split: SplitBenchmark, left_out: int) -> BenchmarkResult:
+        """What there is of a benchmark, before anything is scored."""
+        return BenchmarkResult(
+            dataset=labelled.part.data.name,
+            version=split.benchmark.version,
+            split=self.settings.split,
+            split_rule=split.rule,
+            found=split.describe(self.settings.split),
+            left_out=left_out,
+            unknown_codes=dict(split.benchmark.unknown_codes),
+            unannotated=split.benchmark.unannotated,
+            other_labels=len(split.other_labels),
         )
 
     def _is_scored(self, subject: Subject, name: str, benchmark: Benchmark) -> bool:

@@ -18,6 +18,7 @@ from supreme.evaluation import compare, summary
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.compare_benchmarks import common_benchmarks, common_protocols
 from supreme.evaluation.folder import EvaluationFolder
+from supreme.evaluation.score_matrix import scored_classes
 from supreme.evaluation.verdict import ALPHA
 from supreme.metrics import clustered, intervals
 from supreme.metrics.clustered import PatientAurocs
@@ -160,7 +161,7 @@ def _board(
     aurocs = []
     for table in scores:
         values = summary.matrix([table], shared)
-        scored = np.isfinite(np.where(shared.labels >= 0, values, 0.0)).all(axis=0)
+        scored = scored_classes(values, shared.labels)
         labels = np.where(scored, shared.labels, np.int8(-1))
         aurocs.append(clustered.patient_aurocs(values, labels, shared.patients))
     fewest = np.min([(one.positive_patients, one.negative_patients) for one in aurocs], axis=(0, 1))

@@ -8,6 +8,7 @@ import numpy as np
 
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.class_results import OperatingPoint
+from supreme.evaluation.score_matrix import scored_classes
 from supreme.metrics import decisions, rankings
 from supreme.metrics.rankings import Ranking
 
@@ -39,22 +40,19 @@ def operating_points(
             "split by patient, or a threshold is fitted on the patients that it is judged on"
         )
     columns = {name: c for c, name in enumerate(validation.classes)}
+    fitted_classes = scored_classes(validation_scores, validation.labels)
+    judged_classes = scored_classes(test_scores, test.labels)
     points = {}
     for c, name in enumerate(test.classes):
         if name in columns:
             v = columns[name]
-            if not (_is_scored(validation, validation_scores, v) and _is_scored(test, test_scores, c)):
+            if not (fitted_classes[v] and judged_classes[c]):
                 continue
             fitted = rankings.rank(validation_scores[:, v], validation.labels[:, v])
             judged = rankings.rank(test_scores[:, c], test.labels[:, c])
             if fitted.defined and judged.defined:
                 points[name] = _point(fitted, judged, specificity)
     return points
-
-
-def _is_scored(benchmark: Benchmark, scores: np.ndarray, column: int) -> bool:
-    """Whether a class has scores at all."""
-    return bool(np.isfinite(scores[benchmark.labels[:, column] >= 0, column]).all())
 
 
 def _point(fitted: Ranking, judged: Ranking, specificity: float) -> OperatingPoint:

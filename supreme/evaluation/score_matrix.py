@@ -12,7 +12,7 @@ from supreme.evaluation.benchmarks import Benchmark
 
 
 def matrix(tables: Sequence[pa.Table], benchmark: Benchmark) -> np.ndarray:
-    """Scores ``(N, C)``, float64, in the order of a benchmark; NaN for a class that no table has.
+    """Scores ``(N, C)``, float64, in the order of a benchmark; NaN for a class that no table has a score of.
 
     Raises:
         ConfigError: a record has no score or two, or an annotated one has a score that is not finite; the
@@ -21,17 +21,20 @@ def matrix(tables: Sequence[pa.Table], benchmark: Benchmark) -> np.ndarray:
     row_of = {record: row for row, record in enumerate(benchmark.record_ids)}
     values = np.full((len(row_of), len(benchmark.classes)), np.nan)
     times = np.zeros(len(row_of), int)
-    present = np.zeros(len(benchmark.classes), bool)
     for table in tables:
         rows = np.array([row_of.get(record, -1) for record in table.column("record_id").to_pylist()], int)
         here = rows >= 0
         np.add.at(times, rows[here], 1)
         for c, name in _columns(table, benchmark):
-            present[c] = True
             values[rows[here], c] = _numbers(table, name, benchmark)[here]
     _check_once(benchmark, times)
-    _check_finite(benchmark, values, present)
+    _check_finite(benchmark, values)
     return values
+
+
+def scored_classes(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Which classes ``(C,)`` have a finite score wherever they are annotated."""
+    return np.asarray((np.isfinite(values) | (labels < 0)).all(axis=0))
 
 
 def _columns(table: pa.Table, benchmark: Benchmark) -> Iterator[tuple[int, str]]:
@@ -57,8 +60,8 @@ def _check_once(benchmark: Benchmark, times: np.ndarray) -> None:
             raise ConfigError(f"{benchmark.dataset}: {records} {problem}, first {first}: {remedy}")
 
 
-def _check_finite(benchmark: Benchmark, values: np.ndarray, present: np.ndarray) -> None:
-    wrong = (benchmark.labels >= 0) & ~np.isfinite(values) & present
+def _check_finite(benchmark: Benchmark, values: np.ndarray) -> None:
+    wrong = (benchmark.labels >= 0) & ~np.isfinite(values) & np.isfinite(values).any(axis=0)
     if wrong.any():
         row, column = (int(part[0]) for part in np.nonzero(wrong))
         count, name = int(wrong.sum()), benchmark.classes[column]

@@ -20,6 +20,7 @@ from supreme.evaluation.class_results import (
     ProtocolResult,
 )
 from supreme.evaluation.score_matrix import matrix as matrix
+from supreme.evaluation.score_matrix import scored_classes
 from supreme.evaluation.subgroups import Attributes
 from supreme.metrics import clustered, decisions, intervals, rankings
 from supreme.metrics.clustered import PatientAurocs
@@ -47,7 +48,7 @@ def summarize(
         attributes: what the records are divided by.
         operating_points: of classes, from validation records.
     """
-    scored = _scored(scores, benchmark.labels)
+    scored = scored_classes(scores, benchmark.labels)
     labels = np.where(scored, benchmark.labels, np.int8(UNKNOWN))
     aurocs = clustered.patient_aurocs(scores, labels, benchmark.patients)
     low, high = intervals.class_intervals(aurocs)
@@ -89,13 +90,6 @@ def display_name(condition: str) -> str:
 def number(value: float) -> float | None:
     """A float for JSON, which has no NaN."""
     return float(value) if math.isfinite(value) else None
-
-
-def _scored(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Classes ``(C,)`` that have scores at all."""
-    return np.array(
-        [bool(np.isfinite(s[y >= 0]).all()) for s, y in zip(scores.T, labels.T, strict=True)], bool
-    )
 
 
 def _class_result(

@@ -45,7 +45,7 @@ def sentence(comparison: Comparison, margin: float) -> str:
         "not worse": f"A is not worse than B by more than {margin:g}; which is better cannot be told",
         "cannot tell": "Which is better cannot be told",
     }[decided]
-    return f"{head}: {interval_text(comparison)}, p = {p_text(comparison.p_value)}. {power_text(comparison)}"
+    return f"{head}: {interval_text(comparison)}, {p_text(comparison.p_value)}. {power_text(comparison)}"
 
 
 def power_text(comparison: Comparison) -> str:
@@ -58,5 +58,5 @@ def power_text(comparison: Comparison) -> str:
 
 
 def p_text(p_value: float) -> str:
-    """Two digits, or `< 0.001`."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
+    """`p = 0.034`, or `p < 0.001`."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

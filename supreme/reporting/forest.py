@@ -13,16 +13,19 @@ from supreme.evaluation.verdict import ALPHA
 from supreme.reporting import figures
 from supreme.reporting.figures import INK, LINE, MUTED, SEEN, UNSEEN
 
-_ROW_INCHES, _WIDTH_INCHES, _MAX_ROWS = 0.2, 8.4, 60
+_ROW_INCHES, _WIDTH_INCHES, _MAX_ROWS = 0.2, 8.4, 100
 
 
 def forest(comparison: Comparison, margin: float) -> str:
     """SVG of a comparison; blue where A is better after Holm, orange where it is worse, grey otherwise.
 
+    With more than a hundred classes those with the largest differences are shown.
+
     Args:
         margin: drawn as a band around no difference.
     """
-    rows = sorted(comparison.by_class, key=lambda row: row.difference)[-_MAX_ROWS:]
+    largest = sorted(comparison.by_class, key=lambda row: -abs(row.difference))[:_MAX_ROWS]
+    rows = sorted(largest, key=lambda row: row.difference)
     with rc_context(figures.STYLE):
         figure = Figure(figsize=(_WIDTH_INCHES, _ROW_INCHES * (len(rows) + 1) + 0.9))
         axes = figure.subplots()

@@ -125,6 +125,8 @@ def test_a_constant_class_is_left_out_for_both_and_named() -> None:
     assert (comparison.classes, comparison.left_out) == (2, ("long_qt",))
     without = paired(a.drop_columns("long_qt"), b, bench)
     assert comparison.difference == pytest.approx(without.difference)
+    nothing = a.set_column(2, "long_qt", pa.array(np.full(400, np.nan)))
+    assert paired(nothing, b, bench).difference == pytest.approx(without.difference)
     only = flat.select(["record_id", "long_qt"])
     with pytest.raises(NotComparable, match=r"share no class .*; constant scores: long_qt"):
         paired(only, b, bench)

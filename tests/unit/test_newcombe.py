@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supreme.metrics import clustered, intervals
@@ -21,6 +21,7 @@ def interval(area: float, positives: float, negatives: float) -> tuple[float, fl
 
 
 @given(areas, numbers, numbers)
+@settings(deadline=None)
 def test_bounds_are_where_the_observed_auroc_is_just_refuted(area: float, m: int, n: int) -> None:
     """Newcombe 2006, method 5: |observed - bound| is z standard errors at the bound."""
     for bound in interval(area, m, n):
@@ -31,6 +32,7 @@ def test_bounds_are_where_the_observed_auroc_is_just_refuted(area: float, m: int
 
 
 @given(areas, numbers, numbers)
+@settings(deadline=None)
 def test_intervals_are_mirrored_contain_the_auroc_and_shrink(area: float, m: int, n: int) -> None:
     low, high = interval(area, m, n)
     assert 0 <= low < area < high <= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -44,6 +44,7 @@ def test_holm_on_a_worked_example() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_holm_lies_between_the_raw_p_and_bonferroni(values: list[float]) -> None:
     raw, adjusted = np.array(values), holm(values)
     assert (adjusted >= raw - 1e-12).all()
@@ -53,6 +54,7 @@ def test_holm_lies_between_the_raw_p_and_bonferroni(values: list[float]) -> None
 
 
 @given(st.integers(0, 7), st.sets(st.tuples(st.integers(0, 6), st.integers(0, 6))))
+@settings(deadline=None)
 def test_groups_are_the_largest_sets_without_a_difference(count: int, pairs: set[tuple[int, int]]) -> None:
     apart = {tuple(sorted(pair)) for pair in pairs if pair[0] != pair[1] and max(pair) < count}
     groups = indistinguishable(count, lambda one, other: (one, other) in apart)

@@ -152,6 +152,10 @@ def test_missing_records_and_texts_are_named_and_a_missing_class_is_none() -> No
         summary.matrix([text], bench)
     values = summary.matrix([table(bench, scores).drop_columns("long_qt")], bench)
     assert summarized(bench, values).classes["long_qt"].note == "no score of this class"
+    empty = scores.copy()
+    empty[:, 1] = np.nan
+    values = summary.matrix([table(bench, empty)], bench)
+    assert summarized(bench, values).classes["long_qt"].note == "no score of this class"
     shuffled = table(bench, scores).take(pa.array(np.random.default_rng(1).permutation(200)))
     assert np.array_equal(summary.matrix([shuffled], bench), scores)
 
