@@ -142,7 +142,7 @@ def test_each_report_is_put_to_the_model_as_it_stands(
     assert (result.records, result.reports) == (len(rows), 6)
     expected = retrieval.recall(similarity.astype(np.float32), report_of)
     for one, other in zip(result.recall, expected.recall, strict=True):
-        assert one.ecg_to_report == pytest.approx(other.ecg_to_report, abs=1 / len(rows))
-        assert one.report_to_ecg == pytest.approx(other.report_to_ecg, abs=1 / 6)
+        assert one.ecg_to_report == pytest.approx(other.ecg_to_report, abs=0.02)
+        assert one.report_to_ecg == pytest.approx(other.report_to_ecg, abs=0.02)
     assert retrieval_stage.measure(model, part, 0, 12).records == 12
     assert retrieval_stage.measure(model, part, 0, 1) is None
