@@ -111,7 +111,9 @@ class ExportedProgram:
                 steps.append(_Step(node, None, self._planned(_block(node)), unused))
                 continue
             self._refuse_training(node)
-            steps.append(_Step(node, self._operation(node.target), None, unused))
+            operation = self._operation(node.target)
+            self._refuse_changed_weights(node, operation)
+            steps.append(_Step(node, operation, None, unused))
         return _GraphPlan(graph, tuple(steps))
 
     def _refuse_training(self, node: ProgramNode) -> None:
@@ -122,6 +124,18 @@ class ExportedProgram:
                 f"{self.uri}: {node.target} is in training mode, so that a score depends on the batch or on "
                 "chance: call model.eval() before the export"
             )
+
+    def _refuse_changed_weights(self, node: ProgramNode, operation: Callable[..., object]) -> None:
+        """What works in place on a weight would make a score depend on the batches before."""
+        if not isinstance(operation, torch._ops.OpOverload) or not operation._schema.is_mutable:
+            return
+        written = {item.name for item in operation._schema.arguments if item.is_write}
+        for item in node.inputs:
+            if item.name in written and _name(item.arg) in self.archive.tensors:
+                raise ConfigError(
+                    f"{self.uri}: {node.target} changes the model's own {_name(item.arg)}: call model.eval() "
+                    "before the export, and keep no state between calls"
+                )
 
     def _operation(self, target: str) -> Callable[..., object]:
         if target in _ON_NUMBERS:

@@ -100,6 +100,7 @@ def test_a_constant_that_is_an_object_is_refused(file: Path, tmp_path: Path, pat
         ),
         *("_operator.attrgetter", "torch.ops.aten.from_file.default", "torch.ops.aten.set_.source_Storage"),
         *("torch.ops.aten.resize_.default", "torch.ops.aten._sparse_coo_tensor_unsafe.default"),
+        *("torch.ops.aten._reshape_alias.default", "torch.ops.aten._resize_output_.default"),
         *(
             "torch.ops.aten.__class__.default",
             "torch.ops.aten.add.__class__",

@@ -259,9 +259,35 @@ def test_a_convention_may_stand_in_a_file_beside(tmp_path: Path) -> None:
         open_model(uri)
 
 
+class InPlace(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x -= 1
+        return x.mean(-1)
+
+
+def test_a_program_that_works_in_place_leaves_its_input_alone(tmp_path: Path) -> None:
+    uri = program_files.export(tmp_path / "m.pt2", InPlace(), toml=program_files.description())
+    inputs = np.ones((2, 12, 200), np.float32)
+    inputs.flags.writeable = False
+    model = ExportedModel(uri)
+    assert np.array_equal(model(inputs), np.zeros((2, 12)))
+    assert np.array_equal(model(inputs), np.zeros((2, 12)))
+    assert inputs.min() == 1
+
+
 class Two(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x.mean(-1), x.amax(-1)
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x.mean(-1) + self.calls
 
 
 class Noisy(nn.Module):
@@ -276,6 +302,7 @@ class Noisy(nn.Module):
 @pytest.mark.parametrize(
     ("model", "train", "problem"),
     [
+        (Counting(), False, r"changes (its buffers|the model's own \w+).*call model.eval\(\)"),
         (Two(), False, "takes 1 inputs and gives 2 outputs: wrap the model"),
         (program_files.Pooled(), True, r"call model.eval\(\) before the export"),
         (Noisy(), True, r"dropout.default is in training mode.*call model.eval\(\) before the export"),
