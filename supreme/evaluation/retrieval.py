@@ -56,7 +56,7 @@ def recall(similarity: np.ndarray, report_of: np.ndarray, ks: Sequence[int] = KS
     """Recall at each ``k`` in both directions.
 
     Args:
-        similarity: ``(N, R)`` of ECGs and distinct reports, such as cosines of their embeddings.
+        similarity: ``(N, R)`` of ECGs and distinct reports.
         report_of: ``(N,)`` the report of each ECG, from :func:`distinct`.
 
     Raises:
@@ -92,12 +92,6 @@ def recall(similarity: np.ndarray, report_of: np.ndarray, ks: Sequence[int] = KS
             )
         )
     return RetrievalResult(records=records, reports=reports, recall=tuple(rows))
-
-
-def cosine(ecg: np.ndarray, report: np.ndarray) -> np.ndarray:
-    """Cosine ``(N, R)`` of embeddings ``(N, D)`` and ``(R, D)``."""
-    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (ecg, report))
-    return a @ b.T
 
 
 def _mean_hit(places: np.ndarray, candidates: np.ndarray, right: np.ndarray) -> float:

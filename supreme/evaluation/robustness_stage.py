@@ -85,4 +85,5 @@ class RobustnessStage:
         name = f"{one.name}-{strength:g}" if one else "unchanged"
         digest = storage.sha256(selected.tobytes() + str(self.seed).encode())[:8]
         uri = storage.join(self.folder, f"{part.data.name}-{digest}-{name}.parquet")
-        return scores_of(collect(reader, self.model, uri, f"{part.data.name} ({name})").of(record_ids, part.data.name))
+        outputs = collect(reader, self.model, uri, f"{part.data.name} ({name})")
+        return scores_of(outputs.of(record_ids, part.data.name))

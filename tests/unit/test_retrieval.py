@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import Path
 
+import evaluation_data
 import numpy as np
 import pytest
+import tiny_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supreme.evaluation import neighbours, retrieval
+from supreme.evaluation import datasets, neighbours, retrieval, retrieval_stage
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.embeddings import Embeddings
 from supreme.evaluation.neighbours import nearest
 from supreme.evaluation.probes import CannotProbe, ProbeSplits
+from supreme.inference.query_model import EcgQueryModel
+from supreme.shards.read import ShardDataset
 
 pytestmark = pytest.mark.unit
 
@@ -48,8 +53,7 @@ def test_recall_counts_ties_like_all_orders(seed: int, levels: int, k: int) -> N
 def test_equal_reports_are_one_report() -> None:
     texts, report_of = retrieval.distinct(["Sinus rhythm.", "AF", "sinus rhythm", "AF "])
     assert (len(texts), report_of.tolist()) == (2, [0, 1, 0, 1])
-    values = np.eye(2)[report_of]
-    result = retrieval.recall(retrieval.cosine(values, np.eye(2)), report_of, (1,))
+    result = retrieval.recall(np.eye(2)[report_of], report_of, (1,))
     assert (result.records, result.reports) == (4, 2)
     assert (result.recall[0].ecg_to_report, result.recall[0].report_to_ecg) == (1.0, 1.0)
 
@@ -103,3 +107,42 @@ def test_neighbours_of_few_records() -> None:
     assert neighbours.DEFAULT_COUNT in neighbours.COUNTS
     with pytest.raises(CannotProbe, match="no class"):
         nearest(embeddings, _splits(np.ones((6, 1), np.int8)))
+
+
+def test_each_report_is_put_to_the_model_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven reports for forty ECGs, one of them empty; the label leak at their ends is no part of them."""
+    findings = ("sinus rhythm", "premature beats", "low voltage", "old infarction", "pacing", "flutter", "")
+    plain_row = evaluation_data._row
+
+    def row(dataset: str, name: str, *rest: object) -> dict[str, object]:
+        text = findings[int(name[1:]) % 7]
+        return plain_row(dataset, name, *rest) | {
+            "report": f"{text}, seen before. Edit: NORM 100" if text else ""
+        }
+
+    monkeypatch.setattr(evaluation_data, "_row", row)
+    folder, names = str(tmp_path / "shards"), [f"u{n:02d}" for n in range(40)]
+    evaluation_data.write_shards(folder, "simulated", evaluation_data.CONDITIONS, {"test": names})
+    shards = ShardDataset.open(folder)
+    part = datasets.unseen_part(datasets.DataSet("simulated", "simulated", shards), None)
+    tiny_bundle.write(tmp_path / "bundle")
+    model = EcgQueryModel.from_bundle(str(tmp_path / "bundle"), quality_checked=True)
+    result = retrieval_stage.measure(model, part, 0)
+    assert not any("norm" in text for text in model.queries._encoded)
+
+    table = shards.table(("record_id", "signal", "n_valid", "source_rate_hz", "report"))
+    rows = [n for n, report in enumerate(table.column("report").to_pylist()) if report]
+    signals = np.stack([values for values, _ in shards.records_uv(table)])[rows] / np.float32(1000)
+    texts, report_of = retrieval.distinct(
+        [f"{table.column('report')[n].as_py().partition(', seen')[0]}, seen before" for n in rows]
+    )
+    similarity = model.logits(signals, evaluation_data.RATE_HZ, texts)
+    assert (result.records, result.reports) == (len(rows), 6)
+    expected = retrieval.recall(similarity.astype(np.float32), report_of)
+    for one, other in zip(result.recall, expected.recall, strict=True):
+        assert one.ecg_to_report == pytest.approx(other.ecg_to_report, abs=0.02)
+        assert one.report_to_ecg == pytest.approx(other.report_to_ecg, abs=0.02)
+    assert retrieval_stage.measure(model, part, 0, 12).records == 12
+    assert retrieval_stage.measure(model, part, 0, 1) is None
