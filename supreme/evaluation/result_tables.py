@@ -20,7 +20,8 @@ def latex_text(result: EvaluationResult) -> str:
 
 
 def _datasets(result: EvaluationResult) -> LatexTable:
-    alone, pool = [], []
+    alone: list[list[str]] = []
+    pool: list[list[str]] = []
     for name, part in result.datasets.items():
         protocol = part.zero_shot
         means = [protocol.macro[group] for group in ("headline", "seen", "unseen")]
@@ -57,7 +58,9 @@ def _caption(name: str, protocol: ProtocolEvaluation) -> str:
         INTERVAL,
     ]
     if protocol.fractions:
-        sentences.append(r"Probes: mean over draws of so many \% of the training patients.")
+        sentences.append(
+            r"Probes: mean over draws of so many \% of the training patients, over all fitted classes."
+        )
     if protocol.f1_name:
         sentences.append(f"F1: {escape(protocol.f1_name)}.")
     sentences += [

@@ -59,6 +59,6 @@ def _of_benchmark(one: BenchmarkResult) -> dict[str, float | None]:
     for fraction, means in one.probe_means().items():
         end = f"probe_{100 * fraction:g}_percent"
         values[end] = means.model.auroc
-        values[f"random_encoder_{end}"] = means.random_encoder and means.random_encoder.auroc
-        values[f"handmade_{end}"] = means.handmade and means.handmade.auroc
+        values[f"random_encoder_{end}"] = means.random_encoder.auroc if means.random_encoder else None
+        values[f"handmade_{end}"] = means.handmade.auroc if means.handmade else None
     return values
