@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pydantic import BaseModel, ConfigDict
 
 from supreme.evaluation.baselines import EncoderMean
-from supreme.evaluation.class_results import ProtocolResult
-from supreme.evaluation.probes import ProbeResult
+from supreme.evaluation.class_results import MacroAuroc, ProtocolResult
+from supreme.evaluation.probes import DrawMean, ProbeResult
 from supreme.evaluation.prompts import PromptSpread
 from supreme.evaluation.protocols import MeanOfSets
 from supreme.evaluation.seen import ClassSeen
@@ -25,6 +27,15 @@ class F1(_BenchmarkFacts):
     classes: int
 
 
+class ProbeMeans(NamedTuple):
+    """Macro AUROC of probes at one fraction of the training patients, beside that of the baselines."""
+
+    fraction: float
+    model: DrawMean
+    random_encoder: DrawMean | None
+    handmade: DrawMean | None
+
+
 class ProbeComparison(_BenchmarkFacts):
     """Linear probes on the model's embeddings, and on those of the baselines."""
 
@@ -32,6 +43,15 @@ class ProbeComparison(_BenchmarkFacts):
     handmade: ProbeResult
     random_encoders: tuple[EncoderMean, ...]
     """At each fraction of the training patients."""
+
+    def means(self) -> list[ProbeMeans]:
+        """Smallest fraction first."""
+        random = {part.fraction: part.macro for part in self.random_encoders}
+        handmade = {part.fraction: part.macro for part in self.handmade.fractions}
+        return [
+            ProbeMeans(one.fraction, one.macro, random.get(one.fraction), handmade.get(one.fraction))
+            for one in sorted(self.model.fractions, key=lambda part: part.fraction)
+        ]
 
 
 class BenchmarkResult(_BenchmarkFacts):
@@ -66,6 +86,15 @@ class BenchmarkResult(_BenchmarkFacts):
     not_probed: str = ""
     """Why there are no probes."""
 
+    @property
+    def macro(self) -> MacroAuroc | None:
+        """Zero-shot mean over the classes that count under the protocol; None without a record."""
+        return None if self.zero_shot is None else self.zero_shot.macro["headline"]
+
+    def probe_means(self) -> dict[float, ProbeMeans]:
+        """Of each fraction of the training patients, smallest first; empty without probes."""
+        return {one.fraction: one for one in self.probes.means()} if self.probes else {}
+
 
 class ProtocolEvaluation(_BenchmarkFacts):
     """All benchmarks under one protocol."""
@@ -75,6 +104,16 @@ class ProtocolEvaluation(_BenchmarkFacts):
     benchmarks: dict[str, BenchmarkResult]
     means: tuple[MeanOfSets, ...]
     """Plain means of the protocol's six sets; without a value where a set has no record here."""
+
+    @property
+    def fractions(self) -> list[float]:
+        """Fractions of the training patients at which some benchmark was probed, smallest first."""
+        return sorted({fraction for one in self.benchmarks.values() for fraction in one.probe_means()})
+
+    @property
+    def f1_name(self) -> str:
+        """What the F1 of its benchmarks is; empty where there is none."""
+        return "; ".join(dict.fromkeys(one.f1.name for one in self.benchmarks.values() if one.f1))
 
 
 class QuerySetInvariance(_BenchmarkFacts):

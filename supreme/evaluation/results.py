@@ -22,6 +22,8 @@ from supreme.inference.provenance import SeenDataset
 from supreme.storage.documents import read_document
 
 RESULTS = "results.json"
+#: The same numbers as one long table, and as tables benchmark by method.
+CSV, LATEX = "results.csv", "results.tex"
 SCHEMA_VERSION: Literal[3] = 3
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
@@ -114,7 +116,8 @@ EVALUATION = manifest.Stage(
     job="evaluate",
     result=EvaluationSummary,
     files=(
-        *(RESULTS, "scores/*.parquet", "labels/*.parquet", "outputs/*.parquet"),
+        *(RESULTS, CSV, LATEX),
+        *("scores/*.parquet", "labels/*.parquet", "outputs/*.parquet"),
         *("outputs/*.parts/*.parquet", "benchmarks/*.parquet"),
     ),
 )

@@ -10,8 +10,16 @@ from contextlib import nullcontext
 from typing import Any
 
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import benchmarks, datasets, one_model, protocols, results
-from supreme.evaluation.class_results import GROUPS
+from supreme.evaluation import (
+    benchmarks,
+    datasets,
+    one_model,
+    protocols,
+    result_rows,
+    result_tables,
+    results,
+    tracked_numbers,
+)
 from supreme.evaluation.datasets import DataSet, logger
 from supreme.evaluation.results import (
     EVALUATION,
@@ -48,7 +56,7 @@ def plan(recipe: config.Recipe) -> EvaluationPlan:
 def run(
     recipe: config.Recipe, uri: str = "", *, on_change: manifest.OnChange = "follow", new: bool = False
 ) -> EvaluationResult:
-    """Evaluate a model; `results.json`, `scores/` and `labels/` (Parquet) are written to its folder.
+    """Evaluate a model; its folder gets `results.json`, `.csv` and `.tex`, `scores/` and `labels/`.
 
     With more data sets than before, or extended ones, it is evaluated anew, on all of them.
 
@@ -81,9 +89,9 @@ def run(
     # Few records are scored in less time than a session takes to start.
     with ray_session() if records >= FEW_RECORDS else nullcontext():
         result = one_model.evaluate(recipe, model, loaded, folder, parts)
-    uri = storage.join(folder, results.RESULTS)
-    storage.write_json(uri, result.model_dump(mode="json"))
-    _track(model, result, uri)
+    uris = _write(folder, result)
+    if model.run_id and model.store:
+        tracked_numbers.log(tracking.TrackingRun.attach(model.store, model.run_id), result, uris)
     counts = {part.data.name: len(part.benchmark.record_ids) for part in parts}
     manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=counts))
     return result
@@ -111,14 +119,10 @@ def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _track(model: Target, result: EvaluationResult, uri: str) -> None:
-    """Log the macro means and the file to the run that made the model."""
-    if not (model.run_id and model.store):
-        return
-    run = tracking.TrackingRun.attach(model.store, model.run_id)
-    for group in GROUPS:
-        for dataset, auroc in result.macro(group).items():
-            name = f"evaluation/{dataset}/macro_auroc_{group}"
-            if auroc is not None:
-                run.log_metrics({name: auroc}, run.last_step(name) + 1)
-    run.log_file(uri, "evaluation")
+def _write(folder: str, result: EvaluationResult) -> list[str]:
+    """Write the result as JSON, CSV and LaTeX; their URIs."""
+    uris = [storage.join(folder, name) for name in (results.RESULTS, results.CSV, results.LATEX)]
+    storage.write_json(uris[0], result.model_dump(mode="json"))
+    storage.write_bytes(uris[1], result_rows.csv_text(result_rows.rows(result)).encode())
+    storage.write_bytes(uris[2], result_tables.latex_text(result).encode())
+    return uris

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config, manifest, storage
-from supreme.evaluation import model_comparison
+from supreme.evaluation import comparison_tables, model_comparison
 from supreme.evaluation.leaderboard import Entrant
 from supreme.evaluation.model_comparison import DatasetVerdict, ModelComparison
 from supreme.reporting import forest, html
@@ -15,6 +15,8 @@ from supreme.reporting.page import title_of
 from supreme.storage.documents import read_document
 
 PAGE, NUMBERS = "comparison.html", "comparison.json"
+#: The same numbers as one long table, and as tables benchmark by model.
+CSV, LATEX = "comparison.csv", "comparison.tex"
 
 
 class ComparisonSummary(BaseModel):
@@ -26,7 +28,9 @@ class ComparisonSummary(BaseModel):
     """Rival -> data set -> verdict about the first model."""
 
 
-COMPARISON = manifest.Stage(name="compare", job="compare", result=ComparisonSummary, files=(PAGE, NUMBERS))
+COMPARISON = manifest.Stage(
+    name="compare", job="compare", result=ComparisonSummary, files=(PAGE, NUMBERS, CSV, LATEX)
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,13 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, manifest.Ma
     if finished is None:
         result = model_comparison.compare_models(entrants, recipe.compare.margin)
         storage.write_json(storage.join(folder, NUMBERS), result.model_dump(mode="json"))
-        storage.write_bytes(storage.join(folder, PAGE), render(recipe.name, result).encode())
+        pages = {
+            PAGE: render(recipe.name, result),
+            CSV: comparison_tables.csv_text(result),
+            LATEX: comparison_tables.latex_text(result),
+        }
+        for name, text in pages.items():
+            storage.write_bytes(storage.join(folder, name), text.encode())
         summary = ComparisonSummary(verdicts={rival: dict(row) for rival, row in result.verdicts().items()})
         finished = manifest.publish(folder, COMPARISON, request, summary)
     return folder, finished

@@ -18,7 +18,7 @@ from supreme.evaluation.results import DatasetResult, EvaluationResult
 from supreme.evaluation.summary import display_name
 from supreme.evaluation.targets import Target
 from supreme.metrics import rankings
-from supreme.reporting import examples, figures, html, plates
+from supreme.reporting import benchmarks_page, examples, figures, html, plates
 from supreme.reporting.examples import Example, ScoredRecords
 from supreme.reporting.figures import PaperImage, RocCurve
 from supreme.training.run import history
@@ -157,6 +157,9 @@ def render(
         model=result.model,
         sections=[_section(name, result.datasets[name]) for name in order],
         axis=Axis(min(0.4, lowest)),
+        protocols=benchmarks_page.sections(result),
+        distances=benchmarks_page.distances(result),
+        invariance=result.invariance,
         roc=[(title_of(name), figures.roc_rows(curves[name])) for name in order if curves.get(name)],
         calibration=figures.calibration(curves_of) if curves_of else "",
         calibration_notes=[(title_of(name), protocols[name].calibration_note) for name in calibrated],

@@ -14,7 +14,7 @@ from supreme.redaction import redact_values
 MAX_KEY = 250
 MAX_VALUE = 500
 
-_TEXT = (".txt", ".md", ".html", ".svg", ".csv", ".toml", ".yaml", ".yml", ".log", ".xml")
+_TEXT = (".txt", ".md", ".html", ".svg", ".csv", ".tex", ".toml", ".yaml", ".yml", ".log", ".xml")
 
 
 def safe_name(name: str) -> str:

@@ -14,7 +14,7 @@ from test_promotion import contender
 
 from jobs import compare as compare_job
 from supreme import config
-from supreme.evaluation import compare, leaderboard, model_comparison, verdict
+from supreme.evaluation import compare, comparison_tables, leaderboard, model_comparison, verdict
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.compare import Comparison, NotComparable
 from supreme.evaluation.folder import EvaluationFolder
@@ -243,6 +243,8 @@ def test_the_job_evaluates_compares_and_writes_a_page_once(tmp_path: Path) -> No
     assert page.stat().st_mtime_ns == written
     numbers = comparison_page.read(str(page.parent))
     assert numbers.models == models
+    assert page.with_name("comparison.csv").read_text() == comparison_tables.csv_text(numbers)
+    assert page.with_name("comparison.tex").read_text() == comparison_tables.latex_text(numbers)
     page.with_name("comparison.json").write_text("{")
     with pytest.raises(
         config.ConfigError, match=r"comparison\.json is damaged.*run jobs/compare\.py with --new"

@@ -11,7 +11,7 @@ import pytest
 import tiny_bundle
 
 from supreme import config, manifest, storage
-from supreme.evaluation import console, results, stage, summary, targets
+from supreme.evaluation import console, result_rows, result_tables, results, stage, summary, targets
 from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
 from supreme.evaluation.results import EvaluationResult
@@ -147,6 +147,13 @@ def test_scores_of_label_sets_are_kept_for_comparisons(
             assert again.macro["all"] == one.zero_shot.macro["all"]
             compared += 1
     assert compared
+
+
+def test_tables_stand_beside_the_result(recipe: config.Recipe, result: EvaluationResult) -> None:
+    folder = folder_of(recipe)
+    assert (folder / "results.csv").read_text() == result_rows.csv_text(result_rows.rows(result))
+    assert (folder / "results.tex").read_text() == result_tables.latex_text(result)
+    assert {"results.csv", "results.tex"} <= manifest.require(str(folder), results.EVALUATION).files.keys()
 
 
 def test_results_are_plain_json(recipe: config.Recipe, result: EvaluationResult) -> None:
