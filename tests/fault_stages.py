@@ -44,7 +44,7 @@ class StageCase:
     folder: str
     """That it writes, relative to ``<root>/<name>``."""
     is_under_way: Callable[[Path], bool] | None = None
-    """On ``<root>/<name>``; None: once it has run for most of the time that it takes undisturbed."""
+    """On ``<root>/<name>``; None: once it has run for half of the time that it takes undisturbed."""
     damaged: str = ""
     """An input that it reads, relative to ``<root>/<name>``."""
     options: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ STAGES = {
     "report": StageCase("report", _exists("report/stage.json"), "evaluation/*/results.json", uses_ray=False),
     "predict": StageCase(
         ".",
-        _exists("predictions.parquet*.partial"),
+        _exists("predictions.parts-*/*.parquet"),
         "**/*.dat",
         ('predict.queries=["atrial fibrillation?", "left bundle branch block?"]',),
     ),

@@ -54,6 +54,8 @@ class BenchmarkResult(_BenchmarkFacts):
     """Records whose released labels are not those of their codes."""
     prompts: str = ""
     """Prompt set of the numbers."""
+    scores: str = ""
+    """File in the evaluation's folder with labels and scores; empty without a record."""
     zero_shot: ProtocolResult | None = None
     """None without a record."""
     f1: F1 | None = None

@@ -145,3 +145,28 @@ def first_of_each_class(ranked: Sequence[Suspect], count: int) -> list[Suspect]:
 def _ranked_classes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Which classes ``(C,)`` have a probability for every record, a positive and a negative."""
     return np.isfinite(probabilities).all(axis=0) & has_both(labels)
+
+
+@dataclass(frozen=True)
+class LabelAudit:
+    """What an audit says about a benchmark, and the labels that a cardiologist should look at first."""
+
+    classes: dict[str, AuditedClass]
+    first: tuple[Suspect, ...]
+
+
+def audit(
+    embeddings: Embeddings, benchmark: Benchmark, seed: int, count: int = 20, *, allow_missing: bool = False
+) -> LabelAudit:
+    """Audit the labels of a benchmark by probes on embeddings.
+
+    Args:
+        count: suspects to look at, no record twice and every class in turn.
+
+    Raises:
+        CannotProbe: no class can be fitted.
+        ValueError: a record has no embedding, or one that is not finite; the message names it.
+    """
+    probabilities = out_of_fold(embeddings, benchmark, seed, allow_missing=allow_missing)
+    ranked = suspects(probabilities, benchmark)
+    return LabelAudit(audited_classes(probabilities, benchmark), tuple(first_of_each_class(ranked, count)))

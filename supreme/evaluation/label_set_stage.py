@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from supreme import log
-from supreme.evaluation import label_benchmarks, protocols, splits, summary
+from supreme import log, storage
+from supreme.evaluation import benchmark_scores, label_benchmarks, protocols, splits, summary
 from supreme.evaluation.benchmark_results import F1, BenchmarkResult, ProtocolEvaluation
 from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
 from supreme.evaluation.bundle_scorer import Query
@@ -55,9 +55,11 @@ class LabelSetStage:
     prompts: tuple[PromptSet, ...]
     protocols: tuple[Protocol, ...]
     seed: int
+    folder: str
+    """Of the evaluation, for labels and scores."""
 
     @classmethod
-    def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int) -> LabelSetStage:
+    def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int, folder: str) -> LabelSetStage:
         """Read what the settings name.
 
         Raises:
@@ -78,6 +80,7 @@ class LabelSetStage:
             tuple(prompt_sets(settings.prompts)),
             tuple(protocols.protocols(settings.protocols)),
             seed,
+            folder,
         )
 
     def question_sets(self) -> dict[str, dict[str, Query]]:
@@ -127,7 +130,8 @@ class LabelSetStage:
                 scored = subject.outputs(labelled.part, protocol)
                 for split in self._splits(labelled, protocol):
                     advice[split.advice(self.settings.split)] = None
-                    one = self._benchmark(labelled, protocol, split, scored, subject)
+                    file = f"benchmarks/{protocol.name}-{len(benchmarks):03d}.parquet"
+                    one = self._benchmark(labelled, protocol, split, scored, subject, file)
                     if protocol.patient_safe and probes:
                         one = self._probed(one, labelled, protocol, split, probes)
                     name = split.benchmark.name
@@ -172,6 +176,7 @@ class LabelSetStage:
         split: SplitBenchmark,
         outputs: Outputs,
         subject: Subject,
+        file: str,
     ) -> BenchmarkResult:
         name = split.benchmark.name
         unseen = set(labelled.part.benchmark.record_ids)
@@ -216,8 +221,10 @@ class LabelSetStage:
         thresholds_from, threshold_scores = (
             (test, scores[main.name]) if on_test else (validation, validation_scores)
         )
+        benchmark_scores.write(storage.join(self.folder, file), test, scores[main.name])
         return facts.model_copy(
             update={
+                "scores": file,
                 "prompts": main.name if subject.loaded is not None else "",
                 "zero_shot": zero_shot,
                 "f1": _f1(protocol, test, scores[main.name], thresholds_from, threshold_scores),

@@ -14,8 +14,8 @@ from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, UNKNOWN, Benchmark
 from supreme.evaluation.label_audit import Suspect
 
 #: What a row needs; other columns, such as a comment, are for people.
-REQUIRED = ("dataset", "record_id", "class", "verdict")
-_COLUMNS = ("rank", "dataset", "record_id", "class", "label", "probability", "plate", "verdict", "comment")
+REQUIRED = ("benchmark", "record_id", "class", "verdict")
+_COLUMNS = ("rank", "benchmark", "record_id", "class", "label", "probability", "plate", "verdict", "comment")
 #: Verdict -> label; an empty one leaves the label as it is.
 VERDICTS = {"present": POSITIVE, "absent": NEGATIVE, "uncertain": UNKNOWN}
 _SETTING = "evaluation.corrections"
@@ -26,7 +26,8 @@ class Verdict:
     """One row with a verdict."""
 
     line: int
-    dataset: str
+    benchmark: str
+    """Name of the label set, or `conditions`."""
     record_id: str
     class_name: str
     label: int
@@ -46,18 +47,21 @@ class Verdicts:
         Raises:
             ConfigError: with line numbers, and the nearest name.
         """
-        by_name = {item.dataset: (set(item.record_ids), item.classes) for item in benchmarks}
+        records: dict[str, set[str]] = {}
+        classes: dict[str, set[str]] = {}
+        for item in benchmarks:
+            records.setdefault(item.name, set()).update(item.record_ids)
+            classes.setdefault(item.name, set()).update(item.classes)
         problems = []
         for row in self.rows:
-            if row.dataset not in by_name:
-                problems.append(f"line {row.line}: no data set {row.dataset!r}{_near(row.dataset, by_name)}")
-                continue
-            records, classes = by_name[row.dataset]
-            if row.class_name not in classes:
-                near = _near(row.class_name, classes)
-                problems.append(f"line {row.line}: {row.dataset} has no class {row.class_name!r}{near}")
-            elif row.record_id not in records:
-                problems.append(f"line {row.line}: {row.dataset} has no record {row.record_id!r}")
+            if row.benchmark not in records:
+                near = _near(row.benchmark, records)
+                problems.append(f"line {row.line}: no benchmark {row.benchmark!r}{near}")
+            elif row.class_name not in classes[row.benchmark]:
+                near = _near(row.class_name, classes[row.benchmark])
+                problems.append(f"line {row.line}: {row.benchmark} has no class {row.class_name!r}{near}")
+            elif row.record_id not in records[row.benchmark]:
+                problems.append(f"line {row.line}: {row.benchmark} has no record {row.record_id!r}")
         _refuse(self.uri, problems)
 
     def apply(self, benchmark: Benchmark) -> tuple[Benchmark, int]:
@@ -66,12 +70,12 @@ class Verdicts:
         row_of = {record: row for row, record in enumerate(benchmark.record_ids)}
         column_of = {name: c for c, name in enumerate(benchmark.classes)}
         for row in self.rows:
-            if row.dataset == benchmark.dataset and row.record_id in row_of and row.class_name in column_of:
+            if row.benchmark == benchmark.name and row.record_id in row_of and row.class_name in column_of:
                 labels[row_of[row.record_id], column_of[row.class_name]] = row.label
         return replace(benchmark, labels=labels), int((labels != benchmark.labels).sum())
 
 
-def sheet(dataset: str, suspects: Sequence[Suspect], plates: Mapping[str, str]) -> str:
+def sheet(benchmark: str, suspects: Sequence[Suspect], plates: Mapping[str, str]) -> str:
     """The CSV to fill in: ``verdict`` is empty; write present, absent or uncertain.
 
     Args:
@@ -84,7 +88,17 @@ def sheet(dataset: str, suspects: Sequence[Suspect], plates: Mapping[str, str]) 
         label = "present" if item.label == POSITIVE else "absent"
         plate = plates.get(item.record_id, "")
         writer.writerow(
-            (rank, dataset, item.record_id, item.class_name, label, f"{item.probability:.3f}", plate, "", "")
+            (
+                rank,
+                benchmark,
+                item.record_id,
+                item.class_name,
+                label,
+                f"{item.probability:.3f}",
+                plate,
+                "",
+                "",
+            )
         )
     return text.getvalue()
 
@@ -125,15 +139,15 @@ def read_verdicts(uri: str) -> Verdicts:
 
 
 def _row(line: int, values: Mapping[str | None, str | None], problems: list[str]) -> list[Verdict]:
-    dataset, record, class_name, verdict = ((values.get(name) or "").strip() for name in REQUIRED)
+    benchmark, record, class_name, verdict = ((values.get(name) or "").strip() for name in REQUIRED)
     if not verdict:
         return []
-    if not (dataset and record and class_name):
-        problems.append(f"line {line}: a verdict needs dataset, record_id and class")
+    if not (benchmark and record and class_name):
+        problems.append(f"line {line}: a verdict needs benchmark, record_id and class")
     elif verdict.casefold() not in VERDICTS:
         problems.append(f"line {line}: verdict {verdict!r} is none of {', '.join(VERDICTS)}")
     else:
-        return [Verdict(line, dataset, record, class_name, VERDICTS[verdict.casefold()])]
+        return [Verdict(line, benchmark, record, class_name, VERDICTS[verdict.casefold()])]
     return []
 
 
@@ -141,7 +155,7 @@ def _contradictions(rows: Iterable[Verdict]) -> list[str]:
     first: dict[tuple[str, str, str], Verdict] = {}
     problems = []
     for row in rows:
-        earlier = first.setdefault((row.dataset, row.record_id, row.class_name), row)
+        earlier = first.setdefault((row.benchmark, row.record_id, row.class_name), row)
         if earlier.label != row.label:
             label = f"{row.class_name} of {row.record_id}"
             problems.append(f"line {row.line}: another verdict on {label} than line {earlier.line}")

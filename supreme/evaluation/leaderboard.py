@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,12 +16,15 @@ from pydantic import BaseModel, ConfigDict
 
 from supreme.evaluation import compare, summary
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.evaluation.compare_benchmarks import common_benchmarks, common_protocols
 from supreme.evaluation.folder import EvaluationFolder
 from supreme.evaluation.verdict import ALPHA
 from supreme.metrics import clustered, intervals
 from supreme.metrics.clustered import PatientAurocs
 from supreme.metrics.multiplicity import holm, indistinguishable
 
+#: Benchmark and scores of each model, and the fewest positive and negative patients of a class.
+_Contest = tuple[Sequence[Benchmark], Sequence[pa.Table], int]
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -95,23 +98,18 @@ def published() -> tuple[PublishedNumber, ...]:
 
 
 def leaderboards(entrants: Sequence[Entrant], min_positives: int) -> list[Leaderboard]:
-    """A leaderboard for each data set that all models were evaluated on.
+    """A leaderboard for each data set that all models were evaluated on, then for each published label set.
 
     Args:
         min_positives: fewest positive and negative patients of a class, among the records that no model has
-            seen.
+            seen; for a label set its protocol says it.
     """
-    folders = [entrant.evaluation for entrant in entrants]
-    names, scores, boards = (
-        [entrant.name for entrant in entrants],
-        [folder.scores() for folder in folders],
-        [],
-    )
-    for dataset in compare.common_datasets(folders):
-        shared = compare.unseen_by_all([folder.benchmark(dataset) for folder in folders])
-        if board := _board(names, scores, shared, max(1, min_positives)):
-            boards.append(board)
-    return boards
+    folders, names = [one.evaluation for one in entrants], [one.name for one in entrants]
+    boards = [
+        _board(names, scores, compare.unseen_by_all(benchmarks), max(1, least))
+        for benchmarks, scores, least in (*_datasets(folders, min_positives), *_label_sets(folders))
+    ]
+    return [board for board in boards if board]
 
 
 def rank(names: Sequence[str], aurocs: Sequence[PatientAurocs]) -> tuple[LeaderboardRow, ...]:
@@ -138,6 +136,21 @@ def rank(names: Sequence[str], aurocs: Sequence[PatientAurocs]) -> tuple[Leaderb
             )
         )
     return tuple(rows)
+
+
+def _datasets(folders: Sequence[EvaluationFolder], min_positives: int) -> Iterator[_Contest]:
+    datasets = compare.common_datasets(folders)
+    scores = [folder.scores() for folder in folders] if datasets else []
+    for dataset in datasets:
+        yield [folder.benchmark(dataset) for folder in folders], scores, min_positives
+
+
+def _label_sets(folders: Sequence[EvaluationFolder]) -> Iterator[_Contest]:
+    for protocol in common_protocols(folders):
+        for name in common_benchmarks(folders, protocol.name):
+            parts = [part for folder in folders if (part := folder.published(protocol.name, name))]
+            benchmarks, scores = zip(*parts, strict=True)
+            yield benchmarks, scores, protocol.min_positive_patients
 
 
 def _board(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from supreme import config, log
 from supreme.evaluation import leaderboard, stage, targets
 from supreme.evaluation.compare import Comparison, compare
+from supreme.evaluation.compare_benchmarks import compare_benchmarks
 from supreme.evaluation.folder import EvaluationFolder
 from supreme.evaluation.leaderboard import Entrant, Leaderboard, PublishedNumber
 from supreme.evaluation.verdict import Verdict, sentence, verdict
@@ -87,7 +88,8 @@ def compare_models(entered: Sequence[Entrant], margin: float) -> ModelComparison
     first, *others = entered
     compared = []
     for other in others:
-        comparisons = compare(first.evaluation, other.evaluation)
+        pair = first.evaluation, other.evaluation
+        comparisons = [*compare(*pair), *compare_benchmarks(*pair)]
         if not comparisons:
             raise config.ConfigError(
                 f"{first.name} and {other.name} have no data set with a class to compare on: evaluate both "

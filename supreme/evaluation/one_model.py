@@ -56,7 +56,7 @@ def evaluate(
     Raises:
         ConfigError: a setting names what is not there, or a file of scores lacks records.
     """
-    label_sets = LabelSetStage.of(recipe.evaluation, parts, recipe.seed)
+    label_sets = LabelSetStage.of(recipe.evaluation, parts, recipe.seed, folder)
     conditions = datasets.conditions_of(parts)
     queries: dict[str, Query] = {}
     subject: Subject

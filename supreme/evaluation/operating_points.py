@@ -43,11 +43,18 @@ def operating_points(
     for c, name in enumerate(test.classes):
         if name in columns:
             v = columns[name]
+            if not (_is_scored(validation, validation_scores, v) and _is_scored(test, test_scores, c)):
+                continue
             fitted = rankings.rank(validation_scores[:, v], validation.labels[:, v])
             judged = rankings.rank(test_scores[:, c], test.labels[:, c])
             if fitted.defined and judged.defined:
                 points[name] = _point(fitted, judged, specificity)
     return points
+
+
+def _is_scored(benchmark: Benchmark, scores: np.ndarray, column: int) -> bool:
+    """Whether a class has scores at all."""
+    return bool(np.isfinite(scores[benchmark.labels[:, column] >= 0, column]).all())
 
 
 def _point(fitted: Ranking, judged: Ranking, specificity: float) -> OperatingPoint:

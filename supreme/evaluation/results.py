@@ -115,7 +115,7 @@ EVALUATION = manifest.Stage(
     result=EvaluationSummary,
     files=(
         *(RESULTS, "scores/*.parquet", "labels/*.parquet", "outputs/*.parquet"),
-        "outputs/*.parts/*.parquet",
+        *("outputs/*.parts/*.parquet", "benchmarks/*.parquet"),
     ),
 )
 

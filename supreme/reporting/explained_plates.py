@@ -36,7 +36,7 @@ def shaded(signal_mv: np.ndarray, rate_hz: float, importance: np.ndarray) -> Fig
     return figure
 
 
-def write_suspects(folder: str, dataset: str, suspects: Sequence[Suspect], shards: ShardDataset) -> str:
+def write_suspects(folder: str, benchmark: str, suspects: Sequence[Suspect], shards: ShardDataset) -> str:
     """Write a plate (PNG) for each suspect label and the CSV to fill in; the CSV's URI."""
     ecgs = examples.load(shards, [item.record_id for item in suspects])
     plates = {}
@@ -49,5 +49,5 @@ def write_suspects(folder: str, dataset: str, suspects: Sequence[Suspect], shard
         storage.write_bytes(storage.join(folder, name), buffer.getvalue())
         plates[item.record_id] = name
     uri = storage.join(folder, SHEET)
-    storage.write_bytes(uri, label_verdicts.sheet(dataset, suspects, plates).encode())
+    storage.write_bytes(uri, label_verdicts.sheet(benchmark, suspects, plates).encode())
     return uri

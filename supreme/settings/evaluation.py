@@ -51,8 +51,8 @@ class Evaluation(Section):
     """12-lead examples on the report's page."""
     probes: Probes = Probes()
     corrections: Uri = ""
-    """CSV of a cardiologist's verdicts on suspect labels (dataset, record_id, class, verdict: present, absent
-    or uncertain); results are given with and without them."""
+    """CSV of a cardiologist's verdicts on suspect labels (benchmark, record_id, class, verdict: present,
+    absent or uncertain); results are given with and without them."""
 
 
 class Predict(Section):

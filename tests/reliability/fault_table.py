@@ -62,7 +62,7 @@ def wait_until_under_way(workshop: Workshop, stage: str, process: subprocess.Pop
     seconds = workshop.finished[stage].seconds
     while process.poll() is None and time.monotonic() - start < DEADLINE_S:
         with suppress(FileNotFoundError):
-            if case.is_under_way is None and time.monotonic() - start > 0.7 * seconds:
+            if case.is_under_way is None and time.monotonic() - start > 0.45 * seconds:
                 return
             if case.is_under_way is not None and case.is_under_way(workshop.stage_folder):
                 return
@@ -208,7 +208,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     if not (folder / "ecgs").exists():
-        write_csn(folder / "ecgs", 200)
+        write_csn(folder / "ecgs", 600)  # enough for workers to score them
     wanted = cells(arguments.only)
     local = [cell for cell in wanted if cell[1] not in TRACKING]
     with (folder / "cells.jsonl").open("a") as output, ExitStack() as stack:

@@ -11,7 +11,7 @@ import pytest
 import tiny_bundle
 
 from supreme import config, manifest, storage
-from supreme.evaluation import console, results, stage, targets
+from supreme.evaluation import console, results, stage, summary, targets
 from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
 from supreme.evaluation.results import EvaluationResult
@@ -126,6 +126,27 @@ def test_a_finished_evaluation_is_reused_and_an_interrupted_one_does_not_score_a
     (folder / results.RESULTS).unlink()
     assert stage.run(recipe) == result == results.read(str(folder))
     assert manifest.require(str(folder), results.EVALUATION).digest() == finished
+
+
+def test_scores_of_label_sets_are_kept_for_comparisons(
+    recipe: config.Recipe, result: EvaluationResult
+) -> None:
+    folder = EvaluationFolder.open(recipe, targets.target(recipe))
+    compared = 0
+    for protocol, evaluated in result.protocols.items():
+        for name, one in evaluated.benchmarks.items():
+            if one.zero_shot is None:
+                assert folder.published(protocol, name) is None
+                continue
+            stored = folder.published(protocol, name)
+            assert stored is not None
+            bench, scores = stored
+            assert len(bench.record_ids) == one.zero_shot.records
+            values = summary.matrix([scores], bench)
+            again = summary.summarize(bench, bench, values, (), 1)
+            assert again.macro["all"] == one.zero_shot.macro["all"]
+            compared += 1
+    assert compared
 
 
 def test_results_are_plain_json(recipe: config.Recipe, result: EvaluationResult) -> None:

@@ -11,6 +11,7 @@ from scipy.ndimage import uniform_filter1d
 
 from supreme.ecg import LEADS
 from supreme.evaluation.explanation import attention, erase, occlusion, query_scorer
+from supreme.evaluation.explanation_stage import QueriedEcg, explain
 from supreme.evaluation.faithfulness import advantages, faithfulness
 from supreme.inference.convention import InputConvention
 from supreme.inference.query_model import EcgQueryModel
@@ -171,3 +172,20 @@ def test_models_without_a_map_are_refused() -> None:
         attention(model, np.zeros((12, 400), np.float32), 100, "x")
     with pytest.raises(ValueError, match="quality_checked=True"):
         query_scorer(model, "x")
+
+
+def test_stage_explains_and_tests_every_method() -> None:
+    config = Model(encoder="vit1d", patch=50, fusion_width=8, fusion_heads=2)
+    with torch.random.fork_rng(devices=[]):
+        model = SupremeModel(config, 6, 400, "fusion")
+    convention = InputConvention(rate_hz=100, samples=400)
+    queries = EcgQueryModel(model, _Queries(), convention, "supreme", quality_checked=True)
+    ecgs = [QueriedEcg(f"p{n}", "x", e[:, :400], 100) for n, (e, _) in enumerate(_premature_beats(5))]
+    result = explain(queries, ecgs, 0)
+    assert list(result.maps) == list(result.tests) == ["attention", "occlusion"]
+    assert all(part.shape == (400,) for parts in result.maps.values() for part in parts)
+    assert result.tests["occlusion"].patients == 5
+    # What occlusion erases first is by construction what the score depends on.
+    assert result.tests["occlusion"].deletion.mean > result.tests["attention"].deletion.mean
+    again = explain(queries, ecgs, 0)
+    assert again.tests == result.tests

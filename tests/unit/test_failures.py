@@ -7,6 +7,7 @@ import ray.exceptions
 import ray.train
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
+from supreme import storage
 from supreme.training.run import failures
 
 pytestmark = pytest.mark.unit
@@ -52,6 +53,14 @@ def test_those_that_noticed_are_not_told_besides_the_one_that_is_gone() -> None:
     assert isinstance(error, ray.train.WorkerGroupError)
     assert str(error).count("\n") == 0
     assert str(error).endswith("the same command goes on from the latest checkpoint")
+
+
+def test_a_full_disk_is_told_as_the_storage_tells_it() -> None:
+    full = storage.Unavailable("runs/x: No space left on device: 0 free in runs; make room")
+    noticed = UserExceptionWithTraceback(RuntimeError("Connection reset by peer"), "Traceback ...")
+    failed = {0: noticed, 1: UserExceptionWithTraceback(full, "Traceback ...")}
+    error = failures.shortened(ray.train.WorkerGroupError("100 lines\n" * 100, failed))
+    assert (type(error), str(error)) == (storage.Unavailable, str(full))
 
 
 def test_a_mistake_in_the_loop_keeps_its_traceback() -> None:

@@ -63,7 +63,7 @@ def test_first_ranks_hold_flipped_labels_and_verdicts_restore_them(tmp_path: Pat
     first = label_audit.first_of_each_class(ranked, 20)
     assert len({item.record_id for item in first}) == 20
     assert len({item.class_name for item in first}) > 10
-    filled = _fill(sheet("simulated", first, {first[0].record_id: "plates/01.svg"}), benchmark, truth)
+    filled = _fill(sheet("conditions", first, {first[0].record_id: "plates/01.svg"}), benchmark, truth)
     (tmp_path / "verdicts.csv").write_text(filled)
     verdicts = read_verdicts(str(tmp_path / "verdicts.csv"))
     verdicts.check([benchmark])
@@ -83,7 +83,7 @@ def _fill(text: str, benchmark: Benchmark, truth: np.ndarray) -> str:
         row["verdict"] = "Present " if truth[r, c] else "absent"
     out = io.StringIO()
     out.write("\ufeff")
-    writer = csv.DictWriter(out, rows[0].keys())
+    writer = csv.DictWriter(out, list(rows[0])[1:], extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
@@ -103,6 +103,9 @@ def test_audit_knows_neither_open_labels_nor_the_patient() -> None:
     ranked = suspects(probabilities, benchmark)
     assert len(ranked) == (labels >= 0).sum()
     assert [item.doubt for item in ranked] == sorted((item.doubt for item in ranked), reverse=True)
+    whole = label_audit.audit(Embeddings(ids, values), benchmark, 0, 5)
+    assert whole.classes == label_audit.audited_classes(probabilities, benchmark)
+    assert whole.first == tuple(label_audit.first_of_each_class(ranked, 5))
     labels[:, 0] = 0
     labels[3, 0] = 1
     rare = out_of_fold(Embeddings(ids, values), benchmark, 0)
@@ -117,21 +120,24 @@ def test_audit_knows_neither_open_labels_nor_the_patient() -> None:
     ("text", "message"),
     [
         ("", "first line names nothing"),
-        ("record_id,class,verdict\nr,a,present\n", "no column dataset"),
-        ("dataset,record_id,class,verdict\nmade,r1,a,maybe\n", "line 2: verdict 'maybe' is none of present"),
-        ("dataset,record_id,class,verdict\nmade,,a,absent\n", "line 2: a verdict needs"),
+        ("record_id,class,verdict\nr,a,present\n", "no column benchmark"),
         (
-            "dataset,record_id,class,verdict\nm,r,a,absent\nm,r,a,present\n",
+            "benchmark,record_id,class,verdict\nmade,r1,a,maybe\n",
+            "verdict 'maybe' is none of present",
+        ),
+        ("benchmark,record_id,class,verdict\nmade,,a,absent\n", "line 2: a verdict needs"),
+        (
+            "benchmark,record_id,class,verdict\nm,r,a,absent\nm,r,a,present\n",
             "line 3: another verdict on a of r",
         ),
-        ("dataset,record_id,class,verdict\nmade,r9,a,absent\n", "line 2: made has no record 'r9'"),
-        ("dataset,record_id,class,verdict\nmade,r1,aa,absent\n", "no class 'aa'; nearest: 'a'"),
-        ("dataset,record_id,class,verdict\nmode,r1,a,absent\n", "no data set 'mode'; nearest: 'made'"),
+        ("benchmark,record_id,class,verdict\nmade,r9,a,absent\n", "line 2: made has no record 'r9'"),
+        ("benchmark,record_id,class,verdict\nmade,r1,aa,absent\n", "no class 'aa'; nearest: 'a'"),
+        ("benchmark,record_id,class,verdict\nmode,r1,a,absent\n", "no benchmark 'mode'; nearest: 'made'"),
     ],
 )
 def test_bad_sheets_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "v.csv").write_text(text)
-    benchmark = Benchmark("made", ("r1",), ("p",), ("r1",), ("a", "b"), np.array([[0, 1]], np.int8))
+    benchmark = Benchmark("any", ("r1",), ("p",), ("r1",), ("a", "b"), np.array([[0, 1]], np.int8), "made")
     with pytest.raises(ConfigError, match=r"evaluation\.corrections") as error:
         read_verdicts(str(tmp_path / "v.csv")).check([benchmark])
     assert message in str(error.value)
@@ -140,7 +146,7 @@ def test_bad_sheets_are_refused(tmp_path: Path, text: str, message: str) -> None
 def test_a_missing_sheet_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"none.csv does not exist"):
         read_verdicts(str(tmp_path / "none.csv"))
-    (tmp_path / "v.csv").write_bytes(b"dataset,\xff")
+    (tmp_path / "v.csv").write_bytes(b"benchmark,\xff")
     with pytest.raises(ConfigError, match="not UTF-8"):
         read_verdicts(str(tmp_path / "v.csv"))
 

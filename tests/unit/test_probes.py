@@ -116,7 +116,13 @@ def test_missing_and_unusual_features() -> None:
     embeddings.values[3, 2] = np.nan
     with pytest.raises(ValueError, match="train3 has an embedding that is NaN"):
         probe(embeddings, splits, Probes(fractions=(1.0,)), 0)
-    embeddings.values[:300:2, 2] = np.nan
+    embeddings.values[::2, 2] = np.nan
+    run = probe(embeddings, splits, Probes(fractions=(1.0,)), 0, allow_missing=True)
+    known = np.arange(200) % 2 == 1  # of the test records, those with all features
+    half = splits.test.select(known)
+    scores = run.scores.column("c0").to_numpy()
+    assert roc_auc_score(half.labels[:, 0], scores[known]) > 0.75
+    assert np.mean(scores[known]) == pytest.approx(np.mean(scores[~known]), abs=0.1)
     embeddings.values[:, 11] = 7.0
     embeddings.values[450, 10] = 1e30
     run = probe(embeddings, splits, Probes(fractions=(1.0,)), 0, allow_missing=True)

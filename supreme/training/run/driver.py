@@ -103,18 +103,22 @@ class _Recorder(ray.train.UserCallback):
         latest = Report.from_line(metrics[0])
         earlier = [report for report in self.reports if report.samples_seen < latest.samples_seen]
         self.reports = [*earlier, latest]
-        history.write(self.folder, self.reports)
+        try:
+            history.write(self.folder, self.reports)
+        except storage.StorageError:
+            quieten_controller()  # the job tells it
+            raise
         self.report(self.reports)
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called by Ray when workers have failed."""
+        quieten_controller()
         # Raised from here an exception ends the run; otherwise Ray would retry what must fail again.
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)
             if isinstance(cause, TrainingStopped | config.ConfigError):
                 raise cause
         log.configure()
-        quieten_controller()
         logger.warning("%s", describe_failures(worker_exceptions))
 
 

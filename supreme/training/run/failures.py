@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import cast
 
 import ray.exceptions
 import ray.train
 
-from supreme import log
+from supreme import log, storage
 
 #: Raised by `trainer.fit()` where the process of the controller is gone: it is no worker, so Ray gives up.
 CONTROLLER_GONE = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError)
@@ -56,8 +57,11 @@ def start_again(error: Exception, failures: int, max_failures: int) -> None:
     time.sleep(failures * WAIT_S)
 
 
-def shortened(error: ray.train.WorkerGroupError) -> ray.train.WorkerGroupError:
-    """The error in a line where the workers did nothing wrong; otherwise as it was."""
+def shortened(error: ray.train.WorkerGroupError) -> Exception:
+    """The error in a line where the storage failed or the workers did nothing wrong; otherwise as it was."""
+    for failure in error.worker_failures.values():
+        if isinstance(_cause(failure), storage.StorageError):
+            return cast(storage.StorageError, _cause(failure))
     if any(map(_is_loss, error.worker_failures.values())):
         return WorkersLost("", error.worker_failures)
     return error
@@ -92,8 +96,10 @@ def quieten_worker() -> None:
 
 
 def quieten_controller() -> None:
-    """In the controller: no traceback about the clean end of workers that are gone."""
+    """In the controller: no traceback about the clean end of workers that are gone, nor about what the job
+    tells itself."""
     logging.getLogger("ray.train.v2._internal.callbacks.backend_setup").setLevel(logging.ERROR)
+    logging.getLogger("ray.train.v2._internal.execution.controller.controller").setLevel(logging.CRITICAL)
 
 
 def _is_loss(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import ray
 import ray.train
 import ray.train.torch
 
-from supreme import config, log
+from supreme import config, log, storage
 from supreme.settings.training import Training
 from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run.failures import shortened
@@ -50,11 +50,12 @@ def scaling(training: Training) -> ray.train.ScalingConfig:
 
 
 def fit(trainer: Trainer) -> ray.train.Result:
-    """Run a trainer; an error of our own code in the controller is raised unchanged."""
+    """Run a trainer; an error of our own code in the controller, or of the storage, is raised unchanged."""
     try:
         return trainer.fit()
     except ray.train.ControllerError as error:
         cause = error.controller_failure
-        raise (cause if isinstance(cause, TrainingStopped | config.ConfigError) else error) from None
+        is_own = isinstance(cause, TrainingStopped | config.ConfigError | storage.StorageError)
+        raise (cause if is_own else error) from None
     except ray.train.WorkerGroupError as error:
         raise shortened(error) from None
