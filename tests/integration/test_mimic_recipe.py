@@ -14,7 +14,7 @@ from supreme.evaluation import results
 from supreme.evaluation.class_results import ProtocolResult
 from supreme.records.simulated import write_mimic_folder
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 RECORDS = 160
 #: What makes it small, and takes away what a test machine lacks: GPUs, a language model, a network.
@@ -73,4 +73,4 @@ def test_the_papers_experiment_runs_on_a_folder_in_the_layout_of_mimic(tmp_path:
         superclass = evaluated.protocols[protocol].benchmarks["ptbxl-superclass"]
         assert superclass.found == "6 records of the test split"
         assert isinstance(superclass.zero_shot, ProtocolResult)
-        assert {"NORM", "MI", "CD"} <= superclass.zero_shot.conditions.keys()
+        assert {"NORM", "MI", "CD"} <= superclass.zero_shot.classes.keys()
