@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from supreme import storage
@@ -45,10 +46,11 @@ def queries_of(condition: str, model: KnowsEntities) -> Query:
 def condition_scores(
     subject: Subject, outputs: Outputs, part: UnseenPart, conditions: Sequence[str], folder: str
 ) -> pa.Table:
-    """Scores of the unseen records: ``record_id`` and one column a condition; also written."""
+    """Scores of the unseen records: ``record_id``, one column a condition that is scored; also written."""
     record_ids = part.benchmark.record_ids
     values = subject.scores(CONDITIONS, conditions, outputs.of(record_ids, part.data.name))
-    columns = {name: pa.array(values[:, c]) for c, name in enumerate(conditions)}
+    scored = ~np.isnan(values).all(axis=0)
+    columns = {name: pa.array(values[:, c]) for c, name in enumerate(conditions) if scored[c]}
     table = pa.table({"record_id": pa.array(record_ids, pa.string()), **columns})
     write_table(storage.join(folder, "scores", f"{part.data.name}.parquet"), table)
     return table
