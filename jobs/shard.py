@@ -23,7 +23,7 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     from supreme.shards import estimate, plan
 
     plans = [plan.survey(recipe, source, new=options.new) for source in all_sources(recipe)]
-    for source in filter(has_evaluation_shards, all_sources(recipe)):
+    for source in (one for one in all_sources(recipe) if has_evaluation_shards(recipe, one)):
         plans.append(plan.survey(recipe, source, new=options.new, whole=True))
     summaries = [one.summary() for one in plans]
     estimate.check_room(recipe.root, summaries)

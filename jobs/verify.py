@@ -17,7 +17,9 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
 
     sources = all_sources(recipe)
     folders = [plan.folder_of(recipe, source) for source in sources]
-    folders += [plan.folder_of(recipe, one, whole=True) for one in filter(has_evaluation_shards, sources)]
+    folders += [
+        plan.folder_of(recipe, one, whole=True) for one in sources if has_evaluation_shards(recipe, one)
+    ]
     if options.dry_run:
         return {"verify": {folder: asdict(size) for folder, size in verify.sizes(folders).items()}}
     return {"verified": {folder: asdict(size) for folder, size in verify.verify(folders).items()}}

@@ -18,8 +18,9 @@ from supreme.nested import flatten as flatten
 from supreme.redaction import redact
 from supreme.settings import recipe_file
 from supreme.settings.bench import Bench
+from supreme.settings.compare import Compare
 from supreme.settings.data import Shards, Source
-from supreme.settings.evaluation import Evaluation, Predict
+from supreme.settings.evaluation import Evaluation, Export, Predict
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.names import Name, check_name, same_name
@@ -66,9 +67,11 @@ class Recipe(Section):
     training: Training = Training()
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
+    compare: Compare = Compare()
     promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
+    export: Export = Export()
     bench: Bench = Bench()
 
     @model_validator(mode="after")

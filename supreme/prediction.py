@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config, log, storage
-from supreme.evaluation.bundle_scorer import BundleScorer, probabilities
+from supreme.evaluation.bundle_scorer import BundleScorer, Query, probabilities
 from supreme.inference import bundle, engine
 from supreme.inference.folder_reader import FolderReader
 from supreme.inference.query_embeddings import normalize_query
@@ -124,7 +124,7 @@ def predict(
     else:
         digest = bundle.verify(model_uri)
     model = versions.load(model_uri, tracking_uri, quality_checked=True)
-    queries = tuple((query,) for query in settings.queries)
+    queries = tuple(Query((query,)) for query in settings.queries)
     scorer = BundleScorer.of(model, model_uri, tracking_uri, (queries,))
     understood = Understood(settings.queries, tuple(model.understand(settings.queries)), model_uri)
     stem = settings.output.removesuffix(".parquet")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config, log, tracking
-from supreme.evaluation import stage, targets
+from supreme.evaluation import stage, targets, verdict
 from supreme.evaluation.benchmarks import POOLED
 from supreme.evaluation.compare import Comparison, compare
 from supreme.evaluation.datasets import NothingToEvaluate
@@ -45,13 +45,13 @@ class Decision:
 
 
 class Difference(BaseModel):
-    """Macro AUROC of the candidate minus the champion's, with its 95 % interval (None without replicates)."""
+    """Macro AUROC of the candidate minus the champion's, with its 95 % interval by patient."""
 
     model_config = ConfigDict(frozen=True)
 
     difference: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 class PromotionResult(BaseModel):
@@ -142,7 +142,7 @@ def result(version: ModelVersion, decision: Decision) -> PromotionResult:
         promoted=decision.promoted,
         reason=decision.reason,
         comparisons={
-            one.dataset: Difference(difference=one.difference, low=_finite(one.low), high=_finite(one.high))
+            one.dataset: Difference(difference=one.difference, low=one.low, high=one.high)
             for one in decision.comparisons
         },
     )
@@ -172,10 +172,8 @@ def _by_comparison(comparisons: tuple[Comparison, ...], champion: Contender, mar
         numbers += ", no real data to compare on"
     if not champion.knows_its_data:
         numbers += "; what the champion was trained on is unknown, which may flatter it"
-    if math.isnan(first.low):
-        return Decision(False, f"no interval: evaluation.bootstrap is 0; {numbers}", comparisons)
-    interval = f"difference {first.difference:+.3f} [{first.low:+.3f}, {first.high:+.3f}]"
-    if first.low >= -margin:
+    interval = verdict.interval_text(first)
+    if verdict.is_within(first, margin):
         return Decision(True, f"not worse by more than {margin:g}: {interval}; {numbers}", comparisons)
     return Decision(
         False, f"may be worse by more than the margin of {margin:g}: {interval}; {numbers}", comparisons
@@ -214,7 +212,3 @@ def _own_numbers(candidate: Contender) -> str:
     value = aurocs[name]
     number = "undefined" if value is None else f"{value:.3f}"
     return f"macro AUROC {number} on {'all real data sets pooled' if name == POOLED else name}"
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

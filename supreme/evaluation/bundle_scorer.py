@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,13 @@ from supreme.inference.query_model import EcgQueryModel
 from supreme.inference.windows import windows_uv
 from supreme.registry import versions
 
-#: Texts whose logits are averaged to one answer.
-Query = tuple[str, ...]
+
+class Query(NamedTuple):
+    """Texts whose logits are averaged to one answer."""
+
+    texts: tuple[str, ...]
+    verbatim: bool = False
+    """Whether a text that names a known entity is asked as it stands, not in all phrasings of the entity."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,18 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 def _embedded(model: EcgQueryModel, group: tuple[Query, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """Embeddings ``(M, dim)`` of all phrasings, and the weight ``(M, Q)`` of each in its query's logit."""
-    texts = [text for query in group for text in query]
-    embeddings, text_of = model.queries.embed(texts)
-    query_of = np.repeat(np.arange(len(group)), [len(query) for query in group])
-    weights = np.zeros((len(embeddings), len(group)))
-    phrasings = np.bincount(text_of, minlength=len(texts))
-    for row, text in enumerate(text_of):
-        query = query_of[text]
-        weights[row, query] = 1 / (phrasings[text] * len(group[query]))
-    return torch.from_numpy(embeddings), torch.from_numpy(weights)
+    parts, columns = [], []
+    for verbatim in (False, True):
+        rows = [q for q, query in enumerate(group) if query.verbatim == verbatim]
+        if not rows:
+            continue
+        query_of = [q for q in rows for _ in group[q].texts]
+        texts = [text for q in rows for text in group[q].texts]
+        embeddings, text_of = model.queries.embed(texts, verbatim=verbatim)
+        phrasings = np.bincount(text_of, minlength=len(texts))
+        weights = np.zeros((len(embeddings), len(group)))
+        for row, text in enumerate(text_of):
+            weights[row, query_of[text]] = 1 / (phrasings[text] * len(group[query_of[text]].texts))
+        parts.append(embeddings)
+        columns.append(weights)
+    return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(np.concatenate(columns))

@@ -11,7 +11,8 @@ import pyarrow as pa
 from supreme import config, log
 from supreme.evaluation import benchmarks
 from supreme.evaluation.benchmarks import POOLED, Benchmark
-from supreme.evaluation.results import LeftOut
+from supreme.evaluation.class_results import LeftOut
+from supreme.evaluation.label_benchmarks import has_benchmarks
 from supreme.inference import provenance
 from supreme.inference.provenance import Provenance
 from supreme.records import all_sources
@@ -89,17 +90,22 @@ def datasets(recipe: config.Recipe) -> list[DataSet]:
 
 def evaluated_sources(recipe: config.Recipe) -> list[Source]:
     """The sources with codes that labels can be made from: those of pre-training, then the real ones."""
-    return [source for source in all_sources(recipe) if benchmarks.is_annotated(source.kind)]
+    return [source for source in all_sources(recipe) if is_evaluated(recipe, source)]
 
 
-def has_evaluation_shards(source: Source) -> bool:
+def is_evaluated(recipe: config.Recipe, source: Source) -> bool:
+    """Whether some benchmark may know the codes of a source."""
+    return has_benchmarks(source.kind, source.dataset) or bool(recipe.evaluation.benchmarks)
+
+
+def has_evaluation_shards(recipe: config.Recipe, source: Source) -> bool:
     """Whether a source is evaluated on shards of its own, with the rate and length of its records."""
-    return benchmarks.is_annotated(source.kind) and source.kind != "simulated"
+    return is_evaluated(recipe, source) and source.kind != "simulated"
 
 
 def shard_folder(recipe: config.Recipe, source: Source) -> str:
     """The shards that a source is evaluated on."""
-    return plan.folder_of(recipe, source, whole=has_evaluation_shards(source))
+    return plan.folder_of(recipe, source, whole=has_evaluation_shards(recipe, source))
 
 
 def unseen_parts(labelled: Sequence[DataSet], seen: Provenance | None) -> list[UnseenPart]:
@@ -109,7 +115,7 @@ def unseen_parts(labelled: Sequence[DataSet], seen: Provenance | None) -> list[U
         seen: from the model's bundle; None where it does not say, and nothing can be left out.
     """
     parts = [unseen_part(data, seen) for data in labelled]
-    return [part for part in parts if part.benchmark.record_ids and part.benchmark.classes]
+    return [part for part in parts if part.benchmark.record_ids]
 
 
 def unseen_part(data: DataSet, seen: Provenance | None) -> UnseenPart:
@@ -143,6 +149,7 @@ def conditions_of(parts: Sequence[UnseenPart]) -> list[str]:
 
 def evaluation_sets(parts: Sequence[UnseenPart]) -> list[EvaluationSet]:
     """Every data set, then all real ones pooled."""
+    parts = [part for part in parts if part.benchmark.classes]
     alone = [EvaluationSet(part.benchmark, part.literal, (part,)) for part in parts]
     real = tuple(part for part in parts if part.data.kind != "simulated")
     if not real:

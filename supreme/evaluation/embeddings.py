@@ -15,7 +15,7 @@ from supreme.config import ConfigError
 from supreme.evaluation import npy_files
 from supreme.evaluation.record_tables import (
     RECORD_ID,
-    Header,
+    TableHeader,
     batches,
     raw_batches,
     read_header,
@@ -88,6 +88,16 @@ def read_embeddings(
     return Embeddings(tuple(selected), np.concatenate(parts))
 
 
+def has_embeddings(uri: str) -> bool:
+    """Whether a CSV or Parquet file holds embeddings: a column ``embedding``, or numbered columns alone.
+
+    Raises:
+        ConfigError: as :func:`read_embeddings`.
+    """
+    names = read_header(uri).names
+    return EMBEDDING in names or _in_order(names) is not None
+
+
 def write_embeddings(uri: str, embeddings: Embeddings) -> None:
     """Write a Parquet file that :func:`read_embeddings` reads: the whole file or none."""
     flat = pa.array(np.ascontiguousarray(embeddings.values, np.float32).ravel())
@@ -109,21 +119,9 @@ def _vectors(uri: str) -> Iterator[tuple[list[str], np.ndarray]]:
 
 def _numbered(uri: str, names: Sequence[str]) -> list[str]:
     """Columns that differ in a number alone, which runs from 0 or 1 without a gap."""
-    matches = {name: match for name in names if (match := _NUMBERED.fullmatch(name))}
-    others = [name for name in names if name not in matches]
-    prefixes = sorted({match[1] for match in matches.values()})
-    ordered = sorted(matches, key=lambda name: int(matches[name][2]))
-    numbers = [int(matches[name][2]) for name in ordered]
-    if (
-        others
-        or len(prefixes) != 1
-        or numbers
-        not in (
-            list(range(len(numbers))),
-            list(range(1, len(numbers) + 1)),
-        )
-    ):
-        example = (others or prefixes[1:] or ordered[-1:])[0]
+    ordered = _in_order(names)
+    if ordered is None:
+        example = next((name for name in names if not _NUMBERED.fullmatch(name)), names[-1])
         raise ConfigError(
             f"{uri}: embeddings are a list column {EMBEDDING!r}, or columns numbered from 0 or 1 without a "
             f"gap (e0, e1 ...); {example!r} does not fit: rename or drop it"
@@ -131,7 +129,17 @@ def _numbered(uri: str, names: Sequence[str]) -> list[str]:
     return ordered
 
 
-def _lists(uri: str, header: Header) -> Iterator[tuple[list[str], np.ndarray]]:
+def _in_order(names: Sequence[str]) -> list[str] | None:
+    """The columns by their numbers; None where they are not numbered in one way, without a gap."""
+    matches = {name: match for name in names if (match := _NUMBERED.fullmatch(name))}
+    ordered = sorted(matches, key=lambda name: int(matches[name][2]))
+    numbers = [int(matches[name][2]) for name in ordered]
+    count = len(names)
+    is_numbered = numbers in (list(range(count)), list(range(1, count + 1)))
+    return ordered if is_numbered and len({match[1] for match in matches.values()}) == 1 else None
+
+
+def _lists(uri: str, header: TableHeader) -> Iterator[tuple[list[str], np.ndarray]]:
     seen: set[str] = set()
     first, width = 0, None
     for batch in raw_batches(uri, header, [EMBEDDING]):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from supreme import config, manifest, storage
-from supreme.evaluation import results
+from supreme.evaluation import benchmark_scores, results
 from supreme.evaluation.benchmarks import POOLED, Benchmark
 from supreme.evaluation.results import EVALUATION, EvaluationResult, EvaluationSummary
 from supreme.evaluation.targets import Target, folder_of
@@ -45,6 +45,13 @@ class EvaluationFolder:
         return pa.concat_tables(
             [read_table(storage.join(self.folder, "scores", f"{name}.parquet")) for name in names]
         )
+
+    def published(self, protocol: str, name: str) -> tuple[Benchmark, pa.Table] | None:
+        """Labels and scores of a label set under a protocol; None where no record was scored."""
+        file = self.result.protocols[protocol].benchmarks[name].scores
+        if not file:
+            return None
+        return benchmark_scores.read(storage.join(self.folder, file), f"{protocol}: {name}")
 
     def benchmark(self, dataset: str) -> Benchmark:
         """The labels of the records that were evaluated of a data set."""

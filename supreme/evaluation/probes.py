@@ -5,7 +5,6 @@ A class without a training positive (or negative) in a draw is not fitted and co
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +15,16 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
-from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
+from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.embeddings import Embeddings
+from supreme.evaluation.logistic import DEFAULT_C, GRID, fit_logits, has_both
 from supreme.evaluation.training_draws import draw_records
 from supreme.metrics import rankings
 from supreme.settings.evaluation import Probes
 
-#: Inverse strengths of regularisation (scikit-learn's C); the largest validation macro AUROC selects one.
-GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-#: Where no validation record has labels.
-DEFAULT_C = 1e-2
-#: Standardised features beyond this are errors of measurement or constant in the draw.
-_MAX_DEVIATION = 10.0
+#: Draws of a fraction whose mean validation macro AUROC selects one C for all of its draws.
+_SELECTING_DRAWS = 3
 
 
 class CannotProbe(ValueError):
@@ -67,8 +62,8 @@ class ProbeFraction(_ProbeResult):
     classes: dict[str, DrawMean]
     left_out: dict[str, int]
     """Class -> draws without a training positive or negative."""
-    strengths: tuple[float, ...]
-    """The C of each draw."""
+    c: float
+    """Inverse strength of regularisation, selected by the macro AUROC of validation."""
 
 
 class ProbeResult(_ProbeResult):
@@ -118,7 +113,6 @@ class ProbeRun:
 class _Fit:
     """One draw: AUROC and logits of the test records; NaN for classes that were not fitted."""
 
-    c: float
     records: int
     aurocs: np.ndarray
     logits: np.ndarray
@@ -143,23 +137,21 @@ def probe(
         features_of(embeddings, part, allow_missing)
         for part in (splits.train, splits.validation, splits.test)
     )
-    usable = _both(splits.test.labels) & _both(splits.train.labels)
+    usable = has_both(splits.test.labels) & has_both(splits.train.labels)
     if not usable.any():
         raise CannotProbe(
             f"{splits.test.dataset}: no class has a positive and a negative in train and in test"
         )
     fractions = sorted(set(settings.fractions))
-    fits: list[list[_Fit]] = []
+    fits = []
     for fraction in fractions:
-        draws = settings.draws if fraction < 1 else 1
-        group = []
-        for number in range(draws):
+        draws = []
+        for number in range(settings.draws if fraction < 1 else 1):
             rng = np.random.default_rng([seed, number, zlib.crc32(splits.train.dataset.encode())])
-            rows = draw_records(splits.train, fraction, settings.draw, rng)
-            group.append(_fit(train[rows], splits.train.labels[rows], validation, test, splits))
-        fits.append(group)
+            draws.append(draw_records(splits.train, fraction, settings.draw, rng))
+        fits.append(_fit_draws(draws, train, validation, test, splits))
     result = _result(fractions, fits, splits, settings)
-    return ProbeRun(result, scores_table(splits.test, expit(fits[-1][0].logits)))
+    return ProbeRun(result, scores_table(splits.test, expit(fits[-1][1][0].logits)))
 
 
 def features_of(embeddings: Embeddings, benchmark: Benchmark, allow_missing: bool) -> np.ndarray:
@@ -198,60 +190,43 @@ def class_aurocs(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return values
 
 
-def _fit(
-    train: np.ndarray, labels: np.ndarray, validation: np.ndarray, test: np.ndarray, splits: ProbeSplits
-) -> _Fit:
-    """Fit every class along the grid, the strongest regularisation first, and select one C for all."""
-    # Its import takes a second and draws a random number.
-    import sklearn
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    train, validation, test = _standardized(train, validation, test)
-    fitted = np.flatnonzero(_both(labels))
-    classes, records = labels.shape[1], len(train)
-    valid_logits = np.full((len(GRID), len(validation), classes), np.nan)
-    test_logits = np.full((len(GRID), len(test), classes), np.nan)
-    fast = sklearn.config_context(assume_finite=True, skip_parameter_validation=True)
-    # Small products on many threads are slower than on one.
-    with threadpool_limits(1), fast, warnings.catch_warnings():
-        # In float32 a line search may end before the tolerance is reached, where logits have settled.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for c in fitted:
-            annotated = labels[:, c] >= 0
-            model = LogisticRegression(warm_start=True, max_iter=2000)
-            for step, strength in enumerate(GRID):
-                model.C = strength
-                model.fit(train[annotated], labels[annotated, c])
-                weights, bias = model.coef_[0], model.intercept_[0]
-                valid_logits[step, :, c] = validation @ weights + bias
-                test_logits[step, :, c] = test @ weights + bias
-    macros = [_nanmean(class_aurocs(logits, splits.validation.labels)) for logits in valid_logits]
+def _fit_draws(
+    draws: Sequence[np.ndarray],
+    train: np.ndarray,
+    validation: np.ndarray,
+    test: np.ndarray,
+    splits: ProbeSplits,
+) -> tuple[float, list[_Fit]]:
+    """Probes of the training rows of each draw; the first draws select the C of all."""
+    labels = splits.train.labels
+    first = [fit_logits(train[rows], labels[rows], (validation, test)) for rows in draws[:_SELECTING_DRAWS]]
+    macros = [
+        _nanmean(np.array([_nanmean(class_aurocs(v[step], splits.validation.labels)) for v, _ in first]))
+        for step in range(len(GRID))
+    ]
     best = int(np.nanargmax(macros)) if np.isfinite(macros).any() else GRID.index(DEFAULT_C)
-    logits = test_logits[best]
-    return _Fit(GRID[best], records, class_aurocs(logits, splits.test.labels), logits)
-
-
-def _standardized(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """By mean and standard deviation of the training records; NaN becomes the mean."""
-    known = np.isfinite(train)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, train, 0).sum(axis=0, dtype=np.float64) / count
-    spread = np.sqrt(np.where(known, (train - mean) ** 2, 0).sum(axis=0) / count)
-    spread[spread <= 1e-6 * np.maximum(np.abs(mean), 1e-6)] = np.inf  # constant: says nothing
-    parts = (np.nan_to_num((part - mean) / spread, nan=0.0) for part in (train, *others))
-    return tuple(part.clip(-_MAX_DEVIATION, _MAX_DEVIATION).astype(np.float32) for part in parts)
+    logits = [scores[best] for _, scores in first]
+    for rows in draws[_SELECTING_DRAWS:]:
+        logits += [fit_logits(train[rows], labels[rows], (test,), GRID[best : best + 1])[0][0]]
+    fits = [
+        _Fit(len(rows), class_aurocs(part, splits.test.labels), part)
+        for rows, part in zip(draws, logits, strict=True)
+    ]
+    return GRID[best], fits
 
 
 def _result(
-    fractions: Sequence[float], fits: Sequence[Sequence[_Fit]], splits: ProbeSplits, settings: Probes
+    fractions: Sequence[float],
+    fits: Sequence[tuple[float, list[_Fit]]],
+    splits: ProbeSplits,
+    settings: Probes,
 ) -> ProbeResult:
-    everything = np.stack([fit.aurocs for group in fits for fit in group])
+    everything = np.stack([fit.aurocs for _, group in fits for fit in group])
     shared = np.isfinite(everything).all(axis=0)
     names = splits.test.classes
-    defined = _both(splits.test.labels)
+    defined = has_both(splits.test.labels)
     parts = []
-    for fraction, group in zip(fractions, fits, strict=True):
+    for fraction, (c, group) in zip(fractions, fits, strict=True):
         aurocs = np.stack([fit.aurocs for fit in group])
         unfitted = np.stack([np.isnan(fit.logits).any(axis=0) for fit in group]).sum(axis=0)
         parts.append(
@@ -261,14 +236,14 @@ def _result(
                 records=float(np.mean([fit.records for fit in group])),
                 macro=draw_mean(np.array([_nanmean(row) for row in aurocs])),
                 shared_macro=draw_mean(np.array([_nanmean(row[shared]) for row in aurocs])),
-                classes={name: draw_mean(aurocs[:, c]) for c, name in enumerate(names)},
-                left_out={name: int(unfitted[c]) for c, name in enumerate(names) if unfitted[c]},
-                strengths=tuple(fit.c for fit in group),
+                classes={name: draw_mean(aurocs[:, n]) for n, name in enumerate(names)},
+                left_out={name: int(unfitted[n]) for n, name in enumerate(names) if unfitted[n]},
+                c=c,
             )
         )
     return ProbeResult(
         draw=settings.draw,
-        selected_on="validation" if _both(splits.validation.labels).any() else "default",
+        selected_on="validation" if has_both(splits.validation.labels).any() else "default",
         fractions=tuple(parts),
         shared_classes=tuple(name for c, name in enumerate(names) if shared[c]),
         undefined=tuple(name for c, name in enumerate(names) if not defined[c]),
@@ -285,11 +260,6 @@ def draw_mean(values: np.ndarray) -> DrawMean:
         return DrawMean(auroc=mean, low=None, high=None, draws=len(finite))
     half = float(stats.t.ppf(0.975, len(finite) - 1) * finite.std(ddof=1) / np.sqrt(len(finite)))
     return DrawMean(auroc=mean, low=mean - half, high=mean + half, draws=len(finite))
-
-
-def _both(labels: np.ndarray) -> np.ndarray:
-    """Classes ``(C,)`` with a positive and a negative in ``(N, C)``."""
-    return (labels == POSITIVE).any(axis=0) & (labels == NEGATIVE).any(axis=0)
 
 
 def _nanmean(values: np.ndarray) -> float:

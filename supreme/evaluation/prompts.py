@@ -42,6 +42,10 @@ class PromptSet:
     of_benchmark: Mapping[str, Mapping[str, Texts]] = field(default_factory=dict)
     """Benchmark -> class -> texts that go before ``texts``."""
 
+    def has_texts(self, benchmark: str, classes: Mapping[str, ClassName]) -> bool:
+        """Whether there is a text for some class of a benchmark."""
+        return any(self._texts_of(benchmark, column, named) for column, named in classes.items())
+
     def queries(self, benchmark: str, classes: Mapping[str, ClassName]) -> dict[str, Texts]:
         """The texts of each class of a benchmark that the set has, in the order of ``classes``.
 

@@ -29,7 +29,7 @@ _DELIMITERS = (",", ";", "\t", "|")
 logger = log.get("evaluation")
 
 
-class Header(NamedTuple):
+class TableHeader(NamedTuple):
     """The columns of a table beside the record ids, and how a CSV is written."""
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Header(NamedTuple):
     """Byte at which the first row begins."""
 
 
-def read_header(uri: str, *, ids_alone: bool = False) -> Header:
+def read_header(uri: str, *, ids_alone: bool = False) -> TableHeader:
     """The columns of a table.
 
     Args:
@@ -53,7 +53,7 @@ def read_header(uri: str, *, ids_alone: bool = False) -> Header:
         if _is_parquet(uri):
             with storage.open_file(uri) as stream, open_parquet(stream) as file:
                 check_types(uri, file.schema_arrow)
-                header = Header((), tuple(file.schema_arrow.names))
+                header = TableHeader((), tuple(file.schema_arrow.names))
         else:
             with storage.open_file(uri) as stream:
                 header = _csv_header(uri, stream.read(_HEADER_BYTES))
@@ -70,7 +70,7 @@ def read_header(uri: str, *, ids_alone: bool = False) -> Header:
     return header._replace(names=tuple(others))
 
 
-def batches(uri: str, header: Header, names: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray]]:
+def batches(uri: str, header: TableHeader, names: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray]]:
     """Record ids and float64 ``(rows, len(names))`` of some columns.
 
     Raises:
@@ -88,7 +88,7 @@ def batches(uri: str, header: Header, names: Sequence[str]) -> Iterator[tuple[li
         raise ConfigError(f"{uri} has no row: it was written empty, or cut off: write it again")
 
 
-def raw_batches(uri: str, header: Header, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def raw_batches(uri: str, header: TableHeader, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Some columns and the record ids, as they are stored; those of a CSV are strings.
 
     Raises:
@@ -177,7 +177,7 @@ def _parsed(uri: str, name: str, column: pa.Array, records: Sequence[str]) -> np
         raise
 
 
-def _csv_header(uri: str, content: bytes) -> Header:
+def _csv_header(uri: str, content: bytes) -> TableHeader:
     if not content.strip(_BOM + b" \t\r\n\0"):
         raise ConfigError(f"{uri} is empty: write it again")
     start = len(_BOM) if content.startswith(_BOM) else 0
@@ -193,11 +193,11 @@ def _csv_header(uri: str, content: bytes) -> Header:
         raise ConfigError(f"{uri}: the header is not UTF-8: save the file as UTF-8") from None
     delimiter = max(_DELIMITERS, key=text.count)
     names = [name.strip() for name in next(csv.reader(io.StringIO(text), delimiter=delimiter), [])]
-    return Header((), tuple(names), delimiter, start + len(line) + len(newline))
+    return TableHeader((), tuple(names), delimiter, start + len(line) + len(newline))
 
 
 def _csv_batches(
-    uri: str, stream: pa.NativeFile, header: Header, names: Sequence[str]
+    uri: str, stream: pa.NativeFile, header: TableHeader, names: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     bad: list[int] = []
 

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from supreme import manifest, storage
+from supreme.evaluation.benchmark_results import ProtocolEvaluation, QuerySetInvariance
+from supreme.evaluation.class_results import (
+    Group,
+    LeftOut,
+    ProtocolResult,
+    ResultPart,
+)
 from supreme.inference.provenance import SeenDataset
 from supreme.storage.documents import read_document
 
@@ -18,96 +25,9 @@ RESULTS = "results.json"
 SCHEMA_VERSION: Literal[3] = 3
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
-#: Means over: classes with enough positives; all that are defined; those queried in pre-training; the others.
-Group = Literal["headline", "all", "seen", "unseen"]
-GROUPS: tuple[Group, ...] = ("headline", "all", "seen", "unseen")
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Auroc(_Result):
-    """An AUROC and its 95 % interval by patient; None where undefined."""
-
-    auroc: float | None
-    low: float | None
-    high: float | None
-    undefined_replicates: int
-    """Replicates without a positive or without a negative, which the interval leaves out."""
-
-
-class MacroAuroc(Auroc):
-    """The mean AUROC over classes."""
-
-    classes: int
-
-
-class ClassResult(Auroc):
-    """One condition of a data set."""
-
-    name: str
-    """For people; the key is the condition's id."""
-    auprc: float | None
-    records: int
-    """Annotated ones."""
-    positives: int
-    left_open: int
-    """Records whose codes leave the condition open."""
-    seen: bool
-    """Whether pre-training queried it."""
-    headline: bool
-    """Whether positives and negatives are enough for the headline mean."""
-
-
-class CalibrationBin(_Result):
-    """Answers of similar probability."""
-
-    predicted: float
-    observed: float
-    count: int
-
-
-class CalibrationCurve(_Result):
-    """Reliability of the probabilities of seen conditions."""
-
-    ece: float
-    pairs: int
-    bins: tuple[CalibrationBin, ...]
-
-
-class LiteralMacro(_Result):
-    """The headline mean when every record without a code counts as negative."""
-
-    auroc: float | None
-    classes: int
-
-
-class ProtocolResult(_Result):
-    """One data set under one protocol."""
-
-    records: int
-    patients: int
-    macro: dict[Group, MacroAuroc]
-    classes: dict[str, ClassResult]
-    calibration: CalibrationCurve
-    literal: LiteralMacro
-
-
-class LeftOut(_Result):
-    """Records that the model has seen in training or in the selection of its weights: not evaluated."""
-
-    by_key: int = 0
-    """Known by their recording key."""
-    by_signal: int = 0
-    """Known by their signal alone: the same recording under another id."""
-
-    @property
-    def records(self) -> int:
-        return self.by_key + self.by_signal
-
-
-class DatasetResult(_Result):
+class DatasetResult(ResultPart):
     """One data set, or all real ones pooled."""
 
     kind: str
@@ -124,7 +44,7 @@ class DatasetResult(_Result):
         return self.protocols[ZERO_SHOT]
 
 
-class EvaluatedModel(_Result):
+class EvaluatedModel(ResultPart):
     """The model behind the numbers."""
 
     uri: str
@@ -143,7 +63,7 @@ class EvaluatedModel(_Result):
     """From the bundle; None where it does not say what the model has seen."""
 
 
-class EvaluationResult(_Result):
+class EvaluationResult(ResultPart):
     """Everything that one evaluation found out about one model."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
@@ -153,6 +73,10 @@ class EvaluationResult(_Result):
     bootstrap: int
     model: EvaluatedModel
     datasets: dict[str, DatasetResult]
+    protocols: dict[str, ProtocolEvaluation] = Field(default_factory=dict)
+    """Published and own label sets under each protocol."""
+    invariance: QuerySetInvariance | None = None
+    """None without a record."""
 
     def named(self, uri: str) -> EvaluationResult:
         """The same numbers under another URI of the same bundle."""
@@ -168,7 +92,7 @@ class EvaluationResult(_Result):
         return {name: part.left_out.records for name, part in self.datasets.items()}
 
 
-class EvaluationPlan(_Result):
+class EvaluationPlan(ResultPart):
     """What an evaluation would do."""
 
     stage: str = "evaluation"
@@ -179,7 +103,7 @@ class EvaluationPlan(_Result):
     seconds: int
 
 
-class EvaluationSummary(_Result):
+class EvaluationSummary(ResultPart):
     """What the manifest of a finished evaluation says: records evaluated of each data set."""
 
     records: dict[str, int]
@@ -190,8 +114,8 @@ EVALUATION = manifest.Stage(
     job="evaluate",
     result=EvaluationSummary,
     files=(
-        *(RESULTS, "scores/*.parquet", "labels/*.parquet", "embeddings/*.parquet"),
-        "scores/*.parts/*.parquet",
+        *(RESULTS, "scores/*.parquet", "labels/*.parquet", "outputs/*.parquet"),
+        *("outputs/*.parts/*.parquet", "benchmarks/*.parquet"),
     ),
 )
 

@@ -104,9 +104,8 @@ def _mean_hit(places: np.ndarray, candidates: np.ndarray, right: np.ndarray) -> 
     """Mean chance that ``places`` draws out of ``candidates`` hold one of the ``right`` ones."""
     drawn = np.clip(places, 0, candidates)
     wrong = candidates - right
-    certain = drawn > wrong
-    drawn = np.where(certain, 0, drawn)
-    # C(wrong, drawn) / C(candidates, drawn): the chance to draw wrong ones alone.
+    # C(wrong, drawn) / C(candidates, drawn): the chance to draw wrong ones alone; gamma is infinite where
+    # there are not so many.
     log_miss = gammaln(wrong + 1) - gammaln(wrong - drawn + 1)
     log_miss += gammaln(candidates - drawn + 1) - gammaln(candidates + 1)
-    return float(np.where(certain, 1.0, -np.expm1(log_miss)).mean())
+    return float(-np.expm1(log_miss).mean())

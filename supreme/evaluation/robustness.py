@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from supreme.evaluation.benchmarks import Benchmark
+from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
 from supreme.evaluation.perturbations import Perturbation
 from supreme.metrics import bootstrap, rankings
 
@@ -41,47 +41,18 @@ class RobustnessCurve(_RobustnessResult):
     unit: str
     records: int
     classes: tuple[str, ...]
-    """Those with enough positives and negatives, at every strength."""
+    """Those with enough positive and negative patients."""
     steps: tuple[RobustnessStep, ...]
 
 
-def perturbed(
-    perturbation: Perturbation,
-    strength: float,
-    signal_mv: np.ndarray,
-    rate_hz: float,
-    record_ids: Sequence[str],
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The perturbed ECGs ``(B, 12, T)``, and which of them ``(B,)`` differ from ``signal_mv``.
-
-    What happens to a record depends on its id and the seed, not on its batch.
-    """
-    if strength == 0 or not len(record_ids):
-        return signal_mv, np.zeros(len(record_ids), bool)
-    ecgs = [
-        perturbation(ecg, rate_hz, strength, seed, record)
-        for ecg, record in zip(signal_mv, record_ids, strict=True)
-    ]
-    changed = [not np.array_equal(new, old) for new, old in zip(ecgs, signal_mv, strict=True)]
-    return np.stack(ecgs), np.array(changed, bool)
-
-
 def score_steps(
-    scorer: Scorer,
-    perturbation: Perturbation,
-    signal_mv: np.ndarray,
-    rate_hz: float,
-    record_ids: Sequence[str],
-    seed: int,
-) -> tuple[list[np.ndarray], list[int]]:
-    """Scores ``(B, C)`` at every strength, and how many records each changes."""
-    scores, changes = [], []
-    for strength in perturbation.strengths:
-        ecgs, changed = perturbed(perturbation, strength, signal_mv, rate_hz, record_ids, seed)
-        scores.append(scorer(ecgs, rate_hz))
-        changes.append(int(changed.sum()))
-    return scores, changes
+    scorer: Scorer, perturbation: Perturbation, signal_mv: np.ndarray, rate_hz: float, seed: int
+) -> list[np.ndarray]:
+    """Scores ``(B, C)`` of ECGs ``(B, 12, T)`` at every strength."""
+    return [
+        scorer(np.stack([perturbation(ecg, rate_hz, strength, seed) for ecg in signal_mv]), rate_hz)
+        for strength in perturbation.strengths
+    ]
 
 
 def curve(
@@ -96,17 +67,23 @@ def curve(
     """Macro AUROC at every strength, with paired intervals of the difference to strength 0.
 
     Args:
-        scores: ``(N, C)`` in the order of the benchmark, for each of the perturbation's strengths.
+        scores: ``(N, C)`` in the order of the benchmark, for each of the perturbation's strengths; a class
+            with NaN is left out.
         changed: how many records each strength changes.
 
     Raises:
-        ValueError: no class has ``min_positives`` positives and negatives, or a score is not finite.
+        ValueError: no class has scores and ``min_positives`` positive and negative patients.
     """
     columns = [
-        c for c in range(len(benchmark.classes)) if benchmark.smaller_class(c) >= max(1, min_positives)
+        c
+        for c in range(len(benchmark.classes))
+        if all(benchmark.patients_with(label, c) >= max(1, min_positives) for label in (POSITIVE, NEGATIVE))
+        and all(np.isfinite(values[:, c]).all() for values in scores)
     ]
     if not columns:
-        raise ValueError(f"{benchmark.dataset}: no class has {min_positives} positives and negatives")
+        raise ValueError(
+            f"{benchmark.dataset}: no class has scores and {min_positives} positive and negative patients"
+        )
     labels = benchmark.labels[:, columns]
     weights = bootstrap.multiplicities(benchmark.patients, replicates, rng)
     macros, draws = [], []

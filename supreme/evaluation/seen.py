@@ -28,7 +28,7 @@ class EmbedsQueries(Protocol):
         """Position in the vocabulary of the entity that a query names; None for an unseen query."""
         ...
 
-    def embed(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, queries: Sequence[str], *, verbatim: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings ``(M, dim)`` of all phrasings, and the query ``(M,)`` of each."""
         ...
 
@@ -70,7 +70,8 @@ def classes_seen(
     columns = [column for column in classes if texts.get(column)]
     if not columns or not len(queries.vocabulary):
         return {}
-    embeddings, text_of = queries.embed([text for column in columns for text in texts[column]])
+    every = [text for column in columns for text in texts[column]]
+    embeddings, text_of = queries.embed(every, verbatim=True)
     class_of = np.repeat(np.arange(len(columns)), [len(texts[column]) for column in columns])[text_of]
     training, entity_of = queries.embed(queries.vocabulary.ids)
     cosines, rows = nearest(embeddings, training)

@@ -99,6 +99,17 @@ class SplitBenchmark:
         noun = "record" if (total or self.records(split)) == 1 else "records"
         return f"{self.records(split):,}{of_released} {noun}{of_split}"
 
+    def advice(self, split: str) -> str:
+        """Which records that released files name are not here, and what to do about it; "" where all are."""
+        total = sum(self.expected.values()) if split == ALL else self.expected.get(split, 0)
+        if self.records(split) >= total:
+            return ""
+        remedy = "build the shards of a complete copy"
+        if split != ALL and self.records(ALL):
+            remedy += f", or evaluate on the {self.records(ALL):,} that are here with evaluation.split=all"
+        benchmark = f"{self.benchmark.dataset}, {self.benchmark.name}"
+        return f"{benchmark}: {self.describe(split)} are here ({self.rule}): {remedy}"
+
 
 def by_rule(benchmark: Benchmark, kind: str, table: pa.Table) -> SplitBenchmark:
     """Folds 1 to 8, 9 and 10 of PTB-XL; the splits of the shards for any other data set.

@@ -6,38 +6,26 @@ out wherever they turn up, and counted.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from supreme import config, manifest, storage, tracking
-from supreme.evaluation import benchmarks, datasets, results, summary, zeroshot
-from supreme.evaluation.benchmarks import Benchmark
-from supreme.evaluation.bundle_scorer import BundleScorer
-from supreme.evaluation.datasets import DataSet, EvaluationSet, UnseenPart, logger
+from supreme.evaluation import benchmarks, datasets, one_model, protocols, results
+from supreme.evaluation.class_results import GROUPS
+from supreme.evaluation.datasets import DataSet, logger
 from supreme.evaluation.results import (
     EVALUATION,
-    DatasetResult,
-    EvaluatedModel,
     EvaluationPlan,
     EvaluationResult,
     EvaluationSummary,
 )
-from supreme.evaluation.shard_reader import ShardReader
 from supreme.evaluation.targets import Target, folder_of, model_uri, target
 from supreme.inference.engine import FEW_RECORDS
-from supreme.inference.query_model import EcgQueryModel
-from supreme.objectives.make import OBJECTIVES
 from supreme.records import all_sources
 from supreme.registry import versions
 from supreme.runtime.session import ray_session
 from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS
-from supreme.storage.parquet import write_table
 
 #: One core of a laptop, the model of the demo recipe.
 _RECORDS_PER_SECOND = 100
@@ -47,7 +35,7 @@ def plan(recipe: config.Recipe) -> EvaluationPlan:
     """What :func:`run` would do; needs neither model nor shards."""
     records: dict[str, int | None] = {}
     for source in all_sources(recipe):
-        if benchmarks.is_annotated(source.kind):
+        if datasets.is_evaluated(recipe, source):
             records[source.dataset] = None
             folder = datasets.shard_folder(recipe, source)
             if manifest.read(folder, SHARDS):
@@ -78,29 +66,26 @@ def run(
     if manifest.begin(folder, EVALUATION, request, on_change=on_change, new=new):
         logger.info("%s is finished", folder)
         return results.read(folder)
-    loaded = versions.load(model.uri, model.store, quality_checked=True)
-    if loaded.trained_on is None:
+    loaded = versions.load(model.uri, model.store, quality_checked=True) if model.kind == "bundle" else None
+    trained_on = loaded.trained_on if loaded else None
+    if trained_on is None:
         logger.warning(
             "%s does not say what it was trained on: records that it has seen cannot be left out", model.uri
         )
-    parts = datasets.unseen_parts(labelled, loaded.trained_on)
+    parts = datasets.unseen_parts(labelled, trained_on)
     if not parts:
         raise datasets.NothingToEvaluate(
             "nothing to evaluate on: no record with labels that the model has not seen; give real=FOLDER"
         )
-    tables = _score(model, loaded, folder, parts)
-    sets = datasets.evaluation_sets(parts)
-    for one in sets:
-        _write_labels(folder, one.benchmark)
-    evaluated = _describe(model, loaded)
-    if evaluated.reads_reports:
-        logger.warning("%s: reports of pre-training mention what is unseen as a query", loaded.objective)
-    result = _summarize(recipe, evaluated, loaded.vocabulary.ids, sets, tables)
+    records = sum(len(part.benchmark.record_ids) for part in parts)
+    # Few records are scored in less time than a session takes to start.
+    with ray_session() if records >= FEW_RECORDS else nullcontext():
+        result = one_model.evaluate(recipe, model, loaded, folder, parts)
     uri = storage.join(folder, results.RESULTS)
     storage.write_json(uri, result.model_dump(mode="json"))
     _track(model, result, uri)
-    records = {part.data.name: len(part.benchmark.record_ids) for part in parts}
-    manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=records))
+    counts = {part.data.name: len(part.benchmark.record_ids) for part in parts}
+    manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=counts))
     return result
 
 
@@ -113,6 +98,7 @@ def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> m
         "seed": recipe.seed,
         "results_schema": results.SCHEMA_VERSION,
         "conditions": config.digest(ordered),
+        "protocols": {one.name: one.version for one in protocols.protocols(recipe.evaluation.protocols)},
     }
     inputs = {"model": model.sha256} | {data.name: data.shards.manifest.digest() for data in labelled}
     return manifest.Request(stage=EVALUATION.name, config=settings, inputs=inputs)
@@ -125,85 +111,12 @@ def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _score(model: Target, loaded: EcgQueryModel, folder: str, parts: Sequence[UnseenPart]) -> list[pa.Table]:
-    """Probabilities of every condition for the unseen records of each data set."""
-    conditions = datasets.conditions_of(parts)
-    queries = tuple(zeroshot.queries_of(condition, loaded) for condition in conditions)
-    scorer = BundleScorer.of(loaded, model.uri, model.store, (queries,))
-    records = sum(len(part.benchmark.record_ids) for part in parts)
-    tables = []
-    with ray_session() if records >= FEW_RECORDS else nullcontext():
-        for part in parts:
-            reader = ShardReader.of(part.data.shards, part.rows)
-            scores, embeddings = (
-                storage.join(folder, kind, f"{part.data.name}.parquet") for kind in ("scores", "embeddings")
-            )
-            tables.append(zeroshot.score(reader, scorer, conditions, scores, embeddings))
-    return tables
-
-
-def _write_labels(folder: str, benchmark: Benchmark) -> None:
-    ids = {"record_id": list(benchmark.record_ids), "patient_id": list(benchmark.patients)}
-    labels = {condition: benchmark.labels[:, c] for c, condition in enumerate(benchmark.classes)}
-    write_table(storage.join(folder, "labels", f"{benchmark.dataset}.parquet"), pa.table(ids | labels))
-
-
-def _describe(model: Target, loaded: EcgQueryModel) -> EvaluatedModel:
-    selection = model.selection
-    return EvaluatedModel(
-        uri=model.uri,
-        sha256=model.sha256,
-        vocabulary=len(loaded.vocabulary),
-        reads_reports=OBJECTIVES[loaded.objective].reads_reports,
-        selection_metric=selection.metric if selection else "",
-        selection_value=summary.number(selection.value) if selection else None,
-        selection_rule=selection.rule if selection else "",
-        validation_digest=selection.validation_digest if selection else "",
-        trained_on=loaded.trained_on.datasets if loaded.trained_on else None,
-    )
-
-
-def _summarize(
-    recipe: config.Recipe,
-    model: EvaluatedModel,
-    seen: Collection[str],
-    sets: Sequence[EvaluationSet],
-    tables: list[pa.Table],
-) -> EvaluationResult:
-    settings = recipe.evaluation
-    parts: dict[str, DatasetResult] = {}
-    for one in sets:
-        name = one.benchmark.dataset
-        # Seeded by name: an interval does not depend on what else is evaluated.
-        rng = np.random.default_rng([recipe.seed, zlib.crc32(name.encode())])
-        scores = summary.matrix(tables, one.benchmark)
-        protocol = summary.summarize(
-            one.benchmark, one.literal, scores, seen, settings.min_positives, settings.bootstrap, rng
-        )
-        alone = one.parts[0].data if name != benchmarks.POOLED else None
-        parts[name] = DatasetResult(
-            kind=alone.kind if alone else "",
-            shards_digest=alone.shards.manifest.digest() if alone else "",
-            splits=tuple(sorted({split for part in one.parts for split in part.splits})),
-            left_out=one.left_out,
-            protocols={results.ZERO_SHOT: protocol},
-        )
-    return EvaluationResult(
-        recipe=recipe.name,
-        seed=recipe.seed,
-        min_positives=settings.min_positives,
-        bootstrap=settings.bootstrap,
-        model=model,
-        datasets=parts,
-    )
-
-
 def _track(model: Target, result: EvaluationResult, uri: str) -> None:
     """Log the macro means and the file to the run that made the model."""
     if not (model.run_id and model.store):
         return
     run = tracking.TrackingRun.attach(model.store, model.run_id)
-    for group in results.GROUPS:
+    for group in GROUPS:
         for dataset, auroc in result.macro(group).items():
             name = f"evaluation/{dataset}/macro_auroc_{group}"
             if auroc is not None:

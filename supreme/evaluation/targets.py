@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from supreme import config, tracking
-from supreme.inference import bundle
+from supreme import config, storage, tracking
+from supreme.evaluation.model_kinds import ModelKind, kind_of
+from supreme.inference import bundle, exported
 from supreme.registry import versions
 from supreme.registry.versions import Selection
 
@@ -23,6 +25,7 @@ class Target:
     """How its weights were selected; None where that is not recorded."""
     store: str | None = None
     """Tracking store of a registered model."""
+    kind: ModelKind = "bundle"
 
 
 def model_uri(recipe: config.Recipe) -> str:
@@ -40,6 +43,8 @@ def target(recipe: config.Recipe, uri: str = "") -> Target:
     """
     named = uri or recipe.evaluation.model_uri
     uri = named or model_uri(recipe)
+    if (kind := kind_of(uri)) != "bundle":
+        return Target(uri, _digest(uri, kind), kind=kind)
     if not uri.startswith("models:"):
         return Target(uri, bundle.verify(uri))
     store = tracking.open_store(recipe.tracking, recipe.root)
@@ -53,6 +58,19 @@ def target(recipe: config.Recipe, uri: str = "") -> Target:
         Selection.of(version),
         store,
     )
+
+
+def _digest(uri: str, kind: ModelKind) -> str:
+    """Of a file, of a program and its description; of a class, of its name alone."""
+    if kind == "class":
+        return storage.sha256(uri.encode())
+    if kind == "program":
+        return exported.digest(uri)
+    sha256 = hashlib.sha256()
+    with storage.open_file(uri) as stream:
+        while chunk := stream.read(1 << 22):
+            sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def folder_of(recipe: config.Recipe, model: Target) -> str:

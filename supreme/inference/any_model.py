@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections import Counter
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import torch
 
 from supreme.config import ConfigError
-from supreme.inference.convention_apply import apply_windows
+from supreme.inference.convention_apply import apply_windows, notes_of
+from supreme.inference.engine import Signal
 from supreme.inference.exported import ExportedModel, is_program
 from supreme.inference.foreign_convention import ForeignConvention, open_convention
 
@@ -20,115 +23,81 @@ ALLOWED_MODELS = "SUPREME_MODELS"
 _CLASS = re.compile(r"\w+(\.\w+)*:\w+")
 
 
-class Scorer(Protocol):
-    """A model as an evaluation sees it."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Of scores, one a column; empty for embeddings."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Columns of what a call returns."""
-        ...
-
-    def __call__(self, signal_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        """``(B, 12, T)`` at the source's rate, leads as `ecg.LEADS`, to float32 ``(B, width)``."""
-        ...
-
-
 class Network(Protocol):
     """A model behind its input convention."""
 
-    classes: tuple[str, ...]
-    width: int
-    convention: ForeignConvention
-
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """float32 ``(B, leads, samples)`` to ``(B, width)``."""
-        ...
-
-
-class PreparedBatch(NamedTuple):
-    """Inputs of a model for records of one length."""
-
-    values: np.ndarray
-    """float32 ``(B, windows, leads, samples)``."""
-    notes: Counter[str]
-    """What had to be done for how many of the records."""
-
-
-def prepare_batch(convention: ForeignConvention, signal_mv: np.ndarray, rate_hz: float) -> PreparedBatch:
-    """Inputs for ``(B, 12, T)``: a pure function without torch, for tasks beside the model.
-
-    Raises:
-        ValueError: as of `convention_apply.apply`, with the record's index.
-    """
-    notes: Counter[str] = Counter()
-    parts = []
-    for index, record in enumerate(signal_mv):
-        try:
-            prepared = apply_windows(convention, record, rate_hz)
-        except ValueError as error:
-            raise ValueError(f"record {index}: {error}") from None
-        notes.update(prepared.notes)
-        parts.append(prepared.values)
-    values = np.stack(parts) if parts else np.empty((0, 1, *convention.shape), np.float32)
-    return PreparedBatch(values, notes)
-
-
-class ForeignModel:
-    """A network with its input convention; a `Scorer`.
-
-    Outputs of several windows of a record are averaged. ``notes`` counts what had to be done for the inputs.
-    """
-
-    def __init__(self, network: Network, name: str) -> None:
-        self.network, self.name = network, name
-        self.notes: Counter[str] = Counter()
-
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.network.classes
+        """Of scores, one a column; empty for an embedding."""
+        ...
 
     @property
     def width(self) -> int:
-        return self.network.width
+        """Columns of the output."""
+        ...
 
     @property
     def convention(self) -> ForeignConvention:
-        return self.network.convention
+        """What is done to a signal before."""
+        ...
 
-    def __call__(self, signal_mv: np.ndarray, rate_hz: float) -> np.ndarray:
-        """``(B, 12, T)`` to float32 ``(B, width)``.
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """float32 ``(N, leads, samples)`` to ``(N, width)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """A model from elsewhere as an `engine.ScoringModel`: it holds no weights and travels to the workers."""
+
+    spec: str
+    convention: ForeignConvention
+    classes: tuple[str, ...]
+    """Of scores, one a column; empty for an embedding."""
+    width: int
+    has_gaps: bool = False
+
+    def prepare(self, signal: Signal) -> np.ndarray:
+        """float32 ``(windows, leads, samples)``."""
+        return apply_windows(self.convention, signal.values, signal.rate_hz).values
+
+    def notes(self, samples: int, rate_hz: float) -> tuple[str, ...]:
+        """What :meth:`prepare` has to do to a record of this length and rate, to be counted and told."""
+        return notes_of(self.convention, samples, rate_hz)
+
+    def load(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The model, on the GPU where there is one: ``(N, leads, samples)`` to ``(N, width)``."""
+        network = _open(self.spec, "cuda" if torch.cuda.is_available() else "cpu")
+
+        def run(inputs: np.ndarray) -> np.ndarray:
+            outputs = np.asarray(network(inputs))
+            if outputs.shape != (len(inputs), self.width):
+                raise ValueError(
+                    f"{self.spec} gives an array of shape {outputs.shape} for {len(inputs)} inputs, not "
+                    f"({len(inputs)}, {self.width}): return one row an input"
+                )
+            return outputs
+
+        return run
+
+    def scorer(self) -> Callable[[np.ndarray, float], np.ndarray]:
+        """``(B, 12, T)`` and a rate in Hz to float32 ``(B, width)``, for records that are in memory.
 
         Raises:
-            ValueError: a record's signal is none, or the model gives another shape or no finite number.
+            ValueError: a signal is none, or the model gives another shape or no finite number.
         """
-        batch = prepare_batch(self.convention, signal_mv, rate_hz)
-        self.notes.update(batch.notes)
-        return self.score(batch.values)
+        run = self.load()
 
-    def score(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs float32 ``(B, width)`` for ``(B, windows, leads, samples)`` of :func:`prepare_batch`.
+        def score(signal_mv: np.ndarray, rate_hz: float) -> np.ndarray:
+            inputs = np.stack([self.prepare(Signal(record, rate_hz)) for record in signal_mv])
+            outputs = run(inputs.reshape(-1, *self.convention.shape)).astype(np.float64)
+            result: np.ndarray = outputs.reshape(*inputs.shape[:2], self.width).mean(axis=1)
+            if not np.isfinite(result).all():
+                bad = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
+                raise ValueError(f"record {bad}: {self.spec} gives no finite number; its weights are damaged")
+            return result.astype(np.float32)
 
-        Raises:
-            ValueError: the model gives another shape or no finite number.
-        """
-        count, windows = inputs.shape[:2]
-        flat = inputs.reshape(count * windows, *self.convention.shape)
-        outputs = np.asarray(self.network(flat), np.float64)
-        if outputs.shape != (len(flat), self.width):
-            raise ValueError(
-                f"{self.name} gives an array of shape {outputs.shape} for {len(flat)} inputs, not "
-                f"({len(flat)}, {self.width}): return one row an input"
-            )
-        result = outputs.reshape(count, windows, self.width).mean(axis=1).astype(np.float32)
-        if not np.isfinite(result).all():
-            bad = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
-            raise ValueError(f"record {bad}: {self.name} gives no finite number; its weights are damaged")
-        return result
+        return score
 
 
 def is_class(spec: str) -> bool:
@@ -136,7 +105,12 @@ def is_class(spec: str) -> bool:
     return _CLASS.fullmatch(spec) is not None
 
 
-def open_model(spec: str, device: str = "cpu") -> ForeignModel:
+def is_foreign(spec: str) -> bool:
+    """Whether :func:`open_model` is the way to a model, as its name says."""
+    return is_program(spec) or is_class(spec)
+
+
+def open_model(spec: str) -> ForeignModel:
     """A model from elsewhere: the file ``X.pt2`` with ``X.toml`` beside, or ``package.module:Class``.
 
     A class is imported only where the environment variable SUPREME_MODELS lists it. It takes no arguments,
@@ -146,10 +120,15 @@ def open_model(spec: str, device: str = "cpu") -> ForeignModel:
     Raises:
         ConfigError: there is none, it is refused, or it does not fit its description.
     """
+    network = _open(spec, "cpu")
+    return ForeignModel(spec, network.convention, network.classes, network.width)
+
+
+def _open(spec: str, device: str) -> Network:
     if is_program(spec):
-        return ForeignModel(ExportedModel(spec, device), spec)
+        return ExportedModel(spec, device)
     if is_class(spec):
-        return ForeignModel(_Coded(spec, device), spec)
+        return _Coded(spec, device)
     raise ConfigError(f"{spec[:200]!r} is no model: give X.pt2 with X.toml beside, or package.module:Class")
 
 

@@ -9,9 +9,11 @@ import numpy as np
 from supreme import ecg
 from supreme.inference.convention_filters import filtered, normalised, resampled
 from supreme.inference.foreign_convention import ForeignConvention
+from supreme.inference.windows import MAX_WINDOWS
 
-#: Of a record that is longer than a model's window.
-MAX_WINDOWS = 6
+#: Raise it whenever :func:`apply` gives another result for some convention and record: exports that were made
+#: before are then refused instead of being mixed with new ones.
+CONVENTIONS_VERSION = 1
 
 
 class Prepared(NamedTuple):
@@ -48,6 +50,26 @@ def apply_windows(convention: ForeignConvention, signal_mv: np.ndarray, rate_hz:
     return _prepare(convention, signal_mv, rate_hz, MAX_WINDOWS)
 
 
+def notes_of(
+    convention: ForeignConvention, samples: int, rate_hz: float, *, max_windows: int = MAX_WINDOWS
+) -> tuple[str, ...]:
+    """What has to be done to a record of this length and rate, but for leads that are flat."""
+    notes, total_s = [], samples / rate_hz
+    if rate_hz != convention.rate_hz:
+        direction = "up" if rate_hz < convention.rate_hz else "down"
+        notes.append(f"{direction}-sampled from {rate_hz:g} to {convention.rate_hz} Hz")
+    if len(_starts(samples, rate_hz, convention.seconds, max_windows)) > 1:
+        notes.append(f"averaged over windows of {convention.seconds:g} s")
+    # A sample more comes of rounding.
+    elif total_s > convention.seconds + 1 / rate_hz:
+        notes.append(f"cut to its first {convention.seconds:g} s")
+    if total_s < convention.seconds - 1e-9:
+        notes.append(f"padded with zeros to {convention.seconds:g} s")
+    if convention.missing_leads:
+        notes.append(f"the model takes no {', '.join(convention.missing_leads)}")
+    return tuple(notes)
+
+
 def _prepare(
     convention: ForeignConvention, signal_mv: np.ndarray, rate_hz: float, max_windows: int
 ) -> Prepared:
@@ -64,7 +86,8 @@ def _prepare(
         values = resampled(values, convention.resampling, convention.working_rate_hz, convention.rate_hz)
         padded, n_valid = _padded(values, convention)
         windows.append(normalised(padded, convention) if convention.scope == "window" else padded)
-    notes = _notes(convention, signal_mv, rate_hz, n_valid, len(windows))
+    notes = notes_of(convention, signal_mv.shape[1], rate_hz, max_windows=max_windows)
+    notes += _flat(convention, signal_mv)
     return Prepared(np.stack(windows).astype(np.float32), n_valid, notes)
 
 
@@ -113,23 +136,6 @@ def _padded(values: np.ndarray, convention: ForeignConvention) -> tuple[np.ndarr
     return np.pad(values, ((0, 0), (before, rest - before))), n_valid
 
 
-def _notes(
-    convention: ForeignConvention, signal_mv: np.ndarray, rate_hz: float, n_valid: int, windows: int
-) -> tuple[str, ...]:
-    notes = []
-    if rate_hz != convention.rate_hz:
-        direction = "up" if rate_hz < convention.rate_hz else "down"
-        notes.append(f"{direction}-sampled from {rate_hz:g} to {convention.rate_hz} Hz")
-    if windows > 1:
-        notes.append(f"averaged over windows of {convention.seconds:g} s")
-    # A sample more comes of rounding.
-    elif signal_mv.shape[1] / rate_hz > convention.seconds + 1 / rate_hz:
-        notes.append(f"cut to its first {convention.seconds:g} s")
-    if n_valid < convention.samples:
-        notes.append(f"padded with zeros to {convention.seconds:g} s")
-    if convention.missing_leads:
-        notes.append(f"the model takes no {', '.join(convention.missing_leads)}")
+def _flat(convention: ForeignConvention, signal_mv: np.ndarray) -> tuple[str, ...]:
     flat = [ecg.LEADS[row] for row in convention.rows if np.ptp(signal_mv[row]) == 0]
-    if flat:
-        notes.append(f"missing (flat): {', '.join(flat)}")
-    return tuple(notes)
+    return (f"missing (flat): {', '.join(flat)}",) if flat else ()

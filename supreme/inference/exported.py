@@ -73,7 +73,8 @@ class ExportedModel:
         if missing:
             # Copies of a record keep statistics finite, should the program have any.
             inputs = np.concatenate([inputs, np.repeat(inputs[:1], missing, axis=0)])
-        batch = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
+        # A copy: the program may work in place, and what comes from a worker cannot be written to.
+        batch = torch.from_numpy(np.array(inputs, np.float32, order="C"))
         try:
             outputs = self.program(batch)
         except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from supreme import ecg
 from supreme.config import ConfigError
 from supreme.inference.convention import MAX_SAMPLES
-from supreme.inference.toml_file import parse_toml, read_toml
+from supreme.inference.toml_file import parse_toml, read_file
 from supreme.settings.section import Section
 
 _NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
@@ -186,14 +186,22 @@ def open_convention(name_or_uri: str) -> ForeignConvention:
     Raises:
         ConfigError: no such name or file, or its content is wrong; the message names file, key and remedy.
     """
+    return parse_toml(convention_file(name_or_uri), name_or_uri, ForeignConvention)
+
+
+def convention_file(name_or_uri: str) -> bytes:
+    """The file of :func:`open_convention`.
+
+    Raises:
+        ConfigError: no such name or file.
+    """
     if _is_toml(name_or_uri.partition("?")[0] if name_or_uri.startswith("s3://") else name_or_uri):
-        return read_toml(name_or_uri, ForeignConvention)
+        return read_file(name_or_uri)
     if name_or_uri not in shipped():
         raise ConfigError(
             f"no input convention {name_or_uri[:80]!r}: give a .toml file or one of {', '.join(shipped())}"
         )
-    file = files("supreme.inference") / "conventions" / f"{name_or_uri}.toml"
-    return parse_toml(file.read_bytes(), file.name, ForeignConvention)
+    return (files("supreme.inference") / "conventions" / f"{name_or_uri}.toml").read_bytes()
 
 
 def _is_toml(name: str) -> bool:

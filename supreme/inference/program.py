@@ -66,13 +66,13 @@ class _Step:
     node: ProgramNode
     call: Callable[..., object] | None
     """None: the block ``inner`` is run."""
-    inner: _Plan | None
+    inner: _GraphPlan | None
     unused_after: tuple[str, ...]
     """Values that no later step needs: a deep network's intermediate results would not all fit."""
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _GraphPlan:
     """The calls of a graph, checked and in order."""
 
     graph: ProgramGraph
@@ -102,7 +102,7 @@ class ExportedProgram:
         self._run(self._plan, values)
         return cast(torch.Tensor, values[self.archive.output_name]).float().cpu()
 
-    def _planned(self, graph: ProgramGraph) -> _Plan:
+    def _planned(self, graph: ProgramGraph) -> _GraphPlan:
         last_use = _last_use(graph)
         steps = []
         for number, node in enumerate(graph.nodes):
@@ -111,8 +111,10 @@ class ExportedProgram:
                 steps.append(_Step(node, None, self._planned(_block(node)), unused))
                 continue
             self._refuse_training(node)
-            steps.append(_Step(node, self._operation(node.target), None, unused))
-        return _Plan(graph, tuple(steps))
+            operation = self._operation(node.target)
+            self._refuse_changed_weights(node, operation)
+            steps.append(_Step(node, operation, None, unused))
+        return _GraphPlan(graph, tuple(steps))
 
     def _refuse_training(self, node: ProgramNode) -> None:
         match = _ATEN.fullmatch(node.target)
@@ -122,6 +124,18 @@ class ExportedProgram:
                 f"{self.uri}: {node.target} is in training mode, so that a score depends on the batch or on "
                 "chance: call model.eval() before the export"
             )
+
+    def _refuse_changed_weights(self, node: ProgramNode, operation: Callable[..., object]) -> None:
+        """What works in place on a weight would make a score depend on the batches before."""
+        if not isinstance(operation, torch._ops.OpOverload) or not operation._schema.is_mutable:
+            return
+        written = {item.name for item in operation._schema.arguments if item.is_write}
+        for item in node.inputs:
+            if item.name in written and _name(item.arg) in self.archive.tensors:
+                raise ConfigError(
+                    f"{self.uri}: {node.target} changes the model's own {_name(item.arg)}: call model.eval() "
+                    "before the export, and keep no state between calls"
+                )
 
     def _operation(self, target: str) -> Callable[..., object]:
         if target in _ON_NUMBERS:
@@ -141,7 +155,7 @@ class ExportedProgram:
             "run: export a model of plain operations (program.run_decompositions() may turn it into such)"
         )
 
-    def _run(self, plan: _Plan, values: _Values) -> None:
+    def _run(self, plan: _GraphPlan, values: _Values) -> None:
         for step in plan.steps:
             _store(step.node, self._result(step, values), values)
             for name in step.unused_after:

@@ -215,10 +215,8 @@ def _bound(
     outputs = [
         _tensor_name(s["user_output"].get("arg")) for s in module.signature.output_specs if "user_output" in s
     ]
-    if len(outputs) < len(module.signature.output_specs):
-        raise ConfigError(
-            f"{uri}: changes its own buffers, as in training: call model.eval() before the export"
-        )
+    if any("buffer_mutation" in s or "parameter_mutation" in s for s in module.signature.output_specs):
+        raise ConfigError(f"{uri}: changes its buffers, as in training: call model.eval() before the export")
     if len(free) != 1 or len(outputs) != 1:
         raise ConfigError(
             f"{uri}: takes {len(free)} inputs and gives {len(outputs)} outputs: wrap the model so that it "

@@ -65,8 +65,11 @@ class QueryEmbeddings:
             return self.vocabulary.ids.index(entity)
         return index
 
-    def embed(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, queries: Sequence[str], *, verbatim: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Whitened embeddings float32 ``(M, dim)`` of all phrasings, and the query ``(M,)`` of each.
+
+        Args:
+            verbatim: embed each text as it stands, also one that names an entity of the vocabulary.
 
         Raises:
             ValueError: no list of texts, or an empty text.
@@ -74,7 +77,7 @@ class QueryEmbeddings:
         """
         texts = check_queries(queries)
         normal = [normalize_query(query) for query in texts]
-        indices = [self.entity_index(query) for query in texts]
+        indices = [None if verbatim else self.entity_index(query) for query in texts]
         self._encode([query for query, index in zip(normal, indices, strict=True) if index is None])
         groups = [
             self._encoded[query] if index is None else self._of_entity[index]

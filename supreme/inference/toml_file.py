@@ -23,13 +23,22 @@ def read_toml(uri: str, model: type[Model]) -> Model:
         ConfigError: it is missing, no TOML, or a key is unknown, missing or wrong; the message names it.
         Unavailable: the storage does not answer.
     """
+    return parse_toml(read_file(uri), uri, model)
+
+
+def read_file(uri: str) -> bytes:
+    """The bytes of a short file.
+
+    Raises:
+        ConfigError: it is missing, too large or no file.
+        Unavailable: the storage does not answer.
+    """
     try:
-        content = storage.read_bytes(uri, MAX_BYTES)
+        return storage.read_bytes(uri, MAX_BYTES)
     except storage.Unavailable:
         raise
     except storage.StorageError as error:
         raise ConfigError(str(error)) from None
-    return parse_toml(content, uri, model)
 
 
 def parse_toml(content: bytes, uri: str, model: type[Model]) -> Model:

@@ -1,1 +1,1 @@
-"""Rankings, bootstrap intervals and calibration; free of Ray and torch."""
+"""Rankings, intervals and tests with patients as units, power, calibration; free of Ray and torch."""

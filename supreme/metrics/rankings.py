@@ -1,4 +1,4 @@
-"""AUROC, average precision, ROC curves and calibration, weighted so that replicates cost one sort a class."""
+"""AUROC, average precision and ROC curves, weighted so that replicates cost one sort a class."""
 
 from __future__ import annotations
 
@@ -63,30 +63,6 @@ def roc_curve(ranking: Ranking) -> tuple[np.ndarray, np.ndarray]:
     true = np.concatenate([[0.0], np.cumsum(positives[0, ::-1])])
     false = np.concatenate([[0.0], np.cumsum(negatives[0, ::-1])])
     return false / max(false[-1], 1.0), true / max(true[-1], 1.0)
-
-
-def calibration(
-    probabilities: np.ndarray, labels: np.ndarray, bins: int = 10
-) -> dict[str, float | list[dict[str, float]]]:
-    """Expected calibration error over equal-width bins of all annotated pairs, and the bins.
-
-    Args:
-        probabilities: any shape, in [0, 1].
-        labels: the same shape; 1, 0, -1 (left out).
-    """
-    annotated = labels >= 0
-    p, y = probabilities[annotated].astype(np.float64), labels[annotated] == 1
-    which = np.minimum((p * bins).astype(int), bins - 1)
-    count = np.bincount(which, minlength=bins)
-    predicted = np.bincount(which, p, bins) / np.maximum(count, 1)
-    observed = np.bincount(which, y, bins) / np.maximum(count, 1)
-    error = float((count * np.abs(predicted - observed)).sum() / max(len(p), 1))
-    rows = [
-        {"predicted": float(predicted[b]), "observed": float(observed[b]), "count": int(count[b])}
-        for b in range(bins)
-        if count[b]
-    ]
-    return {"ece": error, "pairs": len(p), "bins": rows}
 
 
 def _in_blocks(ranking: Ranking, weights: np.ndarray | None, of: _Metric) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from supreme.ecg import to_millivolts
 from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, Benchmark
-from supreme.evaluation.results import ClassResult
+from supreme.evaluation.class_results import ClassResult
 from supreme.shards.read import ShardDataset
 
 Kind = Literal["hit", "miss", "false alarm"]

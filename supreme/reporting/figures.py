@@ -15,12 +15,12 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from supreme.evaluation.results import CalibrationCurve
+from supreme.evaluation.class_results import CalibrationCurve
 
 #: Okabe and Ito: told apart by every kind of colour vision.
 SEEN, UNSEEN, THIRD = "#0072b2", "#d55e00", "#009e73"
 INK, MUTED, LINE = "#22252b", "#6b7078", "#d9dce1"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "text.color": INK,
@@ -89,7 +89,7 @@ def roc_rows(curves: Sequence[RocCurve], columns: int = 6) -> list[str]:
 
 
 def _roc_row(curves: Sequence[RocCurve], columns: int) -> str:
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(1.75 * columns, 2.05))
         grid = figure.subplots(1, columns, sharey=True)
         for axes, curve in zip(grid, curves, strict=False):
@@ -121,7 +121,7 @@ def thinned(
 
 def calibration(parts: Sequence[tuple[str, CalibrationCurve]]) -> str:
     """Reliability diagrams side by side, one a data set; a point's area is its share of the answers."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(3.1 * len(parts), 3.3))
         grid = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
         for axes, (name, part) in zip(grid, parts, strict=True):
@@ -158,7 +158,7 @@ def training(lines: Sequence[Mapping[str, Any]]) -> str:
         "learning rate": [Series("", steps or lines, "learning_rate", SEEN)],
     }
     filled = {title: series for title, series in panels.items() if any(one.points()[0] for one in series)}
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(2.65 * max(len(filled), 1), 2.5))
         grid = figure.subplots(1, max(len(filled), 1), squeeze=False)[0]
         for axes, (title, series) in zip(grid, filled.items(), strict=False):
@@ -174,7 +174,7 @@ def population(ages: np.ndarray, durations_s: np.ndarray, words: np.ndarray) -> 
         ("valid signal, seconds", durations_s, np.linspace(0, max(durations_s.max(initial=0.0), 1.0), 26)),
         ("words in a report", words, np.linspace(0, max(words.max(initial=0), 10), 26)),
     ]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(2.9 * len(panels), 2.1))
         for axes, (title, values, edges) in zip(figure.subplots(1, len(panels)), panels, strict=True):
             if len(values):

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict
 from supreme import config, manifest, storage, tracking
 from supreme.evaluation import datasets, targets
 from supreme.evaluation.benchmarks import POOLED
+from supreme.evaluation.class_results import ClassResult, ProtocolResult
 from supreme.evaluation.folder import EvaluationFolder
-from supreme.evaluation.results import ClassResult, DatasetResult, EvaluationResult, ProtocolResult
+from supreme.evaluation.results import DatasetResult, EvaluationResult
 from supreme.evaluation.summary import display_name
 from supreme.evaluation.targets import Target
 from supreme.metrics import rankings
@@ -150,13 +151,15 @@ def render(
     headline = [row for p in protocols.values() for row in p.classes.values() if row.headline]
     lowest = min((row.low for row in headline if row.low is not None), default=1.0)
     calibrated = [name for name in ("simulated", POOLED) if name in protocols] or order[:1]
+    curves_of = [(title_of(name), curve) for name in calibrated if (curve := protocols[name].calibration)]
     return html.template("page.html").render(
         result=result,
         model=result.model,
         sections=[_section(name, result.datasets[name]) for name in order],
         axis=Axis(min(0.4, lowest)),
-        roc=[(_title(name), figures.roc_rows(curves[name])) for name in order if curves.get(name)],
-        calibration=figures.calibration([(_title(name), protocols[name].calibration) for name in calibrated]),
+        roc=[(title_of(name), figures.roc_rows(curves[name])) for name in order if curves.get(name)],
+        calibration=figures.calibration(curves_of) if curves_of else "",
+        calibration_notes=[(title_of(name), protocols[name].calibration_note) for name in calibrated],
         training=figures.training(training) if training else "",
         plates=plates,
         shards={name: part.shards_digest for name, part in result.datasets.items() if part.shards_digest},
@@ -177,10 +180,11 @@ def _section(name: str, part: DatasetResult) -> PageSection:
         protocol.classes.values(),
         key=lambda row: (not row.headline, -(row.auroc if row.auroc is not None else -1)),
     )
-    return PageSection(_title(name), part, protocol, tuple(rows))
+    return PageSection(title_of(name), part, protocol, tuple(rows))
 
 
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
+    """What a data set is called on pages."""
     return _TITLES.get(name, name)
 
 

@@ -30,11 +30,11 @@ class Evaluation(Section):
     """Zero-shot evaluation, and the page about it."""
 
     min_positives: Count = Field(default=5, ge=1)
-    """A class with fewer positives is reported, but left out of the headline macro mean."""
+    """A class with fewer positive or negative patients is reported, but not part of the headline mean."""
     bootstrap: Annotated[int, at_most(100_000, "more replicates change no shown digit")] = Field(
         default=500, ge=0
     )
-    """Replicates of the bootstrap over patients; 0 gives no intervals."""
+    """Replicates of the bootstrap over patients when models are compared; 0 takes the closed form."""
     model_uri: ModelUri = ""
     """`models:/name@alias`, `models:/name/version` or the folder of a bundle; the champion when empty."""
     protocols: Names = ("merl", "merl-corrected", "strict")
@@ -50,6 +50,9 @@ class Evaluation(Section):
     plates: Annotated[int, at_most(1000, "a browser cannot show more on one page")] = Field(default=8, ge=0)
     """12-lead examples on the report's page."""
     probes: Probes = Probes()
+    corrections: Uri = ""
+    """CSV of a cardiologist's verdicts on suspect labels (benchmark, record_id, class, verdict: present,
+    absent or uncertain); results are given with and without them."""
 
 
 class Predict(Section):
@@ -66,3 +69,16 @@ class Predict(Section):
     """Channel name -> lead, for names that are not understood, as `sources.N.leads`."""
     output: Uri = Field(default="", pattern=r"^$|\.parquet(\?|$)")
     """Parquet file to write; `predictions.parquet` in the recipe's folder when empty."""
+
+
+class Export(Section):
+    """Signals for another program, prepared as its model wants them."""
+
+    convention: str = Field(default="merl", max_length=3000)
+    """Input convention: a name (`merl`, `ecg-fm` ...), or a .toml file of your own."""
+    protocol: str = Field(default="", max_length=100)
+    """Protocol whose cut is made first: `merl` takes 5 s of CPSC2018; the whole record when empty."""
+    datasets: Names = ()
+    """Data sets that are exported; all with evaluation shards when empty."""
+    splits: Names = ()
+    """Splits that are exported, such as `["test"]`; all when empty."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from supreme.models.attention import Attention, rotary, rotate
-from supreme.models.probe import Probe
 
 pytestmark = pytest.mark.unit
 
@@ -96,28 +95,3 @@ def test_rotary_sees_distances_only() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ValueError, match="width 16 is not a multiple of 3 heads"):
         Attention(16, 3)
-
-
-def test_mean_probe_is_linear_in_the_mean() -> None:
-    probe, tokens = Probe(6, 3), torch.randn(4, 5, 6)
-    assert torch.allclose(probe(tokens), torch.stack([probe.head(t.mean(0)) for t in tokens]), atol=1e-6)
-
-
-def test_attention_probe_weighs_tokens() -> None:
-    """By softmax, whatever their order; it finds the one token in which classes differ."""
-    torch.manual_seed(0)
-    probe, tokens = Probe(6, 2, "attention"), torch.randn(64, 20, 6)
-    score = torch.exp(tokens @ probe.attention.weight[0] + probe.attention.bias)
-    pooled = (score[..., None] * tokens).sum(1) / score.sum(1, keepdim=True)
-    assert torch.allclose(probe(tokens), probe.head(pooled), atol=1e-5)
-    assert torch.allclose(probe(tokens.flip(1)), probe(tokens), atol=1e-5)
-    target, place = torch.arange(64) % 2, torch.arange(64) % 20
-    tokens[torch.arange(64), place, 0] = 6.0
-    tokens[torch.arange(64), place, 1] = 2.0 * target - 1
-    optimizer = torch.optim.Adam(probe.parameters(), lr=0.1)
-    for _ in range(80):
-        loss = torch.nn.functional.cross_entropy(probe(tokens), target)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert (probe(tokens).argmax(1) == target).all()

@@ -12,6 +12,7 @@ import pytest
 from supreme.config import ConfigError
 from supreme.evaluation import npy_files
 from supreme.evaluation.embeddings import Embeddings, read_embeddings, write_embeddings
+from supreme.evaluation.model_kinds import kind_of
 
 pytestmark = pytest.mark.unit
 
@@ -144,3 +145,26 @@ def test_columns_that_are_not_numbered_are_refused(tmp_path: Path, names: tuple[
     pq.write_table(pa.table({"record_id": ["a"], **{n: [0.1] for n in names}}), tmp_path / "n.parquet")
     with pytest.raises(ConfigError, match="columns numbered from 0 or 1 without a gap"):
         read_embeddings(str(tmp_path / "n.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("models:/supreme@champion", "bundle"),
+        ("runs/demo/bundle", "bundle"),
+        ("s3://bucket/m.pt2?scheme=http", "program"),
+        ("e.npy", "embeddings"),
+        ("package.module:Class", "class"),
+    ],
+)
+def test_a_model_is_known_by_its_name(name: str, kind: str) -> None:
+    assert kind_of(name) == kind
+
+
+def test_a_table_is_known_by_its_columns(tmp_path: Path) -> None:
+    for write in (as_parquet, as_lists, as_numbered_columns, as_csv):
+        assert kind_of(write(tmp_path)) == "embeddings"
+    (tmp_path / "s.csv").write_text("record_id,1AVB,2AVB\na,0.1,0.2\n")
+    assert kind_of(str(tmp_path / "s.csv")) == "scores"
+    with pytest.raises(ConfigError, match="not found"):
+        kind_of(str(tmp_path / "absent.csv"))

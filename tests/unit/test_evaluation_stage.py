@@ -11,9 +11,10 @@ import pytest
 import tiny_bundle
 
 from supreme import config, manifest, storage
-from supreme.evaluation import console, results, stage, targets
+from supreme.evaluation import console, results, stage, summary, targets
+from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
-from supreme.evaluation.results import EvaluationResult, LeftOut
+from supreme.evaluation.results import EvaluationResult
 from supreme.inference import engine
 from supreme.settings.evaluation import Evaluation
 from supreme.storage.parquet import read_table
@@ -77,7 +78,11 @@ def test_two_recipes_score_the_same_records_of_one_model(recipe: config.Recipe, 
         assert one.datasets["cpsc_2018"].zero_shot.records == 20, "ten of its recordings were trained on"
         assert one.datasets["cpsc_2018"].left_out == LeftOut(by_key=10)
         assert one.left_out["pooled"] == 40
-    assert by_trainer.datasets["cpsc2018"] == by_another.datasets["cpsc2018"]
+    mine_there, other_there = (one.datasets["cpsc2018"].zero_shot for one in (by_trainer, by_another))
+    assert mine_there.macro == other_there.macro
+    for condition, row in mine_there.classes.items():
+        # Other conditions are asked beside it, which moves the last bit of a probability.
+        assert row.brier == pytest.approx(other_there.classes[condition].brier, abs=1e-6)
     cpsc = {record for record in scored_ids(mine) if not record.startswith("simulated")}
     assert cpsc == scored_ids(other)
     assert cpsc == {f"cpsc2018/A00{i}" for i in range(30, 40)} | {f"cpsc_2018/A00{i}" for i in range(30, 50)}
@@ -121,6 +126,27 @@ def test_a_finished_evaluation_is_reused_and_an_interrupted_one_does_not_score_a
     (folder / results.RESULTS).unlink()
     assert stage.run(recipe) == result == results.read(str(folder))
     assert manifest.require(str(folder), results.EVALUATION).digest() == finished
+
+
+def test_scores_of_label_sets_are_kept_for_comparisons(
+    recipe: config.Recipe, result: EvaluationResult
+) -> None:
+    folder = EvaluationFolder.open(recipe, targets.target(recipe))
+    compared = 0
+    for protocol, evaluated in result.protocols.items():
+        for name, one in evaluated.benchmarks.items():
+            if one.zero_shot is None:
+                assert folder.published(protocol, name) is None
+                continue
+            stored = folder.published(protocol, name)
+            assert stored is not None
+            bench, scores = stored
+            assert len(bench.record_ids) == one.zero_shot.records
+            values = summary.matrix([scores], bench)
+            again = summary.summarize(bench, bench, values, (), 1)
+            assert again.macro["all"] == one.zero_shot.macro["all"]
+            compared += 1
+    assert compared
 
 
 def test_results_are_plain_json(recipe: config.Recipe, result: EvaluationResult) -> None:

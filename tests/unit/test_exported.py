@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import program_files
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
 
 from supreme import ecg
 from supreme.config import ConfigError
+from supreme.inference import engine
 from supreme.inference.any_model import open_model
 from supreme.inference.convention_apply import apply
+from supreme.inference.engine import Signal, Unit
 from supreme.inference.exported import ExportedModel
 from supreme.inference.foreign_convention import open_convention
 from supreme.inference.program import ExportedProgram
@@ -92,6 +97,7 @@ MODELS = {
         *[(name, 4) for name in ("attention", "recurrent", "vit1d")],
     ],
 )
+@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
 def test_a_program_gives_the_bits_that_torch_gives(tmp_path: Path, name: str, batch: int | None) -> None:
     torch.manual_seed(1)
     model = MODELS[name]()
@@ -149,8 +155,9 @@ def test_merl_convention_hands_over_what_numpy_gives(tmp_path: Path) -> None:
     )
     expected = expected.astype(np.float32)[:, [0, 1, 2, 3, 5, 4, 6, 7, 8, 9, 10, 11]]
     model = open_model(uri)
-    assert model(ecg.to_millivolts(uv), 500).tobytes() == expected.tobytes()
-    assert model.notes == {}
+    assert model.scorer()(ecg.to_millivolts(uv), 500).tobytes() == expected.tobytes()
+    assert model.prepare(Signal(uv[1], 500)).tobytes() == expected[1].tobytes()
+    assert model.notes(5000, 500) == ()
 
 
 def test_eight_leads_and_another_rate_go_through_the_convention(tmp_path: Path) -> None:
@@ -160,19 +167,14 @@ def test_eight_leads_and_another_rate_go_through_the_convention(tmp_path: Path) 
     uri = program_files.export(tmp_path / "m.pt2", network, (8, 1000), toml=toml)
     model = open_model(uri)
     signal = np.random.default_rng(0).normal(0, 0.5, (5, 12, 500)).astype(np.float32)
-    inputs = np.stack([apply(model.convention, record, 100).values for record in signal])
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(inputs[:, :, :1000])).numpy()
     assert model.classes == CLASSES
-    scores = model(signal[:, :, :400], 100)
+    scores = model.scorer()(signal[:, :, :400], 100)
     with torch.inference_mode():
         inputs = np.stack([apply(model.convention, record[:, :400], 100).values for record in signal])
         expected = network(torch.from_numpy(inputs)).numpy()
     assert np.allclose(scores, expected, atol=1e-6)
-    assert model.notes == {
-        "up-sampled from 100 to 250 Hz": 5,
-        "the model takes no III, aVR, aVL, aVF": 5,
-    }
+    notes = ("up-sampled from 100 to 250 Hz", "the model takes no III, aVR, aVL, aVF")
+    assert model.notes(400, 100) == notes
 
 
 def test_long_records_are_averaged_over_windows(tmp_path: Path) -> None:
@@ -181,10 +183,40 @@ def test_long_records_are_averaged_over_windows(tmp_path: Path) -> None:
     )
     model = open_model(uri)
     signal = np.random.default_rng(0).normal(0, 0.5, (2, 12, 600)).astype(np.float32)
-    halves = [model(signal[:, :, first : first + 200], 100) for first in (0, 200, 400)]
-    model.notes.clear()
-    assert np.allclose(model(signal, 100), np.mean(halves, axis=0), atol=1e-6)
-    assert model.notes == {"averaged over windows of 2 s": 2}
+    score = model.scorer()
+    thirds = [score(signal[:, :, first : first + 200], 100) for first in (0, 200, 400)]
+    assert np.allclose(score(signal, 100), np.mean(thirds, axis=0), atol=1e-6)
+    assert model.notes(600, 100) == ("averaged over windows of 2 s",)
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Records of the engine."""
+
+    signals: tuple[np.ndarray, ...]
+
+    @property
+    def units(self) -> list[Unit]:
+        return [Unit("a", len(self.signals))]
+
+    def read(self, index: int) -> tuple[pa.Table, list[Signal | None]]:
+        ids = [f"r{i}" for i in range(len(self.signals))]
+        return pa.table({"record_id": ids}), [Signal(signal, 100) for signal in self.signals]
+
+
+def test_the_engine_gives_what_the_model_gives(tmp_path: Path) -> None:
+    """Records of several lengths, in batches that the engine fills up, on a program of a fixed batch."""
+    uri = program_files.export(
+        tmp_path / "m.pt2", program_files.Pooled(), batch=5, toml=program_files.description(CLASSES)
+    )
+    model = open_model(uri)
+    rng = np.random.default_rng(0)
+    signals = tuple(rng.normal(0, 500, (12, length)).astype(np.int16) for length in (200, 150, 610, 200))
+    reader = InMemory(signals)
+    engine.score(reader, pickle.loads(pickle.dumps(model)), str(tmp_path / "parts"), "test")
+    (part,) = engine.read_parts(reader, str(tmp_path / "parts"))
+    expected = np.concatenate([model.scorer()(signal[None], 100) for signal in signals])
+    assert np.allclose(engine.outputs_of(part), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -227,9 +259,35 @@ def test_a_convention_may_stand_in_a_file_beside(tmp_path: Path) -> None:
         open_model(uri)
 
 
+class InPlace(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x -= 1
+        return x.mean(-1)
+
+
+def test_a_program_that_works_in_place_leaves_its_input_alone(tmp_path: Path) -> None:
+    uri = program_files.export(tmp_path / "m.pt2", InPlace(), toml=program_files.description())
+    inputs = np.ones((2, 12, 200), np.float32)
+    inputs.flags.writeable = False
+    model = ExportedModel(uri)
+    assert np.array_equal(model(inputs), np.zeros((2, 12)))
+    assert np.array_equal(model(inputs), np.zeros((2, 12)))
+    assert inputs.min() == 1
+
+
 class Two(nn.Module):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x.mean(-1), x.amax(-1)
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x.mean(-1) + self.calls
 
 
 class Noisy(nn.Module):
@@ -244,6 +302,7 @@ class Noisy(nn.Module):
 @pytest.mark.parametrize(
     ("model", "train", "problem"),
     [
+        (Counting(), False, r"changes (its buffers|the model's own \w+).*call model.eval\(\)"),
         (Two(), False, "takes 1 inputs and gives 2 outputs: wrap the model"),
         (program_files.Pooled(), True, r"call model.eval\(\) before the export"),
         (Noisy(), True, r"dropout.default is in training mode.*call model.eval\(\) before the export"),
@@ -264,7 +323,7 @@ def test_a_model_that_gives_no_number_is_told(tmp_path: Path) -> None:
     network.head.weight.data[0, 0] = float("nan")
     uri = program_files.export(tmp_path / "m.pt2", network, toml=program_files.description(CLASSES))
     with pytest.raises(ValueError, match=r"record 0: .*m.pt2 gives no finite number"):
-        open_model(uri)(np.ones((1, 12, 200), np.float32), 100)
+        open_model(uri).scorer()(np.ones((1, 12, 200), np.float32), 100)
 
 
 class OwnModel:
@@ -293,7 +352,7 @@ def test_a_class_is_imported_only_where_the_environment_names_it(monkeypatch: py
     model = open_model(own)
     assert model.convention == open_convention("merl")
     signal = np.random.default_rng(0).normal(size=(2, 12, 5000)).astype(np.float32)
-    assert np.allclose(model(signal, 500), [[0, 1], [0, 1]], atol=1e-6)
+    assert np.allclose(model.scorer()(signal, 500), [[0, 1], [0, 1]], atol=1e-6)
     with pytest.raises(ConfigError, match="is code outside this package"):
         open_model(f"{__name__}:WithoutConvention")
 
@@ -310,7 +369,7 @@ def test_a_class_that_does_not_fit_is_told(monkeypatch: pytest.MonkeyPatch, name
             open_model(spec)
         return
     with pytest.raises(ValueError, match=r"shape \(1, 2\) for 1 inputs, not \(1, 3\)"):
-        open_model(spec)(np.random.default_rng(0).normal(size=(1, 12, 5000)), 500)
+        open_model(spec).scorer()(np.random.default_rng(0).normal(size=(1, 12, 5000)), 500)
 
 
 def test_a_spec_that_is_no_model_is_told() -> None:

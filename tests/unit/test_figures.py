@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from supreme.ecg import LEADS
-from supreme.evaluation.results import CalibrationBin, CalibrationCurve
+from supreme.evaluation.class_results import CalibrationBin, CalibrationCurve
 from supreme.reporting import figures, plates
 from supreme.reporting.figures import RocCurve
 

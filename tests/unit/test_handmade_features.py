@@ -52,6 +52,7 @@ def test_planted_waves_are_measured(rate_hz: float) -> None:
     assert normal["rate_per_minute"] == pytest.approx(75, abs=0.5)
     assert normal["rr_variation"] < 0.01
     assert normal["V1_s_mv"] == pytest.approx(-0.6, abs=0.06)
+    assert normal["V1_q_mv"] == normal["V1_s_mv"]  # QS
     assert normal["V5_r_mv"] == pytest.approx(1.2, abs=0.1)
     assert normal["qt_s"] == pytest.approx(0.38, abs=0.05)
     assert normal["qrs_axis_cos"] > 0

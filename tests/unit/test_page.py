@@ -14,7 +14,8 @@ import tiny_bundle
 
 from supreme import config, storage, tracking
 from supreme.evaluation import stage
-from supreme.evaluation.results import ClassResult, EvaluationResult
+from supreme.evaluation.class_results import ClassResult
+from supreme.evaluation.results import EvaluationResult
 from supreme.registry import versions
 from supreme.reporting import examples, page
 from supreme.settings.tracking import Tracking
@@ -205,7 +206,6 @@ def class_result(auroc: float, *, headline: bool, seen: bool) -> ClassResult:
         auroc=auroc,
         low=None,
         high=None,
-        undefined_replicates=0,
         auprc=None,
         records=1,
         positives=1,

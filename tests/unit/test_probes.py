@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from supreme.evaluation import probes
+from supreme.evaluation import logistic
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.embeddings import Embeddings
 from supreme.evaluation.probes import CannotProbe, ProbeSplits, probe
@@ -53,7 +53,7 @@ def test_full_probe_equals_plain_scikit_learn() -> None:
     (part,) = run.result.fractions
     reference: dict[float, np.ndarray] = {}
     macros = []
-    for c in probes.GRID:
+    for c in logistic.GRID:
         columns, valid = [], []
         for k in range(3):
             pipe = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=5000, tol=1e-8))
@@ -63,8 +63,8 @@ def test_full_probe_equals_plain_scikit_learn() -> None:
             valid.append(roc_auc_score(splits.validation.labels[:, k], scores))
         reference[c] = np.stack(columns, 1)
         macros.append(np.mean(valid))
-    best = probes.GRID[int(np.argmax(macros))]
-    assert part.strengths == (best,)
+    best = logistic.GRID[int(np.argmax(macros))]
+    assert part.c == best
     ours = np.stack([run.scores.column(f"c{k}").to_numpy() for k in range(3)], 1)
     np.testing.assert_allclose(ours, reference[best], atol=2e-3)
     aurocs = [roc_auc_score(splits.test.labels[:, k], reference[best][:, k]) for k in range(3)]
@@ -116,7 +116,13 @@ def test_missing_and_unusual_features() -> None:
     embeddings.values[3, 2] = np.nan
     with pytest.raises(ValueError, match="train3 has an embedding that is NaN"):
         probe(embeddings, splits, Probes(fractions=(1.0,)), 0)
-    embeddings.values[:300:2, 2] = np.nan
+    embeddings.values[::2, 2] = np.nan
+    run = probe(embeddings, splits, Probes(fractions=(1.0,)), 0, allow_missing=True)
+    known = np.arange(200) % 2 == 1  # of the test records, those with all features
+    half = splits.test.select(known)
+    scores = run.scores.column("c0").to_numpy()
+    assert roc_auc_score(half.labels[:, 0], scores[known]) > 0.75
+    assert np.mean(scores[known]) == pytest.approx(np.mean(scores[~known]), abs=0.1)
     embeddings.values[:, 11] = 7.0
     embeddings.values[450, 10] = 1e30
     run = probe(embeddings, splits, Probes(fractions=(1.0,)), 0, allow_missing=True)
@@ -139,7 +145,7 @@ def test_nothing_to_probe_is_named() -> None:
     blind = ProbeSplits(splits.train, splits.validation.select(np.zeros(150, bool)), splits.test)
     result = probe(embeddings, blind, Probes(fractions=(1.0,)), 0).result
     assert result.selected_on == "default"
-    assert result.fractions[0].strengths == (probes.DEFAULT_C,)
+    assert result.fractions[0].c == logistic.DEFAULT_C
     splits.train.labels[:] = 1
     with pytest.raises(CannotProbe, match="no class"):
         probe(embeddings, splits, Probes(), 0)

@@ -17,8 +17,9 @@ from jobs import promote, register
 from supreme import config, promotion, tracking
 from supreme.evaluation import compare, results, summary, targets
 from supreme.evaluation.benchmarks import Benchmark
+from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
-from supreme.evaluation.results import DatasetResult, EvaluatedModel, EvaluationResult, LeftOut
+from supreme.evaluation.results import DatasetResult, EvaluatedModel, EvaluationResult
 from supreme.inference.provenance import Provenance
 from supreme.promotion import Contender
 from supreme.registry import versions
@@ -55,9 +56,7 @@ def contender(
     patients = tuple(f"p{row // 2}" for row in rows)
     names = ("atrial_fibrillation", "long_qt", "sinus_bradycardia")
     bench = Benchmark("d", ids, patients, ids, names, labels[left_out:])
-    block = summary.summarize(
-        bench, bench, scores[left_out:], names, min_positives, 0, np.random.default_rng(0)
-    )
+    block = summary.summarize(bench, bench, scores[left_out:], names, min_positives)
     parts = {"d": part(kind, block, left_out)}
     write_table(f"{folder}/scores/d.parquet", columns({"record_id": list(ids)}, names, scores[left_out:]))
     both = {"record_id": list(ids), "patient_id": list(patients)}
@@ -114,11 +113,17 @@ def test_without_real_data_simulated_ecgs_decide_and_the_reason_says_so(tmp_path
     assert "on d (240 records, 3 classes), no real data to compare on" in decision.reason
 
 
-def test_an_interval_is_needed(tmp_path: Path) -> None:
-    a, b = (contender(tmp_path / name, noise, bootstrap=0) for name, noise in (("a", 0.1), ("bb", 3)))
-    decision = promotion.decide(a, b, 0.1)
-    assert not decision.promoted
-    assert "no interval: evaluation.bootstrap is 0" in decision.reason
+def test_without_replicates_the_closed_form_decides(tmp_path: Path) -> None:
+    pairs = []
+    for bootstrap in (0, 400):
+        a, b = (
+            contender(tmp_path / name, noise, bootstrap=bootstrap)
+            for name, noise in (("a", 0.5), ("bb", 0.6))
+        )
+        pairs.append(promotion.decide(a, b, 0.1).comparisons[0])
+    closed, drawn = pairs
+    assert (closed.share_above, drawn.share_above is None) == (None, False)
+    assert (closed.low, closed.high) == pytest.approx((drawn.low, drawn.high), abs=0.01)
 
 
 def test_only_records_that_neither_has_seen_are_compared(tmp_path: Path) -> None:

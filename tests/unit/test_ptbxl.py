@@ -26,6 +26,7 @@ def test_folds_patients_and_codes(tmp_path):
     entries = _open(tmp_path).index()
     folds = {entry.record_id: int(row["strat_fold"]) for entry, row in zip(entries, rows, strict=True)}
     for entry in entries:
+        assert entry.fold == folds[entry.record_id]
         assert (entry.split == "test") == (folds[entry.record_id] >= 9)
         held_out = patient_tenth(entry.patient_id) == 8
         assert (entry.split == "validation") == (held_out and folds[entry.record_id] <= 8)

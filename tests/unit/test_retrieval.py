@@ -84,7 +84,7 @@ def test_neighbours_equal_a_plain_loop_and_leave_out_what_train_does_not_show() 
     assert run.result.classes["c3"] is None
     assert run.result.macro > 0.6
     train = values[::3] - values[::3].mean(0)
-    for row in (2, 101):
+    for row in range(2, 240, 3):
         test = values[row] - values[::3].mean(0)
         cosines = train @ test / np.linalg.norm(train, axis=1) / np.linalg.norm(test)
         open_rows = np.flatnonzero(labels[::3, 1] >= 0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import evaluation_data
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +12,13 @@ from hypothesis import strategies as st
 
 from supreme import quality
 from supreme.ecg import LEADS
+from supreme.evaluation import datasets
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.perturbations import PERTURBATIONS, Perturbation
-from supreme.evaluation.robustness import curve, perturbed, score_steps
+from supreme.evaluation.robustness import curve, score_steps
+from supreme.evaluation.robustness_stage import RobustnessStage
 from supreme.records.simulated import SimulatedSource
+from supreme.shards.read import ShardDataset
 
 pytestmark = pytest.mark.unit
 
@@ -38,63 +44,66 @@ def test_shape_is_the_same_and_strength_0_changes_no_bit(
     signal_mv = np.random.default_rng(seed).normal(0, 0.3, (12, samples)).astype(np.float32)
     original = signal_mv.copy()
     for strength in item.strengths:
-        changed = item(signal_mv, rate_hz, strength, seed, "a")
+        changed = item(signal_mv, rate_hz, strength, seed)
         assert changed.shape == signal_mv.shape
         assert changed.dtype == np.float32
         assert np.isfinite(changed).all()
         np.testing.assert_array_equal(signal_mv, original)
-        np.testing.assert_array_equal(changed, item(signal_mv, rate_hz, strength, seed, "a"))
+        np.testing.assert_array_equal(changed, item(signal_mv, rate_hz, strength, seed))
         assert (strength == 0) <= (changed is signal_mv)
 
 
 def test_strengths_mean_what_they_say() -> None:
     ecg = _ecg()
     for strength in (0.05, 0.2):
-        noise = BY_NAME["noise"](ecg, 500, strength, 0, "a") - ecg
+        noise = BY_NAME["noise"](ecg, 500, strength, 0) - ecg
         assert noise.std() == pytest.approx(strength, rel=0.02)
-        hum = BY_NAME["mains"](ecg, 500, strength, 0, "a") - ecg
+        hum = BY_NAME["mains"](ecg, 500, strength, 0) - ecg
         spectrum = np.abs(np.fft.rfft(hum, axis=1))
         assert (spectrum.argmax(axis=1) == 500).all()  # 50 Hz in ten seconds
-        assert strength * 0.3 <= np.abs(hum).max(axis=1).min() <= np.abs(hum).max() <= strength * 1.001
-    wander = BY_NAME["baseline_wander"](ecg, 500, 1.0, 0, "a") - ecg
+        assert strength * 0.28 <= np.abs(hum).max(axis=1).min() <= np.abs(hum).max() <= strength * 1.001
+    wander = BY_NAME["baseline_wander"](ecg, 500, 1.0, 0) - ecg
     assert np.abs(np.fft.rfft(wander, axis=1))[:, 10:].max() < 0.3 * np.abs(np.fft.rfft(wander, axis=1)).max()
-    slow = BY_NAME["sampling_rate"](
-        ecg + 0.2 * np.sin(2 * np.pi * 80 * np.arange(5000) / 500), 500, 100, 0, "a"
-    )
+    slow = BY_NAME["sampling_rate"](ecg + 0.2 * np.sin(2 * np.pi * 80 * np.arange(5000) / 500), 500, 100, 0)
     assert np.abs(np.fft.rfft(slow, axis=1))[:, 790:810].max() < 20  # of 500 before
     assert np.corrcoef(slow[1], ecg[1])[0, 1] > 0.99
-    assert set(np.flatnonzero(np.abs(BY_NAME["lead_subset"](ecg, 500, 9, 0, "a")).any(1))) == {0, 1, 7}
-    np.testing.assert_array_equal(BY_NAME["shift"](ecg, 500, 2.0, 0, "a")[:, :4000], ecg[:, 1000:])
-    half = BY_NAME["crop"](ecg, 500, 0.5, 0, "a")
+    assert set(np.flatnonzero(np.abs(BY_NAME["lead_subset"](ecg, 500, 9, 0)).any(1))) == {0, 1, 7}
+    np.testing.assert_array_equal(BY_NAME["shift"](ecg, 500, 2.0, 0)[:, :4000], ecg[:, 1000:])
+    half = BY_NAME["crop"](ecg, 500, 0.5, 0)
     assert not half[:, 2500:].any()
     assert any(np.array_equal(half[:, :2500], ecg[:, start : start + 2500]) for start in range(2501))
 
 
 def test_gain_goes_up_and_down() -> None:
-    ecg = _ecg()
-    factors = [BY_NAME["gain"](ecg, 500, 1.0, 0, str(n)).std() / ecg.std() for n in range(20)]
+    ecgs = [_ecg() * (1 + n / 100) for n in range(20)]
+    factors = [BY_NAME["gain"](ecg, 500, 1.0, 0).std() / ecg.std() for ecg in ecgs]
     assert {round(float(factor), 3) for factor in factors} == {0.5, 2.0}
 
 
 def test_swapped_arms_are_what_the_quality_check_flags() -> None:
     ecg = _ecg()
     assert "arm_leads_swapped" not in quality.check(ecg, 500)
-    swapped = BY_NAME["arm_swap"](ecg, 500, 1, 0, "a")
+    swapped = BY_NAME["arm_swap"](ecg, 500, 1, 0)
     assert "arm_leads_swapped" in quality.check(swapped, 500)
     assert not [flag for flag in quality.check(swapped, 500) if flag.startswith(("einthoven", "goldberger"))]
-    np.testing.assert_array_equal(BY_NAME["arm_swap"](swapped, 500, 1, 0, "a"), ecg)
+    np.testing.assert_array_equal(BY_NAME["arm_swap"](swapped, 500, 1, 0), ecg)
 
 
-def test_rates_that_hold_no_change_count_none() -> None:
-    ecgs = _ecg(100)[None].repeat(2, 0)
+def test_what_a_rate_does_not_hold_changes_nothing() -> None:
+    ecg, other = _ecg(100), _ecg(100, 4)
     for name, strength in (("sampling_rate", 250), ("mains", 0.5)):
-        same, changed = perturbed(BY_NAME[name], strength, ecgs, 100, ("a", "b"), 0)
-        assert not changed.any()
-        np.testing.assert_array_equal(same, ecgs)
-    other, changed = perturbed(BY_NAME["noise"], 0.1, ecgs, 100, ("a", "b"), 0)
-    assert changed.all()
-    assert not np.array_equal(other[0], other[1])
-    np.testing.assert_array_equal(perturbed(BY_NAME["noise"], 0.1, ecgs[1:], 100, ("b",), 0)[0], other[1:])
+        assert not BY_NAME[name].changes(100, strength)
+        assert BY_NAME[name](ecg, 100, strength, 0) is ecg
+        assert BY_NAME[name].changes(500, strength)
+    noise = BY_NAME["noise"]
+    assert noise.changes(100, 0.1)
+    assert not np.allclose(noise(ecg, 100, 0.1, 0) - ecg, noise(other, 100, 0.1, 0) - other, atol=1e-3)
+    assert not np.allclose(noise(ecg, 100, 0.1, 0), noise(ecg, 100, 0.1, 1), atol=1e-3)
+    ratio = (noise(ecg, 100, 0.2, 0) - ecg) / (noise(ecg, 100, 0.1, 0) - ecg)
+    np.testing.assert_allclose(ratio, 2, rtol=0.05)  # one draw at every strength
+    in_uv = np.rint(ecg * 1000).astype(np.int16)
+    assert noise(in_uv, 100, 0.1, 0).dtype == np.int16
+    assert (noise(in_uv, 100, 0.1, 0) - in_uv).std() == pytest.approx(100, rel=0.03)
 
 
 def test_curve_of_a_planted_model() -> None:
@@ -111,7 +120,7 @@ def test_curve_of_a_planted_model() -> None:
         return ecg_mv[:, [V1, 0]].mean(axis=2)
 
     item = BY_NAME["lead_subset"]
-    scores, changed = score_steps(scorer, item, signal_mv, 100, ids, 0)
+    scores, changed = score_steps(scorer, item, signal_mv, 100, 0), [0, *[300] * 5]
     result = curve(item, scores, changed, benchmark, 5, 200, np.random.default_rng(1))
     first, second, *_ = result.steps
     assert (first.difference, first.low, first.high, first.changed) == (0, 0, 0, 0)
@@ -123,6 +132,30 @@ def test_curve_of_a_planted_model() -> None:
     assert second.low < second.difference < second.high < 0
     with pytest.raises(ValueError, match="no class"):
         curve(item, scores, changed, benchmark.select(labels.sum(1) == 0), 5, 0, rng)
+
+
+def test_stage_scores_every_strength_once(tmp_path: Path) -> None:
+    """On shards, by the engine: condition i stands in lead i, of which lead sets lose the last."""
+    folder, ids = str(tmp_path / "shards"), [f"u{n:02d}" for n in range(60)]
+    evaluation_data.write_shards(folder, "simulated", evaluation_data.CONDITIONS, {"test": ids})
+    data = datasets.DataSet("simulated", "simulated", ShardDataset.open(folder))
+    part = datasets.unseen_part(data, None)
+    model = evaluation_data.PlantedModel(evaluation_data.CONDITIONS)
+    items = (BY_NAME["lead_subset"], BY_NAME["sampling_rate"])
+    stage = RobustnessStage(model, str(tmp_path / "r"), 50, 3, 50, 0, items)
+    order = [evaluation_data.CONDITIONS.index(name) for name in part.benchmark.classes]
+    leads, rate = stage.curves(part, lambda outputs: outputs[:, order])
+    assert leads.records == 50
+    assert [step.changed for step in leads.steps] == [0, *[50] * 5]
+    assert leads.steps[0].auroc > 0.99
+    assert leads.steps[0].difference == 0
+    # Of four leads the last set keeps I alone, and the other classes are at chance.
+    assert leads.steps[-1].auroc == pytest.approx((1 + 3 * 0.5) / 4, abs=0.01)
+    assert leads.steps[-1].high < -0.3
+    assert [step.difference for step in rate.steps] == [0, 0, 0]  # these records have 50 Hz
+    batches = len(model.batches)
+    assert stage.curves(part, lambda outputs: outputs[:, order]) == (leads, rate)
+    assert len(model.batches) == batches
 
 
 def _auroc(scores: np.ndarray, labels: np.ndarray) -> float:

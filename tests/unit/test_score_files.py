@@ -158,7 +158,7 @@ def test_scores_written_and_read_back_are_those_of_the_summary(tmp_path: Path) -
     expected = summary.matrix([table], b)
     read = align(read_scores(str(tmp_path / "s.parquet"), b.classes, b.record_ids), b.record_ids, b.dataset)
     assert read.record_ids == b.record_ids
-    assert np.array_equal(read.values.astype(np.float32), expected)
+    assert np.array_equal(read.values, expected)
     assert np.array_equal(summary.matrix([read.table()], b), expected)
     assert benchmarks.POSITIVE in b.labels
 

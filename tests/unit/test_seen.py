@@ -33,7 +33,7 @@ class Planted:
         entity = self.vocabulary.find(query)
         return self.vocabulary.ids.index(entity.id) if entity else None
 
-    def embed(self, queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def embed(self, queries: Sequence[str], *, verbatim: bool = False) -> tuple[np.ndarray, np.ndarray]:
         angles = np.radians([ANGLES.get(query, 0) for query in queries])
         lengths = np.array([0.0 if query == "nothing" else 2.0 for query in queries])
         rows = np.stack([np.cos(angles), np.sin(angles)], axis=1) * lengths[:, None]

@@ -278,3 +278,11 @@ def _whole_shard(source: Source, out: Path) -> Path:
     job = _job(out, source, rate_hz=500, duration_s=6)
     assert _write(job, job.open_source().index()) == {"seen": 2, "rejected": 0}
     return out / f"{NAME}.parquet"
+
+
+def test_a_row_keeps_the_fold_of_its_data_set(tmp_path, reading):
+    reading(lambda entry: None)
+    entries = [replace(entry, fold=fold) for entry, fold in zip(_entries(3), (9, None, 10), strict=True)]
+    _write(_job(tmp_path), entries)
+    table = pq.read_table(tmp_path / f"{NAME}.parquet", columns=["fold"])
+    assert table["fold"].to_pylist() == [9, None, 10]

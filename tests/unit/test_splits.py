@@ -83,6 +83,14 @@ def test_released_files_decide_on_the_records_and_their_other_labels_are_counted
     assert split.benchmark.labels[1].tolist() == _benchmark().labels[1].tolist()
     assert split.describe("test") == "1 of 2 records of the test split"
     assert split.describe("all") == "4 of 5 records"
+    assert split.advice("test") == (
+        "ptbxl, ptbxl-superclass: 1 of 2 records of the test split are here "
+        "(released files ptbxl/super_class/ptbxl_super_class_*.csv): build the shards of a complete copy, "
+        "or evaluate on the 4 that are here with evaluation.split=all"
+    )
+    assert split.advice("all").endswith("ptbxl_super_class_*.csv): build the shards of a complete copy")
+    assert split.advice("train") == ""
+    assert splits.by_rule(split.benchmark, "ptbxl", _table()).advice("test") == ""
     assert split.part("test").record_ids == ("ptbxl/00004",)
     assert split.part("all").record_ids == split.benchmark.record_ids
 

@@ -14,11 +14,12 @@ from evaluation_data import CONDITIONS, PlantedModel, write_shards
 
 from supreme.evaluation import benchmarks, compare, summary, zeroshot
 from supreme.evaluation.benchmarks import Benchmark
-from supreme.evaluation.results import MacroAuroc
+from supreme.evaluation.bundle_scorer import probabilities
+from supreme.evaluation.class_results import MacroAuroc
+from supreme.evaluation.outputs import Outputs, collect
 from supreme.evaluation.shard_reader import ShardReader
 from supreme.inference import engine
 from supreme.shards.read import ShardDataset
-from supreme.storage.parquet import read_table
 
 pytestmark = pytest.mark.unit
 
@@ -40,11 +41,19 @@ def scores(
     shards: ShardDataset, folder: Path, ids: Collection[str] | None = None, model: PlantedModel | None = None
 ) -> pa.Table:
     """Scores of all records, or of those named."""
+    outputs = score(shards, folder, ids, model)
+    values = probabilities(outputs.values[:, : len(CONDITIONS)])
+    columns = {name: values[:, c] for c, name in enumerate(CONDITIONS)}
+    return pa.table({"record_id": list(outputs.record_ids), **columns})
+
+
+def score(
+    shards: ShardDataset, folder: Path, ids: Collection[str] | None = None, model: PlantedModel | None = None
+) -> Outputs:
     every = shards.table(["record_id"]).column("record_id").to_pylist()
     selected = np.array([ids is None or record in ids for record in every])
-    reader, uri = ShardReader.of(shards, selected), f"{folder}/scores.parquet"
     scorer: Any = model or PlantedModel()
-    return zeroshot.score(reader, scorer, CONDITIONS, uri, f"{folder}/embeddings.parquet")
+    return collect(ShardReader.of(shards, selected), scorer, f"{folder}/outputs.parquet", "planted")
 
 
 def test_scores_stand_beside_their_records(shards: ShardDataset, bench: Benchmark, tmp_path: Path) -> None:
@@ -58,11 +67,9 @@ def test_scores_stand_beside_their_records(shards: ShardDataset, bench: Benchmar
             assert (values[bench.labels[:, c] == 1, c] > 0.5).all()
             assert (values[bench.labels[:, c] == 0, c] < 0.5).all()
     assert set(model.batches) == {engine.BATCH_SIZE}, "every batch has one size"
-    embeddings = read_table(f"{tmp_path}/embeddings.parquet")
-    assert embeddings.column("record_id") == table.column("record_id")
-    lifted = np.stack(embeddings.column("embedding").to_pylist())[:, 1] > 0.5
+    lifted = score(shards, tmp_path).values[:, len(CONDITIONS) + 1] > 0.5
     assert (lifted == (table.column("atrial_fibrillation").to_numpy() > 0.5)).all()
-    assert {path.name for path in tmp_path.iterdir()} == {"scores.parquet", "embeddings.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs.parquet"}
 
 
 def test_only_the_selected_records_are_scored(shards: ShardDataset, tmp_path: Path) -> None:
@@ -75,8 +82,8 @@ def test_only_the_selected_records_are_scored(shards: ShardDataset, tmp_path: Pa
 
 def test_an_unseen_condition_is_queried_in_its_phrasings() -> None:
     model = PlantedModel()
-    assert zeroshot.queries_of("atrial_fibrillation", model) == ("atrial_fibrillation",)
-    assert len([text for text in zeroshot.queries_of("long_qt", model) if "QT" in text]) >= 2
+    assert zeroshot.queries_of("atrial_fibrillation", model).texts == ("atrial_fibrillation",)
+    assert len([text for text in zeroshot.queries_of("long_qt", model).texts if "QT" in text]) >= 2
 
 
 def test_no_phrasing_of_an_unseen_condition_names_a_seen_one() -> None:
@@ -84,7 +91,7 @@ def test_no_phrasing_of_an_unseen_condition_names_a_seen_one() -> None:
         def known_entity(self, query: str) -> str:
             return "" if "interval" in query else "sinus_tachycardia"
 
-    phrasings = zeroshot.queries_of("long_qt", Confused())
+    phrasings = zeroshot.queries_of("long_qt", Confused()).texts
     assert phrasings
     assert all("interval" in text for text in phrasings)
 
@@ -105,7 +112,7 @@ def test_a_kill_costs_no_finished_part_and_no_bit(shards: ShardDataset, tmp_path
         scores(shards, tmp_path / "killed", model=model)
     parts = list((tmp_path / "killed").rglob("*.parquet"))
     assert parts
-    assert not (tmp_path / "killed" / "scores.parquet").exists()
+    assert not (tmp_path / "killed" / "outputs.parquet").exists()
     written = {part: part.stat().st_mtime_ns for part in parts}
     second = PlantedModel()
     reads = sum(pq.read_metadata(part).num_rows for part in parts)
@@ -122,7 +129,7 @@ def test_finished_scores_are_read(shards: ShardDataset, tmp_path: Path) -> None:
             raise AssertionError("scored again")
 
     assert scores(shards, tmp_path, model=Forbidden()).equals(first)
-    (tmp_path / "embeddings.parquet").unlink()
+    (tmp_path / "outputs.parquet").unlink()
     with pytest.raises(AssertionError, match="scored again"):
         scores(shards, tmp_path, model=Forbidden())
 
@@ -140,17 +147,23 @@ def test_a_model_that_gives_no_number_names_the_record(shards: ShardDataset, tmp
 
 def test_the_summary_of_planted_truth(shards: ShardDataset, bench: Benchmark, tmp_path: Path) -> None:
     values = summary.matrix([scores(shards, tmp_path)], bench)
-    result = summary.summarize(bench, bench, values, CONDITIONS[:3], 5, 50, np.random.default_rng(0))
-    perfect = MacroAuroc(auroc=1.0, low=1.0, high=1.0, undefined_replicates=0, classes=3)
-    assert result.macro["seen"] == perfect
-    assert result.macro["unseen"].auroc == 0.5
-    assert result.macro["headline"].auroc == result.literal.auroc == pytest.approx(3.5 / 4)
+    result = summary.summarize(bench, bench, values, CONDITIONS[:3], 5)
+    perfect = result.macro["seen"]
+    assert (perfect.auroc, perfect.high, perfect.classes) == (1.0, 1.0, 3)
+    assert perfect.low is not None
+    assert 0.9 < perfect.low < 1, "a perfect ranking of a few patients is not certain"
+    assert result.macro["unseen"] == MacroAuroc(
+        auroc=None, low=None, high=None, classes=0, left_out=("long_qt",)
+    )
+    assert result.macro["headline"].auroc == result.literal.auroc == 1
+    assert result.classes["long_qt"].note == "constant score"
+    assert result.classes["long_qt"].auroc is None
     assert result.classes["long_qt"].seen is False
     assert result.classes["long_qt"].positives == bench.positives(bench.classes.index("long_qt"))
-    rare = summary.summarize(bench, bench, values, CONDITIONS, 10_000, 0, np.random.default_rng(0))
-    nothing = MacroAuroc(auroc=None, low=None, high=None, undefined_replicates=0, classes=0)
+    rare = summary.summarize(bench, bench, values, CONDITIONS, 10_000)
+    nothing = MacroAuroc(auroc=None, low=None, high=None, classes=0)
     assert rare.macro["headline"] == nothing
-    assert rare.macro["all"].classes == 4
+    assert rare.macro["all"].classes == 3
 
 
 def test_a_record_without_a_score_is_named(shards: ShardDataset, bench: Benchmark, tmp_path: Path) -> None:

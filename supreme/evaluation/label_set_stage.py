@@ -1,0 +1,283 @@
+"""Published and own label sets under each protocol: zero-shot, over prompt sets, and with probes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from supreme import log, storage
+from supreme.evaluation import benchmark_scores, label_benchmarks, protocols, splits, summary
+from supreme.evaluation.benchmark_results import F1, BenchmarkResult, ProtocolEvaluation
+from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
+from supreme.evaluation.bundle_scorer import Query
+from supreme.evaluation.class_names import ClassName, class_names
+from supreme.evaluation.datasets import UnseenPart
+from supreme.evaluation.operating_points import operating_points
+from supreme.evaluation.outputs import Outputs
+from supreme.evaluation.probe_stage import ProbeStage
+from supreme.evaluation.probes import CannotProbe
+from supreme.evaluation.prompts import PromptSet, prompt_sets, spread
+from supreme.evaluation.protocols import Protocol
+from supreme.evaluation.seen import ClassSeen, classes_seen
+from supreme.evaluation.splits import SplitBenchmark
+from supreme.evaluation.subjects import Subject
+from supreme.metrics import rankings
+from supreme.metrics.f1 import best_threshold, f1
+from supreme.records.label_sets import LabelSet
+from supreme.settings.evaluation import Evaluation
+
+COLUMNS = tuple(dict.fromkeys(("record_id", "patient_id", "codes", *splits.COLUMNS)))
+
+logger = log.get("evaluation")
+
+
+@dataclass(frozen=True)
+class LabelledPart:
+    """A data set with its label sets."""
+
+    part: UnseenPart
+    table: pa.Table
+    """Of all its records, with :data:`COLUMNS`."""
+    benchmarks: Mapping[str, Benchmark]
+
+
+@dataclass(frozen=True)
+class LabelSetStage:
+    """What is asked about label sets, and what becomes of the answers."""
+
+    settings: Evaluation
+    parts: tuple[LabelledPart, ...]
+    own: tuple[LabelSet, ...]
+    prompts: tuple[PromptSet, ...]
+    protocols: tuple[Protocol, ...]
+    seed: int
+    folder: str
+    """Of the evaluation, for labels and scores."""
+
+    @classmethod
+    def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int, folder: str) -> LabelSetStage:
+        """Read what the settings name.
+
+        Raises:
+            ConfigError: a protocol, a prompt set or a label set of one's own cannot be used.
+        """
+        own = tuple(label_benchmarks.read_own(settings.benchmarks, [part.data.name for part in parts]))
+        labelled = []
+        for part in parts:
+            table = part.data.shards.table(COLUMNS)
+            every = label_benchmarks.all_benchmarks(part.data.name, part.data.kind, table, own)
+            every.pop(CONDITIONS, None)  # evaluated on every unseen record, whatever its split
+            if every:
+                labelled.append(LabelledPart(part, table, every))
+        return cls(
+            settings,
+            tuple(labelled),
+            own,
+            tuple(prompt_sets(settings.prompts)),
+            tuple(protocols.protocols(settings.protocols)),
+            seed,
+            folder,
+        )
+
+    def question_sets(self) -> dict[str, dict[str, Query]]:
+        """Question set -> class -> texts, for every benchmark and each prompt set that has texts for it.
+
+        Raises:
+            ConfigError: a prompt set has a text for no class of any benchmark.
+        """
+        result = {}
+        for labelled in self.parts:
+            for name, benchmark in labelled.benchmarks.items():
+                names = self.names(name, benchmark)
+                for prompts in self.prompts_for(name, benchmark):
+                    texts = prompts.queries(name, names)
+                    result[_question_set(name, prompts)] = {
+                        one: Query(of_class, verbatim=True) for one, of_class in texts.items()
+                    }
+        for prompts in self.prompts if result else ():
+            if not any(name.endswith(f"/{prompts.name}") for name in result):
+                prompts.queries("any benchmark", class_names("", ["any class"]))
+        return result
+
+    def prompts_for(self, name: str, benchmark: Benchmark) -> list[PromptSet]:
+        """The prompt sets with a text for some class of a benchmark; the first gives its numbers."""
+        names = self.names(name, benchmark)
+        return [prompts for prompts in self.prompts if prompts.has_texts(name, names)]
+
+    def names(self, name: str, benchmark: Benchmark) -> dict[str, ClassName]:
+        """The classes of a benchmark in words."""
+        return class_names(name, benchmark.classes, self.own)
+
+    def evaluate(
+        self,
+        subject: Subject,
+        probes: ProbeStage | None,
+    ) -> dict[str, ProtocolEvaluation]:
+        """Every benchmark under every protocol; probes under those that keep patients apart.
+
+        Args:
+            probes: None for a model without embeddings.
+        """
+        result = {}
+        advice: dict[str, None] = {}
+        for protocol in self.protocols:
+            benchmarks: dict[str, BenchmarkResult] = {}
+            for labelled in self.parts:
+                scored = subject.outputs(labelled.part, protocol)
+                for split in self._splits(labelled, protocol):
+                    advice[split.advice(self.settings.split)] = None
+                    file = f"benchmarks/{protocol.name}-{len(benchmarks):03d}.parquet"
+                    one = self._benchmark(labelled, protocol, split, scored, subject, file)
+                    if protocol.patient_safe and probes:
+                        one = self._probed(one, labelled, protocol, split, probes)
+                    name = split.benchmark.name
+                    key = name if name not in benchmarks else f"{name} ({labelled.part.data.name})"
+                    benchmarks[key] = one
+            macros = {name: _macro(protocol, one) for name, one in benchmarks.items()}
+            result[protocol.name] = ProtocolEvaluation(
+                version=protocol.version,
+                title=protocol.title,
+                benchmarks=benchmarks,
+                means=tuple(protocols.means(protocol, macros)),
+            )
+        for line in filter(None, advice):
+            logger.warning(line)
+        return result
+
+    def _probed(
+        self,
+        one: BenchmarkResult,
+        labelled: LabelledPart,
+        protocol: Protocol,
+        split: SplitBenchmark,
+        probes: ProbeStage,
+    ) -> BenchmarkResult:
+        unseen = set(labelled.part.benchmark.record_ids)
+        try:
+            comparison = probes.compare(labelled.part, protocol, split, self.settings.split, unseen)
+        except CannotProbe as error:
+            return one.model_copy(update={"not_probed": str(error)})
+        return one.model_copy(update={"probes": comparison})
+
+    def _splits(self, labelled: LabelledPart, protocol: Protocol) -> list[SplitBenchmark]:
+        kind = labelled.part.data.kind
+        return protocols.split_benchmarks(
+            protocol, labelled.benchmarks, kind, labelled.table, self.settings.splits
+        )
+
+    def _benchmark(
+        self,
+        labelled: LabelledPart,
+        protocol: Protocol,
+        split: SplitBenchmark,
+        outputs: Outputs,
+        subject: Subject,
+        file: str,
+    ) -> BenchmarkResult:
+        name = split.benchmark.name
+        unseen = set(labelled.part.benchmark.record_ids)
+        whole = split.part(self.settings.split)
+        test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
+        facts = BenchmarkResult(
+            dataset=labelled.part.data.name,
+            version=split.benchmark.version,
+            split=self.settings.split,
+            split_rule=split.rule,
+            found=split.describe(self.settings.split),
+            left_out=len(whole.record_ids) - len(test.record_ids),
+            unknown_codes=dict(split.benchmark.unknown_codes),
+            unannotated=split.benchmark.unannotated,
+            other_labels=len(split.other_labels),
+        )
+        if not outputs.covers(test.record_ids) or not self._is_scored(subject, name, test):
+            return facts
+        main, *others = self.prompts_for(name, test) or self.prompts
+        seen: dict[str, ClassSeen] = {}
+        if subject.loaded is not None:
+            names = self.names(name, test)
+            seen = classes_seen(subject.loaded.queries, names, main.queries(name, names))
+        scores = {main.name: self._scores(main, subject, test, outputs)}
+        scores |= {one.name: self._scores(one, subject, test, outputs) for one in others if subject.loaded}
+        validation = splits.patient_safe(split).part("validation")
+        if not outputs.covers(validation.record_ids):
+            validation = validation.select(np.zeros(len(validation.record_ids), bool))
+        validation_scores = self._scores(main, subject, validation, outputs)
+        is_tuned = self.settings.split == "test" and bool(validation.record_ids)
+        zero_shot = summary.summarize(
+            test,
+            test,
+            scores[main.name],
+            {column for column, one in seen.items() if one.by_name},
+            max(1, protocol.min_positive_patients),
+            operating_points=(
+                operating_points(validation, validation_scores, test, scores[main.name]) if is_tuned else None
+            ),
+        )
+        on_test = protocol.threshold_from == "test"
+        thresholds_from, threshold_scores = (
+            (test, scores[main.name]) if on_test else (validation, validation_scores)
+        )
+        benchmark_scores.write(storage.join(self.folder, file), test, scores[main.name])
+        return facts.model_copy(
+            update={
+                "scores": file,
+                "prompts": main.name if subject.loaded is not None else "",
+                "zero_shot": zero_shot,
+                "f1": _f1(protocol, test, scores[main.name], thresholds_from, threshold_scores),
+                "seen": seen,
+                "spread": self._spread(scores, test) if len(scores) > 1 else None,
+            }
+        )
+
+    def _is_scored(self, subject: Subject, name: str, benchmark: Benchmark) -> bool:
+        """Whether the model scores a class of a benchmark, and there are words to ask for it."""
+        if subject.loaded is not None:
+            return bool(self.prompts_for(name, benchmark))
+        return bool(set(subject.classes) & set(benchmark.classes))
+
+    def _scores(
+        self, prompts: PromptSet, subject: Subject, benchmark: Benchmark, outputs: Outputs
+    ) -> np.ndarray:
+        """Scores ``(N, C)``; NaN for a class that is not scored."""
+        values = outputs.of(benchmark.record_ids, benchmark.name)
+        return subject.scores(_question_set(benchmark.name, prompts), benchmark.classes, values)
+
+    def _spread(self, scores: Mapping[str, np.ndarray], benchmark: Benchmark) -> object:
+        aurocs: dict[str, dict[str, float | None]] = {}
+        for prompts, values in scores.items():
+            aurocs[prompts] = {
+                one: float(rankings.auroc(rankings.rank(values[:, c], benchmark.labels[:, c]))[0])
+                for c, one in enumerate(benchmark.classes)
+                if np.isfinite(values[:, c]).all()
+            }
+        return spread(aurocs, benchmark.classes)
+
+
+def _question_set(benchmark: str, prompts: PromptSet) -> str:
+    return f"{benchmark}/{prompts.name}"
+
+
+def _macro(protocol: Protocol, one: BenchmarkResult) -> float | None:
+    """The macro mean of a benchmark that counts in the protocol's means."""
+    if one.zero_shot is None:
+        return None
+    return one.zero_shot.macro["headline" if protocol.min_positive_patients else "all"].auroc
+
+
+def _f1(
+    protocol: Protocol, test: Benchmark, scores: np.ndarray, other: Benchmark, other_scores: np.ndarray
+) -> F1:
+    values = []
+    for c in range(len(test.classes)):
+        fitted, mine = other.labels[:, c] >= 0, test.labels[:, c] >= 0
+        if not (np.isfinite(scores[mine, c]).all() and np.isfinite(other_scores[fitted, c]).all()):
+            continue
+        threshold = best_threshold(other_scores[fitted, c], other.labels[fitted, c] == 1)
+        values.append(f1(scores[mine, c], test.labels[mine, c] == 1, threshold))
+    defined = [value for value in values if not math.isnan(value)]
+    value = math.fsum(defined) / len(defined) if defined else None
+    return F1(name=protocol.f1_name, value=value, classes=len(defined))
