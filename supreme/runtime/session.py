@@ -49,12 +49,16 @@ def ray_session() -> Iterator[None]:
         catch_sigterm()
         if local:
             _name_cluster(ray.get_runtime_context().gcs_address)
-        # Its execution plans are not for people, and the error of a task is told once: by the job.
-        logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
-        logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
-        logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
-        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+        quieten_ray_data()
         yield
+
+
+def quieten_ray_data() -> None:
+    """Its execution plans are not for people, and the error of a task is told once: by the job."""
+    logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

@@ -200,7 +200,13 @@ def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
                 fs.LocalFileSystem().open_output_stream(partial, compression=None) as stream,
             ):
                 yield stream
-            os.replace(partial, path)
+            try:
+                os.replace(partial, path)
+            except FileNotFoundError as error:
+                raise Unavailable(
+                    f"{path}: another process removed what was not yet finished, as the same command does "
+                    f"when it runs twice: let the other one end, then {errors.AGAIN}"
+                ) from error
         finally:
             with suppress(NotADirectoryError):  # a file stands where a folder should: said below
                 Path(partial).unlink(missing_ok=True)  # before the free space is told

@@ -7,6 +7,7 @@ never read back.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +17,21 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from supreme import log, storage
+from supreme.storage.errors import AGAIN
 from supreme.sweep.trials import RUNGS, Trial, ranked
 from supreme.training.learner.validation import METRIC
 from supreme.training.run import driver, history
+from supreme.training.run.failures import describe_failure
 from supreme.training.run.stage import PretrainStage
 
 #: A trial's own process only waits for its workers: with a whole CPU each, trials can wait for each other.
 TRIAL_CPUS = 0.01
+
+#: They log tracebacks: a trial's error is told once, by the job.
+_QUIET = (
+    *("ray.tune.execution.tune_controller", "ray.tune.execution.experiment_state", "ray.tune.tune"),
+    *("ray.train._internal.syncer", "ray.tune.logger.tensorboardx"),
+)
 
 logger = log.get("sweep")
 
@@ -37,6 +46,7 @@ def run(
         reporters: by name of the trial.
 
     Raises:
+        StorageError: the storage failed all trials.
         RuntimeError: no trial came to its end.
     """
     system, path = storage.filesystem(storage.join(folder, "tune"))
@@ -65,14 +75,37 @@ def run(
         ),
         run_config=ray.tune.RunConfig(name="trials", storage_path=path, storage_filesystem=system, verbose=0),
     )
-    results = tuner.fit()
-    for error in results.errors:
-        logger.error("a trial failed: %s", error)
+    errors = _fit(tuner, folder)
+    for error in errors:
+        logger.error("a trial failed: %s", describe_failure(error))
     ranking = ranked(trials)
     for trial, outcome in ranking:
         logger.info("%s: %s", trial.name, outcome.model_dump())
     if not ranking[0][1].completed:
-        raise RuntimeError(f"no trial came to its end; the first error: {next(iter(results.errors), None)}")
+        raise _reason(errors)
+
+
+def _fit(tuner: ray.tune.Tuner, folder: str) -> list[Exception]:
+    """What the trials that failed have raised."""
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        results = tuner.fit()
+    except Exception as error:
+        # Tune keeps the errors of trials in files, which a full disk cuts off, and reads them at the end.
+        if type(error).__name__ not in ("EOFError", "UnpicklingError"):
+            raise
+        return [storage.Unavailable(f"{folder}: trials failed, as on a full disk: make room, then {AGAIN}")]
+    return [getattr(error, "cause", None) or error for error in results.errors]
+
+
+def _reason(errors: Sequence[Exception]) -> Exception:
+    """What to raise when no trial came to its end."""
+    of_storage = [error for error in errors if isinstance(error, storage.StorageError)]
+    first = describe_failure(errors[0]) if errors else "none"
+    return (
+        of_storage[0] if of_storage else RuntimeError(f"no trial came to its end; the first error: {first}")
+    )
 
 
 def _train_trial(stage: PretrainStage, report: driver.Reporter) -> None:

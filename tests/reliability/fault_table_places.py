@@ -23,13 +23,14 @@ import pipeline_runs  # noqa: E402
 from fault_stages import RESULTS, STAGES, Workshop, ended  # noqa: E402
 from fault_table import HASTE, Outcome, outcome_of, tracking_server  # noqa: E402
 from faulty_s3 import KEYS, Proxy, Request, lake, proxy  # noqa: E402
+from wfdb_writer import write_csn  # noqa: E402
 
 from supreme import manifest, storage  # noqa: E402
 
 #: Of the requests of an undisturbed run, those after which the store is away.
 SHARE = 0.6
 ODD = "Ä ñ-1.0 (b)+[x], 心电"
-ODD_ROOT = "runs of #1 & 'me' 100 % [x], ü"
+ODD_ROOT = "runs of 1 & 'me' [x], ü"
 
 
 @dataclass
@@ -102,13 +103,14 @@ def odd_names(workshop: Workshop, stage: str) -> Outcome:
     given = [word for word in workshop.arguments(stage) if not word.startswith("root=")]
     names = {"name": ODD, "sources.0.name": ODD, "tracking.model": ODD, "tracking.experiment": ODD}
     given += [f"root={root}", *(f"{key}={json.dumps(value)}" for key, value in names.items())]
-    start = time.monotonic()
-    codes = [ended(pipeline_runs.start(stage, *given, log=log, **HASTE)) for _ in range(2)]
-    text = log.read_text(errors="replace")
-    expected = workshop.finished.get(stage)
-    files = [file for pattern in RESULTS for file in (root / ODD).glob(pattern)]
-    same = expected is None or len(files) >= len([f for f in expected.digests if STAGES[stage].folder in f])
-    return outcome_of(stage, "odd names", tuple(codes[:1]), time.monotonic() - start, text, codes[1], same)
+    start, codes, digests = time.monotonic(), [], []
+    for _ in range(2):
+        codes.append(ended(pipeline_runs.start(stage, *given, log=log, **HASTE)))
+        files = [file for pattern in RESULTS for file in sorted((root / ODD).glob(pattern))]
+        digests.append({file: storage.sha256(file.read_bytes()) for file in files})
+    text, seconds = log.read_text(errors="replace"), time.monotonic() - start
+    is_equal = bool(digests[0]) and digests[0] == digests[1]
+    return outcome_of(stage, "odd names", (codes[0],), seconds, text, codes[1], is_equal)
 
 
 def main() -> None:
@@ -119,7 +121,10 @@ def main() -> None:
     folder: Path = arguments.folder
     stage_only, fault_only = arguments.only or ("all", "all")
     os.environ |= KEYS | {"AWS_MAX_ATTEMPTS": "2"}
-    (folder / "lake").mkdir(exist_ok=True)
+    (folder / "lake").mkdir(parents=True, exist_ok=True)
+    (folder / "logs").mkdir(exist_ok=True)
+    if not (folder / "ecgs").exists():
+        write_csn(folder / "ecgs", 20)
     with (folder / "cells.jsonl").open("a") as output:
 
         def note(outcome: Outcome) -> None:
@@ -129,7 +134,6 @@ def main() -> None:
 
         if fault_only in ("all", "odd names"):
             workshop = Workshop(folder)
-            workshop.prepare("report")
             for stage in ("pipeline", "sweep", "predict"):
                 if stage_only in ("all", stage):
                     note(odd_names(workshop, stage))

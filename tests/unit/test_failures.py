@@ -61,6 +61,11 @@ def test_a_full_disk_is_told_as_the_storage_tells_it() -> None:
     failed = {0: noticed, 1: UserExceptionWithTraceback(full, "Traceback ...")}
     error = failures.shortened(ray.train.WorkerGroupError("100 lines\n" * 100, failed))
     assert (type(error), str(error)) == (storage.Unavailable, str(full))
+    # Or to a task of Ray Data that reads for the worker.
+    of_task = ray.exceptions.RayTaskError("read", "Traceback ...\n" * 100, full).as_instanceof_cause()
+    error = failures.shortened(ray.train.WorkerGroupError("100 lines\n" * 100, {0: of_task}))
+    assert (type(error), str(error)) == (storage.Unavailable, str(full))
+    assert failures.describe_failures({0: of_task}) == f"training worker 0: Unavailable: {full}"
 
 
 def test_a_mistake_in_the_loop_keeps_its_traceback() -> None:

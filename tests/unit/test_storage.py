@@ -101,6 +101,15 @@ def test_a_full_disk_is_told_with_what_is_needed_and_what_is_free(small_disk):
     assert storage.list_files(str(small_disk)) == ["shards/0"]
 
 
+def test_what_another_process_removed_while_it_was_written_is_said(tmp_path):
+    uri, said = str(tmp_path / "shard"), r"shard: another process removed .* let the other one end"
+    with pytest.raises(storage.Unavailable, match=said), storage.writing(uri) as stream:  # noqa: PT012
+        stream.write(b"half")
+        for partial in tmp_path.glob("*.partial"):
+            partial.unlink()
+    assert storage.list_files(str(tmp_path)) == []
+
+
 def test_a_file_too_large_for_its_quota_leaves_the_old_one(tmp_path):
     uri = str(tmp_path / "x")
     storage.write_bytes(uri, b"old")

@@ -19,7 +19,13 @@ from supreme.training.data.reports import Reports
 from supreme.training.data.sources import absolute
 from supreme.training.learner.finite import TrainingStopped
 from supreme.training.run import history
-from supreme.training.run.failures import CONTROLLER_GONE, describe_failures, quieten_controller, start_again
+from supreme.training.run.failures import (
+    CONTROLLER_GONE,
+    describe_failures,
+    quieten_controller,
+    start_again,
+    storage_error,
+)
 from supreme.training.run.history import Report
 from supreme.training.run.ray_trainer import Trainer, fit, scaling
 from supreme.training.run.result import TrainedModel, is_trained, latest_state, load_trained, release
@@ -118,6 +124,9 @@ class _Recorder(ray.train.UserCallback):
             cause = getattr(error, "_base_exc", error)
             if isinstance(cause, TrainingStopped | config.ConfigError):
                 raise cause
+            damage = storage_error(error)
+            if damage and not isinstance(damage, storage.Unavailable):
+                raise damage
         log.configure()
         logger.warning("%s", describe_failures(worker_exceptions))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from typing import cast
 
 import ray.exceptions
 import ray.train
@@ -60,11 +59,17 @@ def start_again(error: Exception, failures: int, max_failures: int) -> None:
 def shortened(error: ray.train.WorkerGroupError) -> Exception:
     """The error in a line where the storage failed or the workers did nothing wrong; otherwise as it was."""
     for failure in error.worker_failures.values():
-        if isinstance(_cause(failure), storage.StorageError):
-            return cast(storage.StorageError, _cause(failure))
+        if of_storage := storage_error(failure):
+            return of_storage
     if any(map(_is_loss, error.worker_failures.values())):
         return WorkersLost("", error.worker_failures)
     return error
+
+
+def storage_error(failure: BaseException) -> storage.StorageError | None:
+    """What the storage said to a worker, or to a task that reads for it."""
+    cause = _cause(failure)
+    return cause if isinstance(cause, storage.StorageError) else None
 
 
 def describe_failures(worker_failures: Mapping[int, Exception]) -> str:
@@ -112,4 +117,5 @@ def _cause(error: BaseException) -> BaseException:
     """What Ray Train wraps."""
     for name in ("health_check_failure", "_base_exc"):
         error = getattr(error, name, error)
-    return error
+    of_task = getattr(error, "cause", None)
+    return of_task if isinstance(of_task, storage.StorageError) else error

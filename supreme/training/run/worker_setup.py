@@ -13,6 +13,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from supreme import log, storage
 from supreme.config import ConfigError
 from supreme.objectives.make import make_task
+from supreme.runtime.session import quieten_ray_data
 from supreme.training.data.batch import Batch
 from supreme.training.data.labels import LabelMatrix, positive_rate
 from supreme.training.data.order import replay
@@ -71,7 +72,7 @@ def _configure_process(threads: int) -> None:
     log.configure()
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    quieten_ray_data()
     quieten_worker()
     torch.set_num_threads(threads)
     memory.disable_malloc_trim()
