@@ -77,7 +77,11 @@ def _verdicts(pair: ModelPair, margin: float) -> LatexTable:
     for one in pair.datasets:
         whole = one.comparison
         difference = with_interval(whole.difference, whole.low, whole.high, signed=True)
-        p_value = escape(p_text(whole.p_value)) if math.isfinite(whole.p_value) else EMPTY
+        p_value = (
+            escape(p_text(whole.p_value).removeprefix("p ").removeprefix("= "))
+            if math.isfinite(whole.p_value)
+            else EMPTY
+        )
         aurocs = [latex.number(whole.auroc_a), latex.number(whole.auroc_b)]
         body.append([escape(whole.dataset), *aurocs, difference, p_value, one.verdict])
     return LatexTable(
