@@ -27,6 +27,17 @@ class F1(_BenchmarkFacts):
     classes: int
 
 
+class CorrectedLabels(_BenchmarkFacts):
+    """The macro mean with a cardiologist's verdicts on suspect labels, as `evaluation.corrections` has them.
+
+    Only labels that looked wrong were judged: the mean is not free of bias.
+    """
+
+    labels: int
+    """Labels that differ."""
+    macro: MacroAuroc
+
+
 class ProbeMeans(NamedTuple):
     """Macro AUROC of probes at one fraction of the training patients, beside that of the baselines."""
 
@@ -78,6 +89,8 @@ class BenchmarkResult(_BenchmarkFacts):
     """File in the evaluation's folder with labels and scores; empty without a record."""
     zero_shot: ProtocolResult | None = None
     """None without a record."""
+    corrected: CorrectedLabels | None = None
+    """None without a verdict on this benchmark."""
     f1: F1 | None = None
     seen: dict[str, ClassSeen] = {}
     spread: PromptSpread | None = None

@@ -32,7 +32,7 @@ def _protocol(name: str, protocol: ProtocolEvaluation) -> list[str]:
     columns = f"{'zero-shot':24} {'probe':>6} {'random':>7} {'by hand':>8}"
     lines = [f"{name}: {protocol.title}", f"{'':28} {columns}  records"]
     for key, one in protocol.benchmarks.items():
-        macro = one.zero_shot.macro["headline" if name == "strict" else "all"] if one.zero_shot else None
+        macro = one.macro
         cell = "-"
         if macro is not None and macro.auroc is not None:
             interval = "" if macro.low is None else f" [{macro.low:.3f}, {macro.high:.3f}]"

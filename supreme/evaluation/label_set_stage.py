@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,11 +10,18 @@ import pyarrow as pa
 
 from supreme import log, storage
 from supreme.evaluation import benchmark_scores, label_benchmarks, protocols, splits, summary
-from supreme.evaluation.benchmark_results import F1, BenchmarkResult, ProtocolEvaluation
+from supreme.evaluation.benchmark_results import (
+    BenchmarkResult,
+    CorrectedLabels,
+    ProtocolEvaluation,
+)
 from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
 from supreme.evaluation.bundle_scorer import Query
 from supreme.evaluation.class_names import ClassName, class_names
+from supreme.evaluation.class_results import Group
 from supreme.evaluation.datasets import UnseenPart
+from supreme.evaluation.f1_mean import mean_f1
+from supreme.evaluation.label_verdicts import Verdicts, read_verdicts
 from supreme.evaluation.operating_points import operating_points
 from supreme.evaluation.outputs import Outputs
 from supreme.evaluation.probe_stage import ProbeStage
@@ -26,7 +32,6 @@ from supreme.evaluation.seen import ClassSeen, classes_seen
 from supreme.evaluation.splits import SplitBenchmark
 from supreme.evaluation.subjects import Subject
 from supreme.metrics import rankings
-from supreme.metrics.f1 import best_threshold, f1
 from supreme.records.label_sets import LabelSet
 from supreme.settings.evaluation import Evaluation
 
@@ -57,6 +62,7 @@ class LabelSetStage:
     seed: int
     folder: str
     """Of the evaluation, for labels and scores."""
+    verdicts: Verdicts
 
     @classmethod
     def of(cls, settings: Evaluation, parts: Sequence[UnseenPart], seed: int, folder: str) -> LabelSetStage:
@@ -66,13 +72,17 @@ class LabelSetStage:
             ConfigError: a protocol, a prompt set or a label set of one's own cannot be used.
         """
         own = tuple(label_benchmarks.read_own(settings.benchmarks, [part.data.name for part in parts]))
-        labelled = []
+        labelled: list[LabelledPart] = []
+        known: list[Benchmark] = []
         for part in parts:
             table = part.data.shards.table(COLUMNS)
             every = label_benchmarks.all_benchmarks(part.data.name, part.data.kind, table, own)
+            known += every.values()
             every.pop(CONDITIONS, None)  # evaluated on every unseen record, whatever its split
             if every:
                 labelled.append(LabelledPart(part, table, every))
+        verdicts = read_verdicts(settings.corrections)
+        verdicts.check(known)
         return cls(
             settings,
             tuple(labelled),
@@ -81,6 +91,7 @@ class LabelSetStage:
             tuple(protocols.protocols(settings.protocols)),
             seed,
             folder,
+            verdicts,
         )
 
     def question_sets(self) -> dict[str, dict[str, Query]]:
@@ -137,7 +148,7 @@ class LabelSetStage:
                     name = split.benchmark.name
                     key = name if name not in benchmarks else f"{name} ({labelled.part.data.name})"
                     benchmarks[key] = one
-            macros = {name: _macro(protocol, one) for name, one in benchmarks.items()}
+            macros = {name: one.macro.auroc if one.macro else None for name, one in benchmarks.items()}
             result[protocol.name] = ProtocolEvaluation(
                 version=protocol.version,
                 title=protocol.title,
@@ -207,21 +218,30 @@ class LabelSetStage:
                 operating_points(validation, validation_scores, test, scores[main.name]) if is_tuned else None
             ),
         )
-        on_test = protocol.threshold_from == "test"
-        thresholds_from, threshold_scores = (
-            (test, scores[main.name]) if on_test else (validation, validation_scores)
-        )
+        fitted = (test, scores[main.name])
+        if protocol.threshold_from != "test":
+            fitted = (validation, validation_scores)
         benchmark_scores.write(storage.join(self.folder, file), test, scores[main.name])
         return facts.model_copy(
             update={
                 "scores": file,
                 "prompts": main.name if subject.loaded is not None else "",
                 "zero_shot": zero_shot,
-                "f1": _f1(protocol, test, scores[main.name], thresholds_from, threshold_scores),
+                "corrected": self._corrected(protocol, test, scores[main.name]),
+                "f1": mean_f1(protocol, test, scores[main.name], *fitted),
                 "seen": seen,
                 "spread": self._spread(scores, test) if len(scores) > 1 else None,
             }
         )
+
+    def _corrected(self, protocol: Protocol, test: Benchmark, scores: np.ndarray) -> CorrectedLabels | None:
+        """The mean with a cardiologist's labels; None where there are none for this benchmark."""
+        corrected, labels = self.verdicts.apply(test)
+        if not labels:
+            return None
+        result = summary.summarize(corrected, corrected, scores, (), max(1, protocol.min_positive_patients))
+        group: Group = "headline" if protocol.min_positive_patients else "all"
+        return CorrectedLabels(labels=labels, macro=result.macro[group])
 
     def _facts(self, labelled: LabelledPart, split: SplitBenchmark, left_out: int) -> BenchmarkResult:
         """What there is of a benchmark, before anything is scored."""
@@ -263,25 +283,3 @@ class LabelSetStage:
 
 def _question_set(benchmark: str, prompts: PromptSet) -> str:
     return f"{benchmark}/{prompts.name}"
-
-
-def _macro(protocol: Protocol, one: BenchmarkResult) -> float | None:
-    """The macro mean of a benchmark that counts in the protocol's means."""
-    if one.zero_shot is None:
-        return None
-    return one.zero_shot.macro["headline" if protocol.min_positive_patients else "all"].auroc
-
-
-def _f1(
-    protocol: Protocol, test: Benchmark, scores: np.ndarray, other: Benchmark, other_scores: np.ndarray
-) -> F1:
-    values = []
-    for c in range(len(test.classes)):
-        fitted, mine = other.labels[:, c] >= 0, test.labels[:, c] >= 0
-        if not (np.isfinite(scores[mine, c]).all() and np.isfinite(other_scores[fitted, c]).all()):
-            continue
-        threshold = best_threshold(other_scores[fitted, c], other.labels[fitted, c] == 1)
-        values.append(f1(scores[mine, c], test.labels[mine, c] == 1, threshold))
-    defined = [value for value in values if not math.isnan(value)]
-    value = math.fsum(defined) / len(defined) if defined else None
-    return F1(name=protocol.f1_name, value=value, classes=len(defined))

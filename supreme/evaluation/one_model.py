@@ -23,6 +23,7 @@ from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
 from supreme.evaluation.bundle_scorer import Query
 from supreme.evaluation.datasets import EvaluationSet, UnseenPart, logger
 from supreme.evaluation.label_set_stage import LabelSetStage
+from supreme.evaluation.label_verdicts import Verdicts
 from supreme.evaluation.probe_stage import BASELINES, ProbeStage
 from supreme.evaluation.questions import Questions
 from supreme.evaluation.results import DatasetResult, EvaluatedModel, EvaluationResult
@@ -85,7 +86,7 @@ def evaluate(
         logger.warning("%s: reports of pre-training mention what is unseen as a query", target.uri)
     seen = loaded.vocabulary.ids if loaded else ()
     probes = None if subject.first_embedding is None else _probes(recipe, subject, loaded)
-    result = _summarize(recipe, described, seen, sets, tables)
+    result = _summarize(recipe, described, seen, sets, tables, label_sets.verdicts)
     return result.model_copy(
         update={
             "protocols": label_sets.evaluate(subject, probes),
@@ -157,6 +158,7 @@ def _summarize(
     seen: Collection[str],
     sets: Sequence[EvaluationSet],
     tables: list[pa.Table],
+    verdicts: Verdicts,
 ) -> EvaluationResult:
     settings = recipe.evaluation
     parts: dict[str, DatasetResult] = {}
@@ -168,13 +170,19 @@ def _summarize(
         protocol = summary.summarize(
             one.benchmark, one.literal, scores, seen, settings.min_positives, attributes
         )
+        by_protocol = {results.ZERO_SHOT: protocol}
+        corrected, labels = verdicts.apply(one.benchmark)
+        if labels:
+            by_protocol[results.CORRECTED] = summary.summarize(
+                corrected, one.literal, scores, seen, settings.min_positives
+            )
         alone = one.parts[0].data if name != benchmarks.POOLED else None
         parts[name] = DatasetResult(
             kind=alone.kind if alone else "",
             shards_digest=alone.shards.manifest.digest() if alone else "",
             splits=tuple(sorted({split for part in one.parts for split in part.splits})),
             left_out=one.left_out,
-            protocols={results.ZERO_SHOT: protocol},
+            protocols=by_protocol,
         )
     return EvaluationResult(
         recipe=recipe.name,

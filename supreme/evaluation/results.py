@@ -27,6 +27,8 @@ CSV, LATEX = "results.csv", "results.tex"
 SCHEMA_VERSION: Literal[3] = 3
 #: The protocol of this stage: every condition is queried by name or phrasing, no label is used.
 ZERO_SHOT = "zero_shot"
+#: The same with the labels of `evaluation.corrections`.
+CORRECTED = "zero_shot_corrected"
 
 
 class DatasetResult(ResultPart):

@@ -21,6 +21,7 @@ from supreme.evaluation import (
     tracked_numbers,
 )
 from supreme.evaluation.datasets import DataSet, logger
+from supreme.evaluation.label_verdicts import read_verdicts
 from supreme.evaluation.results import (
     EVALUATION,
     EvaluationPlan,
@@ -106,6 +107,7 @@ def _request(recipe: config.Recipe, model: Target, labelled: list[DataSet]) -> m
         "seed": recipe.seed,
         "results_schema": results.SCHEMA_VERSION,
         "conditions": config.digest(ordered),
+        "corrections": read_verdicts(recipe.evaluation.corrections).digest,
         "protocols": {one.name: one.version for one in protocols.protocols(recipe.evaluation.protocols)},
     }
     inputs = {"model": model.sha256} | {data.name: data.shards.manifest.digest() for data in labelled}

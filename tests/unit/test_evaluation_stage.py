@@ -237,3 +237,28 @@ def test_the_plan_needs_neither_model_nor_shards(recipe: config.Recipe, tmp_path
     assert set(stage.plan(fresh).at_most.values()) == {None}
     assert not (tmp_path / "none").exists()
     assert not storage.exists(str(tmp_path / "none"))
+
+
+def test_a_cardiologist_s_verdicts_give_a_second_result(recipe: config.Recipe, tmp_path: Path) -> None:
+    tiny_bundle.write(tmp_path / "bundle", seed=3)
+    before = stage.run(with_model(recipe, tmp_path / "bundle"))
+    labels = read_table(f"{folder_of(with_model(recipe, tmp_path / 'bundle'))}/labels/cpsc2018.parquet")
+    record, was = labels["record_id"][0].as_py(), labels["atrial_fibrillation"][0].as_py()
+    verdict = "absent" if was == 1 else "present"
+    sheet = tmp_path / "verdicts.csv"
+    row = f"{record},atrial_fibrillation,{verdict}"
+    sheet.write_text(f"benchmark,record_id,class,verdict\nconditions,{row}\n")
+    judged = with_model(recipe, tmp_path / "bundle", corrections=str(sheet))
+    with pytest.raises(config.ConfigError, match="corrections"):
+        stage.run(judged)
+    after = stage.run(judged, new=True).datasets["cpsc2018"]
+    assert after.zero_shot == before.datasets["cpsc2018"].zero_shot
+    corrected = after.protocols[results.CORRECTED].classes["atrial_fibrillation"]
+    change = 1 if verdict == "present" else -1
+    assert corrected.positives == after.zero_shot.classes["atrial_fibrillation"].positives + change
+    assert results.CORRECTED not in before.datasets["cpsc2018"].protocols
+    sheet.write_text(
+        "benchmark,record_id,class,verdict\nconditions,cpsc2018/none,atrial_fibrillation,absent\n"
+    )
+    with pytest.raises(config.ConfigError, match="no record 'cpsc2018/none'"):
+        stage.run(judged, new=True)
