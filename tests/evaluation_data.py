@@ -15,7 +15,7 @@ from supreme.inference.engine import Signal
 from supreme.inference.provenance import Provenance
 from supreme.reports.vocabulary import Vocabulary, load_base
 from supreme.settings.data import Shards, Source
-from supreme.settings.evaluation import Evaluation
+from supreme.settings.evaluation import Evaluation, Probes
 from supreme.shards import codec, plan, schema
 from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS as SHARDS_STAGE
@@ -38,7 +38,9 @@ def recipe(root: Path, name: str = "e", **sections: Any) -> config.Recipe:
     values: dict[str, Any] = {
         "real": str(root / "real"),
         "sources": (Source(kind="simulated", records=120),),
-        "evaluation": Evaluation(bootstrap=20, model_uri=str(root / "bundle"), plates=4),
+        "evaluation": Evaluation(
+            bootstrap=20, model_uri=str(root / "bundle"), plates=4, probes=Probes(fractions=(1.0,))
+        ),
     }
     return config.Recipe(name=name, root=str(root / "runs"), shards=SHARDS, **(values | sections))
 

@@ -156,7 +156,7 @@ def test_what_the_user_knows_better_than_the_header_wins():
     assert header.names == LEADS
     assert set(header.layout.scales) == {Scale(200.0, 7, 1.0)}
     with pytest.raises(
-        BadRecord, match=r"unknown_gain: gain '0\(7\)/NU' of signal 'I'.*sources\.N\.gain_per_mv"
+        BadRecord, match=r"unknown_gain: gain '0\(7\)/NU' of signal 'I'.*set gain_per_mv of the source"
     ):
         parse(lines.encode())
 
