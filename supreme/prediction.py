@@ -159,7 +159,13 @@ def check_queries(queries: tuple[str, ...]) -> None:
 def _digest(reader: FolderReader, scorer: BundleScorer, model_digest: str) -> str:
     """Of everything that decides the parts, so that those of another prediction are not taken for them."""
     ids = [[entry.record_id, entry.refused] for entry in reader.entries]
-    facts = [repr(reader.files), reader.derive_limb_leads, model_digest, scorer.groups, ids]
+    facts = [
+        repr(reader.files),
+        reader.derive_limb_leads,
+        model_digest,
+        [group.queries for group in scorer.groups],
+        ids,
+    ]
     return storage.sha256(json.dumps(facts).encode())[:16]
 
 

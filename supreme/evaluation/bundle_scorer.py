@@ -26,6 +26,36 @@ class Query(NamedTuple):
 
 
 @dataclass(frozen=True)
+class QueryGroup:
+    """Queries that are put to a model together, as it takes them."""
+
+    queries: tuple[Query, ...]
+    embeddings: np.ndarray
+    """float32 ``(M, dim)`` of all phrasings."""
+    weights: np.ndarray
+    """float64 ``(M, Q)``: the share of each phrasing in the logit of its query."""
+
+    @classmethod
+    def of(cls, model: EcgQueryModel, queries: tuple[Query, ...]) -> QueryGroup:
+        """Embed the texts of queries as a model does."""
+        parts, columns = [], []
+        for verbatim in (False, True):
+            rows = [q for q, query in enumerate(queries) if query.verbatim == verbatim]
+            if not rows:
+                continue
+            query_of = [q for q in rows for _ in queries[q].texts]
+            texts = [text for q in rows for text in queries[q].texts]
+            embeddings, text_of = model.queries.embed(texts, verbatim=verbatim)
+            phrasings = np.bincount(text_of, minlength=len(texts))
+            weights = np.zeros((len(embeddings), len(queries)))
+            for row, text in enumerate(text_of):
+                weights[row, query_of[text]] = 1 / (phrasings[text] * len(queries[query_of[text]].texts))
+            parts.append(embeddings)
+            columns.append(weights)
+        return cls(queries, np.concatenate(parts), np.concatenate(columns))
+
+
+@dataclass(frozen=True)
 class BundleScorer:
     """Logits of queries, and after them the mean of the encoder's tokens.
 
@@ -36,7 +66,8 @@ class BundleScorer:
     uri: str
     store: str | None
     convention: InputConvention
-    groups: tuple[tuple[Query, ...], ...]
+    groups: tuple[QueryGroup, ...]
+    """Embedded where the scorer is made, so that the workers need no text encoder."""
     embedding_width: int
     has_gaps: bool = False
 
@@ -45,12 +76,13 @@ class BundleScorer:
         cls, model: EcgQueryModel, uri: str, store: str | None, groups: tuple[tuple[Query, ...], ...]
     ) -> BundleScorer:
         """For a model that is loaded here already, to know its input and width."""
-        return cls(uri, store, model.convention, groups, model.model.token_width)
+        embedded = tuple(QueryGroup.of(model, group) for group in groups)
+        return cls(uri, store, model.convention, embedded, model.model.token_width)
 
     @property
     def queries(self) -> int:
         """How many answers stand before the embedding."""
-        return sum(map(len, self.groups))
+        return sum(len(group.queries) for group in self.groups)
 
     @property
     def width(self) -> int:
@@ -70,10 +102,12 @@ class BundleScorer:
 class Answers:
     """A loaded model with embedded queries: windows ``(N, 12, samples)`` to float64 ``(N, width)``."""
 
-    def __init__(self, model: EcgQueryModel, groups: tuple[tuple[Query, ...], ...]) -> None:
+    def __init__(self, model: EcgQueryModel, groups: tuple[QueryGroup, ...]) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = model.model.to(self.device)
-        self.groups = [_embedded(model, group) for group in groups]
+        self.groups = [
+            (torch.from_numpy(group.embeddings), torch.from_numpy(group.weights)) for group in groups
+        ]
 
     @torch.inference_mode()
     def __call__(self, windows: np.ndarray) -> np.ndarray:
@@ -91,22 +125,3 @@ class Answers:
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Logits of any shape to float32 in [0, 1]."""
     return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
-
-
-def _embedded(model: EcgQueryModel, group: tuple[Query, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings ``(M, dim)`` of all phrasings, and the weight ``(M, Q)`` of each in its query's logit."""
-    parts, columns = [], []
-    for verbatim in (False, True):
-        rows = [q for q, query in enumerate(group) if query.verbatim == verbatim]
-        if not rows:
-            continue
-        query_of = [q for q in rows for _ in group[q].texts]
-        texts = [text for q in rows for text in group[q].texts]
-        embeddings, text_of = model.queries.embed(texts, verbatim=verbatim)
-        phrasings = np.bincount(text_of, minlength=len(texts))
-        weights = np.zeros((len(embeddings), len(group)))
-        for row, text in enumerate(text_of):
-            weights[row, query_of[text]] = 1 / (phrasings[text] * len(group[query_of[text]].texts))
-        parts.append(embeddings)
-        columns.append(weights)
-    return torch.from_numpy(np.concatenate(parts)), torch.from_numpy(np.concatenate(columns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from supreme.evaluation.benchmark_results import QuerySetInvariance
-from supreme.evaluation.bundle_scorer import Answers, Query
+from supreme.evaluation.bundle_scorer import Answers, Query, QueryGroup
 from supreme.inference.query_model import EcgQueryModel
 
 #: Enough to see a dependence, which self-attention among queries shows in every record.
@@ -21,9 +21,10 @@ def measure(model: EcgQueryModel, queries: tuple[Query, ...], windows: np.ndarra
     """
     some, few = windows[:RECORDS], queries[:QUERIES]
     vocabulary = tuple(Query((entity,)) for entity in model.vocabulary.ids)
-    in_set = Answers(model, (queries,))(some)[:, : len(few)]
-    alone = Answers(model, tuple((query,) for query in few))(some)[:, : len(few)]
-    among_all = Answers(model, ((*few, *vocabulary),))(some)[:, : len(few)]
+    in_set, alone, among_all = (
+        Answers(model, tuple(QueryGroup.of(model, group) for group in groups))(some)[:, : len(few)]
+        for groups in ((queries,), tuple((query,) for query in few), ((*few, *vocabulary),))
+    )
     return QuerySetInvariance(
         records=len(some),
         queries=len(few),

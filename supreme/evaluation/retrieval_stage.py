@@ -39,7 +39,8 @@ def measure(
     selected[rows] = True
     reader = ShardReader.of(part.data.shards, selected)
     groups = (tuple(Query((text,), verbatim=True) for text in texts),)
-    scorer, run = BundleScorer.of(model, "", None, groups), Answers(model, groups)
+    scorer = BundleScorer.of(model, "", None, groups)
+    run = Answers(model, scorer.groups)
     parts = [
         engine.outputs_of(engine.answer(engine.prepare(reader, scorer, index), run, scorer))
         for index in range(len(reader.units))
