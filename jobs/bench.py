@@ -6,6 +6,7 @@ python jobs/bench.py model                   a training step: plain transformer,
 python jobs/bench.py reading                 simulated ECGs
 python jobs/bench.py reading real=FOLDER     those of the data sets in a folder instead
 python jobs/bench.py rules real=FOLDER       reports read by the rules
+python jobs/bench.py scoring                 the scoring engine: records/s against a bare loop
 python jobs/bench.py training                Ray Train: one worker, two workers, the wait for data
 """
 
@@ -26,6 +27,7 @@ SUITES = {
     "model": "benchmarks.model.compare",
     "reading": "benchmarks.reading.compare",
     "rules": "benchmarks.reports.compare_rules",
+    "scoring": "benchmarks.scoring.compare",
     "training": "benchmarks.training.compare",
 }
 

@@ -21,6 +21,7 @@ from supreme.settings.bench import Bench
 from supreme.settings.compare import Compare
 from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Evaluation, Export, Predict
+from supreme.settings.examine import Examine
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.names import Name, check_name, same_name
@@ -68,6 +69,7 @@ class Recipe(Section):
     tracking: Tracking = Tracking()
     evaluation: Evaluation = Evaluation()
     compare: Compare = Compare()
+    examine: Examine = Examine()
     promote: Promote = Promote()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
