@@ -31,6 +31,8 @@ from supreme.settings.evaluation import Probes
 from supreme.settings.model import Model
 
 BASELINES = "baselines"
+#: In the test of a probe: an AUROC of fewer is chance.
+_LEAST_PATIENTS = 10
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ def _probe_splits(split: SplitBenchmark, test_split: str, unseen: set[str]) -> P
     if test_split not in ("test", "validation"):
         raise CannotProbe(f"evaluation.split={test_split} leaves no record to test a probe on")
     test = _only(split.part(test_split), unseen)
+    if len(set(test.patients)) < _LEAST_PATIENTS:
+        raise CannotProbe(f"{len(set(test.patients))} test patients, and {_LEAST_PATIENTS} say something")
     validation = split.part("validation")
     if test_split == "validation":
         validation = validation.select(np.zeros(len(validation.record_ids), bool))

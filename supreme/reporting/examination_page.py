@@ -146,7 +146,8 @@ def curves_figure(curves: Sequence[RobustnessCurve]) -> str:
             lows, highs = ([getattr(step, end) for step in curve.steps] for end in ("low", "high"))
             axis.fill_between(places, lows, highs, color=figures.SEEN, alpha=0.18, lw=0)
         axis.set_xticks(list(places), [f"{step.strength:g}" for step in curve.steps], fontsize=6)
-        axis.set_title(f"{curve.perturbation}{f' ({curve.unit})' if curve.unit else ''}", fontsize=8)
+        title = curve.perturbation.replace("_", " ")
+        axis.set_title(f"{title} ({curve.unit})" if curve.unit else title, fontsize=8)
         axis.tick_params(labelsize=6)
     for axis in axes[len(curves) :]:
         axis.set_visible(False)
