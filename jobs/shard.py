@@ -29,6 +29,9 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     estimate.check_room(recipe.root, summaries)
     if options.dry_run:
         totals = {key: sum(getattr(summary, key) for summary in summaries) for key in TOTALS}
+        # A record that is evaluated stands in two forms.
+        whole = sum(summary.records for one, summary in zip(plans, summaries, strict=True) if one.job.whole)
+        totals["records"] -= whole
         return {"stage": "shards", **totals, "sources": [asdict(summary) for summary in summaries]}
     shards = {}
     # Nothing to do costs no start of Ray.
@@ -36,9 +39,8 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
         for one in plans:
             result = (one.finished or _carry_out(one)).result
             records, rejected = result.records, result.rejected
-            name = f"{one.dataset} (evaluation)" if one.job.whole else one.dataset
-            shards[name] = {"folder": one.job.folder, "records": records, "rejected": rejected}
-            log.get("shard").info(f"{name}: {records:,} records, {rejected:,} refused")
+            shards[one.title] = {"folder": one.job.folder, "records": records, "rejected": rejected}
+            log.get("shard").info(f"{one.title}: {records:,} records, {rejected:,} refused")
     card, described = data_card.write(recipe, new=options.new)
     for row in described.result.leakage_across_datasets:
         log.get("shard").warning(

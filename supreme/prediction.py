@@ -127,14 +127,14 @@ def predict(
     queries = tuple(Query((query,)) for query in settings.queries)
     scorer = BundleScorer.of(model, model_uri, tracking_uri, (queries,))
     understood = Understood(settings.queries, tuple(model.understand(settings.queries)), model_uri)
-    stem = settings.output.removesuffix(".parquet")
-    parts = f"{stem}.parts-{_digest(reader, scorer, digest)}"
+    parts = storage.with_ending(settings.output, ".parquet", f".parts-{_digest(reader, scorer, digest)}")
+    rejected_uri = storage.with_ending(settings.output, ".parquet", ".rejected.parquet")
     engine.score(reader, scorer, parts, settings.uri)
-    scored, rejected = _write(reader, parts, settings.output, f"{stem}.rejected.parquet", understood)
+    scored, rejected = _write(reader, parts, settings.output, rejected_uri, understood)
     engine.delete_parts(reader, parts)
     return PredictionResult(
         output=settings.output,
-        rejected_output=f"{stem}.rejected.parquet",
+        rejected_output=rejected_uri,
         model_uri=model_uri,
         records=len(reader.entries),
         scored=scored,

@@ -45,7 +45,7 @@ class Outputs:
 def collect(reader: ShardReader, model: ScoringModel, uri: str, what: str) -> Outputs:
     """Score the records of a reader, or read what is at ``uri``; an interrupted call goes on."""
     if not storage.exists(uri):
-        parts = f"{uri.removesuffix('.parquet')}.parts"
+        parts = storage.with_ending(uri, ".parquet", ".parts")
         engine.score(reader, model, parts, what)
         schema = pa.schema(
             [("record_id", pa.string()), (OUTPUTS, pa.list_(pa.float32(), max(model.width, 1)))]

@@ -71,6 +71,11 @@ class Plan:
         return self.job.source.dataset
 
     @property
+    def title(self) -> str:
+        """For people: the data set, and whether these are its evaluation shards."""
+        return f"{self.dataset} (evaluation)" if self.job.whole else self.dataset
+
+    @property
     def finished(self) -> Manifest | None:
         """The manifest, where nothing is left to do."""
         if self.todo or self.published is None:
@@ -86,7 +91,7 @@ class Plan:
         """Records, shards, and what the rest takes."""
         done, to_do = self.records()
         return PlanSummary(
-            dataset=self.dataset,
+            dataset=self.title,
             folder=self.job.folder,
             finished=self.finished is not None,
             records=done + to_do,

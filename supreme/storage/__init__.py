@@ -84,6 +84,12 @@ def join(uri: str, *names: str) -> str:
     return "/".join([base.rstrip("/"), *names]) + separator + query
 
 
+def with_ending(uri: str, ending: str, other: str) -> str:
+    """A URI with another ending of its path; the query part stays at the end."""
+    base, separator, query = uri.partition("?") if uri.startswith("s3://") else (uri, "", "")
+    return base.removesuffix(ending) + other + separator + query
+
+
 def exists(uri: str) -> bool:
     return _type(uri) != fs.FileType.NotFound
 

@@ -292,6 +292,12 @@ def test_an_endpoint_comes_from_the_uri_or_the_environment_and_its_login_is_not_
         storage.read_bytes("s3:///x")
 
 
+def test_another_ending_keeps_the_query_at_the_end():
+    assert storage.with_ending("s3://b/x.parquet?region=r", ".parquet", ".parts") == "s3://b/x.parts?region=r"
+    assert storage.with_ending("/what?/x.parquet", ".parquet", ".parts") == "/what?/x.parts"
+    assert storage.with_ending("x", ".parquet", ".parts") == "x.parts"
+
+
 def test_join_keeps_the_query_at_the_end():
     assert storage.join("s3://b/p/?anonymous=true", "a", "b") == "s3://b/p/a/b?anonymous=true"
     assert storage.join("/data/", "a") == "/data/a"
