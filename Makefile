@@ -5,14 +5,20 @@ BIN := $(VENV)/bin
 # Where real data sets lie, if anywhere: `make demo real=FOLDER`.
 real ?=
 
-.PHONY: demo test lint format reference clean
+.PHONY: demo test test-cluster lint format reference clean
+
+# Several hosts, and jobs that are killed again and again: half of the time, for changes to what they try.
+LONG := tests/cluster tests/reliability
 
 demo: $(VENV)/.installed
 	$(BIN)/python jobs/pipeline.py --config demo real=$(real)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m unit --numprocesses 2 --dist worksteal
-	$(BIN)/python -m pytest -m "not unit"
+	$(BIN)/python -m pytest -m "not unit" $(LONG:%=--ignore=%)
+
+test-cluster: $(VENV)/.installed
+	$(BIN)/python -m pytest $(LONG)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .

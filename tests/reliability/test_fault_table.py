@@ -31,7 +31,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         ("evaluate", "disk full", (1,), "No space left.*make room, then run the same command again"),
         ("register", "read-only", (1,), "read-only disk.*mount it for writing, then run the same command"),
         ("promote", "damaged input", (2,), r"scores/simulated\.parquet is missing or damaged.*with --new"),
-        ("promote", "two at once", (0, 0), "is the champion"),
+        ("promote", "two at once", (0, 0), "is the champion|another model was promoted meanwhile"),
     ],
 )
 def test_the_job_says_what_happened_and_the_same_command_ends_as_if_nothing_had(

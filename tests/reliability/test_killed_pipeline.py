@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STAGES: dict[str, manifest.Stage[Any]] = {
     **{"shards": SHARDS, "labels": LABELS, "pretrain": PRETRAIN, "evaluation": EVALUATION},
-    **{"report": REPORT, "data_card": DATA_CARD},
+    **{"report": REPORT, "data_card": DATA_CARD, "evaluation_shards": SHARDS},
 }
 
 
