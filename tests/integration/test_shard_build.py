@@ -372,13 +372,12 @@ def test_missing_and_empty_folders_are_named_and_leave_nothing_behind(tmp_path):
 def test_the_job_plans_without_doing(tmp_path):
     write_csn(tmp_path / "real" / "csn", 2, seconds=0.1)
     command = [sys.executable, JOBS / "shard.py", "--config", tmp_path / "r.toml", "--dry-run"]
-    lines = [f'root = "{tmp_path}/runs"', f'real = "{tmp_path}/real"']
-    lines += ["[[sources]]", 'kind = "simulated"', "records = 5000"]
-    (tmp_path / "r.toml").write_text("\n".join(lines))
+    lines = [f'root = "{tmp_path}/runs"', f'real = "{tmp_path}/real"', "[[sources]]", 'kind = "simulated"']
+    (tmp_path / "r.toml").write_text("\n".join([*lines, "records = 5000"]))
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     plan = json.loads(done.stdout.splitlines()[-1])
-    assert plan["records"] == 5002
-    assert [part["dataset"] for part in plan["sources"]] == ["simulated", "csn", "csn (evaluation)"]
+    names = [part["dataset"] for part in plan["sources"]]
+    assert (plan["records"], names) == (5002, ["simulated", "csn", "csn (evaluation)"])
     assert plan["bytes"] > 0
     assert not (tmp_path / "runs").exists()
 
