@@ -89,14 +89,14 @@ def probe(*values: float | None) -> ProbeResult:
     )
 
 
-def bare(name: str = "csn", found: str = "0 of 2,158 records of the test split") -> BenchmarkResult:
+def bare(name: str = "csn", available: str = "0 of 2,158 records of the test split") -> BenchmarkResult:
     """A benchmark without a record."""
     return BenchmarkResult(
         dataset=name,
         version="1",
         split="test",
         split_rule="by fold",
-        found=found,
+        available=available,
         left_out=0,
         unknown_codes={},
         unannotated=0,

@@ -74,7 +74,7 @@ class BenchmarkResult(_BenchmarkFacts):
     split: str
     split_rule: str
     """In words, where the splits come from."""
-    found: str
+    available: str
     """How many records of the split are here, as `0 of 2,158 records of the test split`."""
     left_out: int
     """Of these, records that the model has seen."""

@@ -29,17 +29,8 @@ def read(uri: str, dataset: str) -> tuple[Benchmark, pa.Table]:
     Classes without a score are in the benchmark alone.
     """
     table = read_table(uri)
-    record_ids = tuple(table.column("record_id").to_pylist())
-    classes = tuple(n.removeprefix(_LABEL) for n in table.column_names if n.startswith(_LABEL))
-    labels = [table.column(f"{_LABEL}{name}").to_numpy() for name in classes]
-    benchmark = Benchmark(
-        dataset,
-        record_ids,
-        tuple(table.column("patient_id").to_pylist()),
-        record_ids,
-        classes,
-        np.stack(labels, axis=1) if labels else np.empty((len(record_ids), 0), np.int8),
-    )
-    values = {name: table.column(f"{_SCORE}{name}") for name in classes}
+    columns = {n.removeprefix(_LABEL): n for n in table.column_names if n.startswith(_LABEL)}
+    benchmark = Benchmark.from_table(dataset, table, columns)
+    values = {name: table.column(f"{_SCORE}{name}") for name in columns}
     scored = {name: v for name, v in values.items() if np.isfinite(v.to_numpy()).all()}
     return benchmark, pa.table({"record_id": table.column("record_id")} | scored)

@@ -84,6 +84,24 @@ class Benchmark:
     unannotated: int = 0
     """Records of the data set that the label set's own rule leaves out."""
 
+    @classmethod
+    def from_table(cls, dataset: str, table: pa.Table, columns: Mapping[str, str]) -> Benchmark:
+        """The benchmark of a table with ``record_id``, ``patient_id`` and labels.
+
+        Args:
+            columns: class -> column of its labels.
+        """
+        record_ids = tuple(table.column("record_id").to_pylist())
+        labels = [table.column(column).to_numpy() for column in columns.values()]
+        return cls(
+            dataset,
+            record_ids,
+            tuple(table.column("patient_id").to_pylist()),
+            record_ids,
+            tuple(columns),
+            np.stack(labels, axis=1) if labels else np.empty((len(record_ids), 0), np.int8),
+        )
+
     def positives(self, column: int) -> int:
         return int((self.labels[:, column] == POSITIVE).sum())
 

@@ -45,7 +45,7 @@ def _protocol(name: str, protocol: ProtocolEvaluation) -> list[str]:
                 one.probes.handmade.fractions[-1].macro,
             )
             probes = ["-" if mean.auroc is None else f"{mean.auroc:.3f}" for mean in fractions]
-        lines.append(f"{key:28} {cell:24} {probes[0]:>6} {probes[1]:>7} {probes[2]:>8}  {one.found}")
+        lines.append(f"{key:28} {cell:24} {probes[0]:>6} {probes[1]:>7} {probes[2]:>8}  {one.available}")
     for mean in protocol.means:
         value = f"no value: {len(mean.missing)} sets have none" if mean.value is None else f"{mean.value:.4f}"
         lines.append(f"mean of {mean.name}: {value}")

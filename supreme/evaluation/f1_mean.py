@@ -9,7 +9,7 @@ import numpy as np
 from supreme.evaluation.benchmark_results import F1
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.protocols import Protocol
-from supreme.metrics.f1 import best_threshold, f1
+from supreme.metrics import decisions, rankings
 
 
 def mean_f1(
@@ -28,8 +28,8 @@ def mean_f1(
             np.isfinite(scores[mine, c]).all() and np.isfinite(other_scores[fitted, c]).all()
         ):
             continue
-        threshold = best_threshold(other_scores[fitted, c], other.labels[fitted, c] == 1)
-        values.append(f1(scores[mine, c], test.labels[mine, c] == 1, threshold))
+        threshold = decisions.best_f1_threshold(rankings.rank(other_scores[:, c], other.labels[:, c]))
+        values.append(decisions.f1(rankings.rank(scores[:, c], test.labels[:, c]), threshold))
     defined = [value for value in values if not math.isnan(value)]
     value = math.fsum(defined) / len(defined) if defined else None
     return F1(name=protocol.f1_name, value=value, classes=len(defined))

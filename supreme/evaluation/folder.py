@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 
 from supreme import config, manifest, storage
@@ -56,14 +55,6 @@ class EvaluationFolder:
     def benchmark(self, dataset: str) -> Benchmark:
         """The labels of the records that were evaluated of a data set."""
         table = read_table(storage.join(self.folder, "labels", f"{dataset}.parquet"))
-        conditions = tuple(name for name in table.column_names if name not in _IDS)
-        record_ids = tuple(table.column("record_id").to_pylist())
-        labels = [table.column(name).to_numpy() for name in conditions]
-        return Benchmark(
-            dataset,
-            record_ids,
-            tuple(table.column("patient_id").to_pylist()),
-            record_ids,
-            conditions,
-            np.stack(labels, axis=1) if labels else np.empty((len(record_ids), 0), np.int8),
+        return Benchmark.from_table(
+            dataset, table, {name: name for name in table.column_names if name not in _IDS}
         )

@@ -18,7 +18,6 @@ from supreme.evaluation.benchmark_results import (
 from supreme.evaluation.benchmarks import CONDITIONS, Benchmark
 from supreme.evaluation.bundle_scorer import Query
 from supreme.evaluation.class_names import ClassName, class_names
-from supreme.evaluation.class_results import Group
 from supreme.evaluation.datasets import UnseenPart
 from supreme.evaluation.f1_mean import mean_f1
 from supreme.evaluation.label_verdicts import Verdicts, read_verdicts
@@ -26,13 +25,12 @@ from supreme.evaluation.operating_points import operating_points
 from supreme.evaluation.outputs import Outputs
 from supreme.evaluation.probe_stage import ProbeStage
 from supreme.evaluation.probes import CannotProbe
-from supreme.evaluation.prompts import PromptSet, prompt_sets, spread
+from supreme.evaluation.prompts import PromptSet, PromptSpread, prompt_sets, spread
 from supreme.evaluation.protocols import Protocol
 from supreme.evaluation.seen import ClassSeen, classes_seen
 from supreme.evaluation.splits import SplitBenchmark
 from supreme.evaluation.subjects import Subject
 from supreme.metrics import rankings
-from supreme.records.label_sets import LabelSet
 from supreme.settings.evaluation import Evaluation
 
 COLUMNS = tuple(dict.fromkeys(("record_id", "patient_id", "codes", *splits.COLUMNS)))
@@ -48,6 +46,8 @@ class LabelledPart:
     table: pa.Table
     """Of all its records, with :data:`COLUMNS`."""
     benchmarks: Mapping[str, Benchmark]
+    names: Mapping[str, dict[str, ClassName]]
+    """Benchmark -> its classes in words."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class LabelSetStage:
 
     settings: Evaluation
     parts: tuple[LabelledPart, ...]
-    own: tuple[LabelSet, ...]
     prompts: tuple[PromptSet, ...]
     protocols: tuple[Protocol, ...]
     seed: int
@@ -80,13 +79,13 @@ class LabelSetStage:
             known += every.values()
             every.pop(CONDITIONS, None)  # evaluated on every unseen record, whatever its split
             if every:
-                labelled.append(LabelledPart(part, table, every))
+                names = {name: class_names(name, one.classes, own) for name, one in every.items()}
+                labelled.append(LabelledPart(part, table, every, names))
         verdicts = read_verdicts(settings.corrections)
         verdicts.check(known)
         return cls(
             settings,
             tuple(labelled),
-            own,
             tuple(prompt_sets(settings.prompts)),
             tuple(protocols.protocols(settings.protocols)),
             seed,
@@ -102,9 +101,8 @@ class LabelSetStage:
         """
         result = {}
         for labelled in self.parts:
-            for name, benchmark in labelled.benchmarks.items():
-                names = self.names(name, benchmark)
-                for prompts in self.prompts_for(name, benchmark):
+            for name, names in labelled.names.items():
+                for prompts in self._prompts_for(name, names):
                     texts = prompts.queries(name, names)
                     result[_question_set(name, prompts)] = {
                         one: Query(of_class, verbatim=True) for one, of_class in texts.items()
@@ -114,14 +112,9 @@ class LabelSetStage:
                 prompts.queries("any benchmark", class_names("", ["any class"]))
         return result
 
-    def prompts_for(self, name: str, benchmark: Benchmark) -> list[PromptSet]:
+    def _prompts_for(self, name: str, names: dict[str, ClassName]) -> list[PromptSet]:
         """The prompt sets with a text for some class of a benchmark; the first gives its numbers."""
-        names = self.names(name, benchmark)
         return [prompts for prompts in self.prompts if prompts.has_texts(name, names)]
-
-    def names(self, name: str, benchmark: Benchmark) -> dict[str, ClassName]:
-        """The classes of a benchmark in words."""
-        return class_names(name, benchmark.classes, self.own)
 
     def evaluate(
         self,
@@ -194,12 +187,15 @@ class LabelSetStage:
         whole = split.part(self.settings.split)
         test = whole.select(np.array([record in unseen for record in whole.record_ids], bool))
         facts = self._facts(labelled, split, len(whole.record_ids) - len(test.record_ids))
-        if not outputs.covers(test.record_ids) or not self._is_scored(subject, name, test):
+        names = labelled.names[name]
+        usable = self._prompts_for(name, names)
+        # A model that cannot be queried scores classes by their names.
+        is_scored = usable if subject.loaded is not None else set(subject.classes) & set(test.classes)
+        if not outputs.covers(test.record_ids) or not is_scored:
             return facts
-        main, *others = self.prompts_for(name, test) or self.prompts
+        main, *others = usable or self.prompts
         seen: dict[str, ClassSeen] = {}
         if subject.loaded is not None:
-            names = self.names(name, test)
             seen = classes_seen(subject.loaded.queries, names, main.queries(name, names))
         scores = {main.name: self._scores(main, subject, test, outputs)}
         scores |= {one.name: self._scores(one, subject, test, outputs) for one in others if subject.loaded}
@@ -240,8 +236,7 @@ class LabelSetStage:
         if not labels:
             return None
         result = summary.summarize(corrected, corrected, scores, (), max(1, protocol.min_positive_patients))
-        group: Group = "headline" if protocol.min_positive_patients else "all"
-        return CorrectedLabels(labels=labels, macro=result.macro[group])
+        return CorrectedLabels(labels=labels, macro=result.macro["headline"])
 
     def _facts(self, labelled: LabelledPart, split: SplitBenchmark, left_out: int) -> BenchmarkResult:
         """What there is of a benchmark, before anything is scored."""
@@ -250,18 +245,12 @@ class LabelSetStage:
             version=split.benchmark.version,
             split=self.settings.split,
             split_rule=split.rule,
-            found=split.describe(self.settings.split),
+            available=split.describe(self.settings.split),
             left_out=left_out,
             unknown_codes=dict(split.benchmark.unknown_codes),
             unannotated=split.benchmark.unannotated,
             other_labels=len(split.other_labels),
         )
-
-    def _is_scored(self, subject: Subject, name: str, benchmark: Benchmark) -> bool:
-        """Whether the model scores a class of a benchmark, and there are words to ask for it."""
-        if subject.loaded is not None:
-            return bool(self.prompts_for(name, benchmark))
-        return bool(set(subject.classes) & set(benchmark.classes))
 
     def _scores(
         self, prompts: PromptSet, subject: Subject, benchmark: Benchmark, outputs: Outputs
@@ -270,7 +259,7 @@ class LabelSetStage:
         values = outputs.of(benchmark.record_ids, benchmark.name)
         return subject.scores(_question_set(benchmark.name, prompts), benchmark.classes, values)
 
-    def _spread(self, scores: Mapping[str, np.ndarray], benchmark: Benchmark) -> object:
+    def _spread(self, scores: Mapping[str, np.ndarray], benchmark: Benchmark) -> PromptSpread:
         aurocs: dict[str, dict[str, float | None]] = {}
         for prompts, values in scores.items():
             aurocs[prompts] = {

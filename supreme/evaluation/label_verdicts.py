@@ -8,10 +8,11 @@ import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from supreme import storage
 from supreme.config import ConfigError
 from supreme.evaluation.benchmarks import NEGATIVE, POSITIVE, UNKNOWN, Benchmark
 from supreme.evaluation.label_audit import Suspect
+from supreme.storage import judgements
+from supreme.storage.judgements import Cells
 
 #: What a row needs; other columns, such as a comment, are for people.
 REQUIRED = ("benchmark", "record_id", "class", "verdict")
@@ -62,7 +63,7 @@ class Verdicts:
                 problems.append(f"line {row.line}: {row.benchmark} has no class {row.class_name!r}{near}")
             elif row.record_id not in records[row.benchmark]:
                 problems.append(f"line {row.line}: {row.benchmark} has no record {row.record_id!r}")
-        _refuse(self.uri, problems)
+        judgements.refuse(_SETTING, self.uri, problems)
 
     def apply(self, benchmark: Benchmark) -> tuple[Benchmark, int]:
         """The benchmark with corrected labels, and how many of them differ from before."""
@@ -89,15 +90,8 @@ def sheet(benchmark: str, suspects: Sequence[Suspect], plates: Mapping[str, str]
         plate = plates.get(item.record_id, "")
         writer.writerow(
             (
-                rank,
-                benchmark,
-                item.record_id,
-                item.class_name,
-                label,
-                f"{item.probability:.3f}",
-                plate,
-                "",
-                "",
+                *(rank, benchmark, item.record_id, item.class_name, label),
+                *(f"{item.probability:.3f}", plate, "", ""),
             )
         )
     return text.getvalue()
@@ -111,47 +105,33 @@ def read_verdicts(uri: str) -> Verdicts:
     """
     if not uri:
         return Verdicts()
-    try:
-        content = storage.read_bytes(uri)
-    except storage.NotFound as error:
-        raise ConfigError(f"{_SETTING}: {uri} does not exist") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{_SETTING}: {uri} is not UTF-8: {error}") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[Verdict] = []
-    problems: list[str] = []
-    try:
-        missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+
+    def check_header(names: Sequence[str]) -> None:
+        missing = [name for name in REQUIRED if name not in names]
         if missing:
             raise ConfigError(
                 f"{_SETTING}: {uri} has no column {', '.join(missing)}: its first line names "
-                f"{','.join(reader.fieldnames or ()) or 'nothing'}"
+                f"{','.join(names) or 'nothing'}"
             )
-        for values in reader:
-            rows += _row(reader.line_num, values, problems)
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num + 1}: {error}")
-    problems += _contradictions(rows)
-    _refuse(uri, problems)
-    return Verdicts(uri, tuple(rows), storage.sha256(content))
+
+    rows, digest = judgements.read(_SETTING, uri, check_header, _row, _contradictions)
+    return Verdicts(uri, tuple(rows), digest)
 
 
-def _row(line: int, values: Mapping[str | None, str | None], problems: list[str]) -> list[Verdict]:
+def _row(line: int, values: Cells, problems: list[str]) -> Verdict | None:
     benchmark, record, class_name, verdict = ((values.get(name) or "").strip() for name in REQUIRED)
     if not verdict:
-        return []
+        return None
     if not (benchmark and record and class_name):
         problems.append(f"line {line}: a verdict needs benchmark, record_id and class")
     elif verdict.casefold() not in VERDICTS:
         problems.append(f"line {line}: verdict {verdict!r} is none of {', '.join(VERDICTS)}")
     else:
-        return [Verdict(line, benchmark, record, class_name, VERDICTS[verdict.casefold()])]
-    return []
+        return Verdict(line, benchmark, record, class_name, VERDICTS[verdict.casefold()])
+    return None
 
 
-def _contradictions(rows: Iterable[Verdict]) -> list[str]:
+def _contradictions(rows: Sequence[Verdict]) -> list[str]:
     first: dict[tuple[str, str, str], Verdict] = {}
     problems = []
     for row in rows:
@@ -165,10 +145,3 @@ def _contradictions(rows: Iterable[Verdict]) -> list[str]:
 def _near(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=0)
     return f"; nearest: {near[0]!r}" if near else ""
-
-
-def _refuse(uri: str, problems: list[str]) -> None:
-    if problems:
-        shown = "\n  ".join(problems[:20])
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise ConfigError(f"{_SETTING}: {uri} has {len(problems)} bad row(s):\n  {shown}{more}")

@@ -66,17 +66,22 @@ class CroppedRecords:
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """The outputs of one model, scored when they are first asked for."""
+    """The outputs of one model, scored when they are first under for."""
 
     model: ScoringModel
     folder: str
     by_content: bool = False
     """Whether files are named by what they hold, in a folder that several evaluations share."""
     cache: dict[tuple[str, str], Outputs] = field(default_factory=dict)
+    crops: dict[tuple[str, str], CroppedRecords] = field(default_factory=dict)
+    """By data set and protocol: to tell what a protocol crops takes a look at every record."""
 
     def of(self, part: UnseenPart, protocol: Protocol) -> Outputs:
         """The outputs for a data set under a protocol."""
-        records = CroppedRecords.of(part, protocol)
+        under = (part.data.name, protocol.name)
+        if under not in self.crops:
+            self.crops[under] = CroppedRecords.of(part, protocol)
+        records = self.crops[under]
         key = (records.data.name, records.label)
         if key not in self.cache:
             name = records.digest() if self.by_content else "-".join(key)

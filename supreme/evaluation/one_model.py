@@ -34,7 +34,6 @@ from supreme.inference.convention import InputConvention
 from supreme.inference.query_model import EcgQueryModel
 from supreme.inference.windows import windows_uv
 from supreme.objectives.make import OBJECTIVES
-from supreme.settings.model import Model
 from supreme.storage.parquet import write_table
 
 #: The protocol that says how much of a record the conditions are asked about.
@@ -110,7 +109,7 @@ def _record_ids(part: UnseenPart) -> list[str]:
 def _probes(recipe: config.Recipe, subject: Subject, loaded: EcgQueryModel | None) -> ProbeStage:
     """Random encoders have the architecture of the model, or that of the recipe beside one from elsewhere."""
     shards = recipe.shards
-    model = loaded.model.config if loaded else Model(**recipe.model.model_dump())
+    model = loaded.model.config if loaded else recipe.model
     convention = (
         loaded.convention if loaded else InputConvention(rate_hz=shards.rate_hz, samples=shards.samples)
     )

@@ -107,7 +107,7 @@ def _protocol(model: str, name: str, protocol: ProtocolEvaluation) -> Iterator[R
 def _benchmark(start: ResultRow, one: BenchmarkResult) -> Iterator[ResultRow]:
     start = replace(start, prompts=one.prompts)
     if one.zero_shot is None:
-        yield replace(start, group="headline", note=one.found)
+        yield replace(start, group="headline", note=one.available)
     else:
         yield from _zero_shot(start, one.zero_shot, one.seen)
     if one.f1 is not None:

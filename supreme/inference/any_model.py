@@ -105,11 +105,6 @@ def is_class(spec: str) -> bool:
     return _CLASS.fullmatch(spec) is not None
 
 
-def is_foreign(spec: str) -> bool:
-    """Whether :func:`open_model` is the way to a model, as its name says."""
-    return is_program(spec) or is_class(spec)
-
-
 def open_model(spec: str) -> ForeignModel:
     """A model from elsewhere: the file ``X.pt2`` with ``X.toml`` beside, or ``package.module:Class``.
 

@@ -91,20 +91,13 @@ class PreparedUnit:
     """Windows of each record; 0 where it was refused."""
 
 
-def score(
-    reader: RecordReader,
-    model: ScoringModel,
-    folder: str,
-    what: str,
-    on_done: Callable[[], None] | None = None,
-) -> None:
+def score(reader: RecordReader, model: ScoringModel, folder: str, what: str) -> None:
     """Write a part for each unit of ``reader`` that ``folder`` lacks.
 
     In a Ray session many records are scored on Ray Data; a few, or without a session, in this process.
 
     Args:
         what: is scored, for the progress line.
-        on_done: called after each part.
     """
     finished = set(storage.sizes(folder, recursive=False))
     todo = [index for index, unit in enumerate(reader.units) if _file(unit) not in finished]
@@ -118,8 +111,6 @@ def score(
         write_table(storage.join(folder, _file(unit)), table)
         done += unit.records
         progress.update(done)
-        if on_done:
-            on_done()
 
 
 def read_parts(reader: RecordReader, folder: str) -> Iterator[pa.Table]:

@@ -89,10 +89,24 @@ def top_share(ranking: Ranking, fraction: float = 0.05) -> float:
 
 def best_f1(ranking: Ranking) -> float:
     """F1 at the threshold that is best on these very records, which flatters a model; NaN if undefined."""
-    if not ranking.defined:
-        return float("nan")
+    return f1(ranking, best_f1_threshold(ranking)) if ranking.defined else float("nan")
+
+
+def best_f1_threshold(ranking: Ranking) -> float:
+    """The score at or above which F1 is largest; NaN without a positive."""
     true, false = _above(ranking)
-    return float((2 * true / (true + false + true[-1])).max())
+    if not true[-1]:
+        return float("nan")
+    groups = int(np.argmax(2 * true / (true + false + true[-1])))
+    return float(ranking.scores[ranking.starts[-groups]])
+
+
+def f1(ranking: Ranking, threshold: float) -> float:
+    """F1 of calling scores of at least ``threshold``; NaN without a positive or a threshold."""
+    if not ranking.positive.any() or np.isnan(threshold):
+        return float("nan")
+    called = ranking.scores >= threshold
+    return float(2 * (called & ranking.positive).sum() / (called.sum() + ranking.positive.sum()))
 
 
 def probability_errors(probabilities: np.ndarray, positive: np.ndarray) -> ProbabilityErrors | None:

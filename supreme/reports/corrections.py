@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from supreme import storage
 from supreme.config import ConfigError
 from supreme.reports import statements
 from supreme.reports.extract import Mention
 from supreme.reports.vocabulary import Vocabulary
+from supreme.storage import judgements
+from supreme.storage.judgements import Cells
 
 COLUMNS = ("statement", "entity", "assertion")
 NONE = "none"
 ASSERTIONS = ("present", "absent", "uncertain", NONE)
 #: What a corrected mention has as its cue.
 CUE = "correction"
+_SETTING = "labels.corrections"
 
 
 class Correction(NamedTuple):
@@ -46,7 +46,8 @@ class Corrections:
             ConfigError: with line numbers and the nearest entity.
         """
         rows = sorted(row for rows in self.by_statement.values() for row in rows)
-        _refuse(
+        judgements.refuse(
+            _SETTING,
             self.uri,
             [
                 f"line {row.line}: no entity {row.entity!r}; nearest: {vocabulary.nearest(row.entity)!r}"
@@ -78,35 +79,19 @@ def load(uri: str) -> Corrections:
     """
     if not uri:
         return Corrections()
-    try:
-        content = storage.read_bytes(uri)
-    except storage.NotFound as error:
-        raise ConfigError(f"labels.corrections: {uri} does not exist") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"labels.corrections: {uri} is not UTF-8: {error}") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    rows: list[Correction] = []
-    problems: list[str] = []
-    try:
-        if set(reader.fieldnames or ()) != set(COLUMNS):
+
+    def check_header(names: Sequence[str]) -> None:
+        if set(names) != set(COLUMNS):
             raise ConfigError(
-                f"labels.corrections: {uri} needs a first line with {','.join(COLUMNS)}, "
-                f"it has {','.join(reader.fieldnames or ()) or 'none'}"
+                f"{_SETTING}: {uri} needs a first line with {','.join(COLUMNS)}, "
+                f"it has {','.join(names) or 'none'}"
             )
-        for values in reader:
-            row = _row(reader.line_num, values, problems)
-            if row:
-                rows.append(row)
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num + 1}: {error}")
-    problems += _contradictions(rows)
-    _refuse(uri, problems)
-    return Corrections(uri, rows, storage.sha256(content))
+
+    rows, digest = judgements.read(_SETTING, uri, check_header, _row, _contradictions)
+    return Corrections(uri, rows, digest)
 
 
-def _row(line: int, values: Mapping[str | None, str | None], problems: list[str]) -> Correction | None:
+def _row(line: int, values: Cells, problems: list[str]) -> Correction | None:
     cells = [(values.get(name) or "").strip() for name in COLUMNS]
     statement, entity, assertion = cells
     if None in values or not all(cells):
@@ -121,7 +106,7 @@ def _row(line: int, values: Mapping[str | None, str | None], problems: list[str]
     return None
 
 
-def _contradictions(rows: Iterable[Correction]) -> list[str]:
+def _contradictions(rows: Sequence[Correction]) -> list[str]:
     first: dict[tuple[str, str], Correction] = {}
     problems = []
     for row in rows:
@@ -132,10 +117,3 @@ def _contradictions(rows: Iterable[Correction]) -> list[str]:
                 f"in line {earlier.line}, of the same statement"
             )
     return problems
-
-
-def _refuse(uri: str, problems: list[str]) -> None:
-    if problems:
-        shown = "\n  ".join(problems[:20])
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise ConfigError(f"labels.corrections: {uri} has {len(problems)} bad row(s):\n  {shown}{more}")

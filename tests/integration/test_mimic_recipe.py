@@ -71,6 +71,6 @@ def test_the_papers_experiment_runs_on_a_folder_in_the_layout_of_mimic(tmp_path:
     evaluated = results.read(str(Path(done["results"]).parent))
     for protocol in ("merl", "merl-corrected", "strict"):
         superclass = evaluated.protocols[protocol].benchmarks["ptbxl-superclass"]
-        assert superclass.found == "6 records of the test split"
+        assert superclass.available == "6 records of the test split"
         assert isinstance(superclass.zero_shot, ProtocolResult)
         assert {"NORM", "MI", "CD"} <= superclass.zero_shot.classes.keys()

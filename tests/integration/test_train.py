@@ -308,9 +308,9 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     best = max(reports, key=lambda report: report.metrics[METRIC])
     assert trained.result.selection.value == best.metrics[METRIC]
     assert trained.state.best_checkpoint.startswith(f"{best.samples_seen:012d}-")
-    kept = load_file(folder / "checkpoints" / trained.state.best_checkpoint / "ema.safetensors")
+    ema = load_file(folder / "checkpoints" / trained.state.best_checkpoint / "ema.safetensors")
     weights = trained.model.state_dict()
-    assert all(torch.equal(weights[name], kept[f"model.{name}"]) for name in weights)
+    assert all(torch.equal(weights[name], ema[f"model.{name}"]) for name in weights)
 
 
 def slow_loop(stage: PretrainStage) -> None:

@@ -209,17 +209,17 @@ def main() -> None:
     folder: Path = arguments.folder
     if not (folder / "ecgs").exists():
         write_csn(folder / "ecgs", 600)  # enough for workers to score them
-    wanted = cells(arguments.only)
-    local = [cell for cell in wanted if cell[1] not in TRACKING]
+    selected = cells(arguments.only)
+    local = [cell for cell in selected if cell[1] not in TRACKING]
     with (folder / "cells.jsonl").open("a") as output, ExitStack() as stack:
-        for chosen, between in ((local, None), ([cell for cell in wanted if cell not in local], True)):
-            if not chosen:
+        for group, between in ((local, None), ([cell for cell in selected if cell not in local], True)):
+            if not group:
                 continue
-            made = stack.enter_context(tracking_server(folder)) if between else None
-            workshop = Workshop(folder, f"http://{made.address}" if made else "")
-            for stage, fault in chosen:
+            proxy = stack.enter_context(tracking_server(folder)) if between else None
+            workshop = Workshop(folder, f"http://{proxy.address}" if proxy else "")
+            for stage, fault in group:
                 workshop.prepare(stage)
-                outcome = run_cell(workshop, stage, fault, made)
+                outcome = run_cell(workshop, stage, fault, proxy)
                 output.write(json.dumps(asdict(outcome)) + "\n")
                 output.flush()
                 print(outcome, flush=True)

@@ -67,9 +67,11 @@ class Bucket:
 
     def start(self, stage: str, log: Path, **more: str) -> int:
         log.unlink(missing_ok=True)
-        given = [word for word in self.workshop.arguments(stage) if not word.startswith("root=")]
+        arguments = [word for word in self.workshop.arguments(stage) if not word.startswith("root=")]
         file = f"--result-file={log.with_suffix('.json')}"
-        return ended(pipeline_runs.start(stage, *given, f"root={self.root}", file, log=log, **HASTE, **more))
+        return ended(
+            pipeline_runs.start(stage, *arguments, f"root={self.root}", file, log=log, **HASTE, **more)
+        )
 
     def digests(self) -> Mapping[str, str]:
         """Of the files whose bytes are the same in every run."""
@@ -100,12 +102,12 @@ def odd_names(workshop: Workshop, stage: str) -> Outcome:
     """Names and a root of letters, signs and blanks that a shell, a URL or a pattern takes for something."""
     log, root = workshop.folder / "logs" / f"{stage}-odd.log", workshop.folder / ODD_ROOT
     log.unlink(missing_ok=True)
-    given = [word for word in workshop.arguments(stage) if not word.startswith("root=")]
+    arguments = [word for word in workshop.arguments(stage) if not word.startswith("root=")]
     names = {"name": ODD, "sources.0.name": ODD, "tracking.model": ODD, "tracking.experiment": ODD}
-    given += [f"root={root}", *(f"{key}={json.dumps(value)}" for key, value in names.items())]
+    arguments += [f"root={root}", *(f"{key}={json.dumps(value)}" for key, value in names.items())]
     start, codes, digests = time.monotonic(), [], []
     for _ in range(2):
-        codes.append(ended(pipeline_runs.start(stage, *given, log=log, **HASTE)))
+        codes.append(ended(pipeline_runs.start(stage, *arguments, log=log, **HASTE)))
         files = [file for pattern in RESULTS for file in sorted((root / ODD).glob(pattern))]
         digests.append({file: storage.sha256(file.read_bytes()) for file in files})
     text, seconds = log.read_text(errors="replace"), time.monotonic() - start

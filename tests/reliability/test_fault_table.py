@@ -19,9 +19,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     mount = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(folder)]
     if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("may not mount a small disk here")
-    made = Workshop(folder)
-    made.prepare("report")
-    return made
+    workshop = Workshop(folder)
+    workshop.prepare("report")
+    return workshop
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def evaluated(
             version="1",
             split="test",
             split_rule="",
-            found="",
+            available="",
             left_out=0,
             unknown_codes={},
             unannotated=0,

@@ -50,6 +50,10 @@ def test_errors_of_probabilities_equal_scikit_learn_and_the_definition(seed: int
     assert errors.in_the_large == pytest.approx(scores.mean() - labels.mean(), abs=1e-12)
     best = max(f1_score(labels, scores >= cut) for cut in np.unique(scores))
     assert decisions.best_f1(ranking) == pytest.approx(best, abs=1e-12)
+    cut = decisions.best_f1_threshold(ranking)
+    assert f1_score(labels, scores >= cut) == pytest.approx(best, abs=1e-12)
+    for other in (scores.min(), np.median(scores), scores.max()):
+        assert decisions.f1(ranking, other) == pytest.approx(f1_score(labels, scores >= other), abs=1e-12)
 
 
 def test_calibration_error_has_bins_of_equally_many_records() -> None:
@@ -113,6 +117,8 @@ def test_without_both_kinds_nothing_is_made_up() -> None:
     assert np.isnan(decisions.sensitivity_at(ranking, 0.9))
     assert np.isnan(decisions.top_share(ranking))
     assert np.isnan(decisions.best_f1(ranking))
+    assert np.isnan(decisions.best_f1_threshold(ranking))
+    assert np.isnan(decisions.f1(ranking, 0.5))
     assert np.isnan(decisions.operating_point(ranking, 0.5)).all()
     with pytest.raises(ValueError, match="both kinds"):
         decisions.fit_platt(np.array([0.1, 0.2]), np.array([True, True]))

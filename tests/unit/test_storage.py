@@ -102,8 +102,8 @@ def test_a_full_disk_is_told_with_what_is_needed_and_what_is_free(small_disk):
 
 
 def test_what_another_process_removed_while_it_was_written_is_said(tmp_path):
-    uri, said = str(tmp_path / "shard"), r"shard: another process removed .* let the other one end"
-    with pytest.raises(storage.Unavailable, match=said), storage.writing(uri) as stream:  # noqa: PT012
+    uri, message = str(tmp_path / "shard"), r"shard: another process removed .* let the other one end"
+    with pytest.raises(storage.Unavailable, match=message), storage.writing(uri) as stream:  # noqa: PT012
         stream.write(b"half")
         for partial in tmp_path.glob("*.partial"):
             partial.unlink()
