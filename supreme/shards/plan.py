@@ -203,8 +203,9 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    sections = {"source": job.source.model_dump(mode="json"), "shards": shards, "seed": job.seed}
-    sections |= {"columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
+    source = job.source.model_dump(mode="json", exclude={"weight"})  # which only training reads
+    sections = {"source": source, "shards": shards, "seed": job.seed, "columns": SCHEMA.names}
+    sections["preparation"] = PREPARATION_VERSION
     if job.source.kind == "simulated":
         sections["simulator"] = SIMULATOR_VERSION
     return Request(stage="shards", config=sections)
@@ -218,9 +219,8 @@ def _check_preparation(folder: str, request: Request) -> None:
     for what in ("preparation", *(["simulator"] if before["source"]["kind"] == "simulated" else [])):
         if (version := before.get(what, 0)) != now.get(what):
             raise ConfigError(
-                f"{folder} was made by {what} {version}, this is {now.get(what)}: the same records would "
-                "give other samples or verdicts. Make it again with jobs/shard.py --new, or give another name=... "
-                "to keep it"
+                f"{folder} was made by {what} {version}, this is {now.get(what)}, which gives other samples "
+                "or verdicts. Make it again with jobs/shard.py --new, or give another name=... to keep it"
             )
 
 
