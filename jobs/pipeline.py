@@ -27,7 +27,7 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     logger = log.get("pipeline")
     if options.dry_run:
         return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
-    from supreme import tracking
+    from supreme import starting, tracking
     from supreme.reports import stage as labels
 
     # Fail before hours of work, not after.
@@ -35,6 +35,7 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
     records.check(recipe)
     labels.check(recipe)
+    starting.check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
     results: dict[str, object] = {}
     own, start = recipe, time.monotonic()

@@ -95,15 +95,19 @@ def load(uri: str, tracking_uri: str | None = None, *, quality_checked: bool = F
         BundleError: the files are not those that were registered, or hold anything but a bundle.
         TrackingError: the tracking server is away, or refuses the login.
     """
+    return EcgQueryModel.from_files(read_bundle(uri, tracking_uri), quality_checked=quality_checked)
+
+
+def read_bundle(uri: str, tracking_uri: str | None = None) -> files.BundleFiles:
+    """The verified bytes of the model that :func:`load` loads. Raises as that."""
     if not uri.startswith("models:"):
-        return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked)
+        return files.read(uri)
     version = resolve(uri, tracking_uri)
     source = str(version.source)
     with tempfile.TemporaryDirectory() as folder:
         download = partial(mlflow.artifacts.download_artifacts, dst_path=folder, tracking_uri=tracking_uri)
         server.call(tracking_uri, lambda: download(source), f"download {uri}", limit_s=server.TRANSFER_S)
-        bundle = str(_root(Path(folder)))
-        return EcgQueryModel.from_bundle(bundle, _sha256(version), quality_checked=quality_checked)
+        return files.read(str(_root(Path(folder))), _sha256(version))
 
 
 def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from supreme import manifest, pretraining, storage, tracking
-from supreme.config import Recipe
+from supreme.config import ConfigError, Recipe
 from supreme.manifest import Request
 from supreme.registry import versions
 from supreme.runtime.session import ray_session
@@ -38,6 +38,10 @@ def run(recipe: Recipe, *, new: bool = False) -> SweepManifest:
             configuration, or an objective cannot be compared.
         RuntimeError: no trial came to its end.
     """
+    if recipe.training.start_from:
+        raise ConfigError(
+            "training.start_from: a sweep compares encoders and objectives from nothing: leave it out"
+        )
     planned, folder, stage = trials(recipe), absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
     finished = stage.begin_folder(folder, SWEEP, request(stage), new=new)
     if finished and not any(map(tracking.is_behind, [folder, *(trial.folder for trial in planned)])):
