@@ -33,9 +33,8 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     # Fail before hours of work, not after.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
-    records.check(recipe)
-    labels.check(recipe)
-    starting.check(recipe)
+    for check in (records.check, labels.check, starting.check):
+        check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
     results: dict[str, object] = {}
     own, start = recipe, time.monotonic()
