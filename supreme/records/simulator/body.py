@@ -41,6 +41,8 @@ class Body:
     qt_s: float
     size: float
     """Of the QRS, relative to the usual one."""
+    chest_gain: float
+    """Size of the QRS in V1-V6, relative to that of the limb leads."""
 
     def lead(self, vector: np.ndarray) -> np.ndarray:
         """Amplitudes in I, II, V1-V6 of a heart vector ``(x, y, z)``, in millivolts."""
@@ -81,6 +83,7 @@ def draw_body(findings: Findings, rr_s: float, rng: np.random.Generator) -> Body
         activation_s=qrs_s * float(detail.normal(_activation(findings), 0.05)),
         qt_s=qt_s,
         size=size,
+        chest_gain=_chest_gain(findings, detail),
     )
 
 
@@ -132,6 +135,8 @@ def _qt(findings: Findings, rr_s: float, qrs_s: float, rng: np.random.Generator)
 
 
 def _voltage(findings: Findings, rng: np.random.Generator) -> float:
+    if findings.has("low_qrs_voltage"):
+        return float(0.65 - 0.31 * findings.of("low_qrs_voltage"))
     if findings.has("high_qrs_voltage"):
         return float(1.55 + 0.6 * findings.of("high_qrs_voltage"))
     return float(np.clip(rng.lognormal(0.02, 0.24), 0.62, 1.5))
@@ -142,3 +147,10 @@ def _activation(findings: Findings) -> float:
     if findings.has("left_bundle_branch_block", "ventricular_preexcitation"):
         return 0.90
     return 0.74 if findings.has("intraventricular_conduction_delay") else 0.80
+
+
+def _chest_gain(findings: Findings, rng: np.random.Generator) -> float:
+    """Low voltage is read in the limb leads: in most patients that have it, the chest leads keep theirs."""
+    if findings.has("low_qrs_voltage") and rng.random() < 0.8:
+        return float(rng.uniform(1.1, 2.5))
+    return 1.0

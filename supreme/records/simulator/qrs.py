@@ -17,26 +17,8 @@ def conducted(body: Body) -> Pulses:
         waves.append(_late(body))
     waves.append(_fast(body, body.activation_s, 2 + int(body.detail.poisson(1))))
     pulses = np.concatenate(waves)
-    _fit_voltage(body, pulses)
+    pulses[:, 4:] *= body.chest_gain
     return pulses
-
-
-def _fit_voltage(body: Body, pulses: Pulses) -> None:
-    """Low voltage is what limb leads show, and the chest leads mostly keep theirs (in place)."""
-    rng, low = body.detail, body.findings.of("low_qrs_voltage")
-    limb_mv = _largest_limb(pulses, body.qrs_s)
-    goal_mv = rng.uniform(0.66, 0.76) - 0.22 * low if low else max(limb_mv, rng.uniform(0.70, 0.80))
-    pulses[:, 2:4] *= goal_mv / limb_mv
-    if low:
-        pulses[:, 4:] *= rng.uniform(0.65, 1.05) if rng.random() < 0.8 else goal_mv / limb_mv
-
-
-def _largest_limb(pulses: Pulses, duration_s: float) -> float:
-    """From peak to trough of the QRS in that of I, II and III where it is largest, in millivolts."""
-    time_s = np.linspace(-0.01, duration_s + 0.01, 40)
-    shape = np.exp(-0.5 * ((time_s - pulses[:, :1]) / pulses[:, 1:2]) ** 2)
-    one, two = pulses[:, 2:4].T @ shape
-    return max(float(np.ptp(lead)) for lead in (one, two, two - one))
 
 
 def _through_left_bundle(body: Body) -> Pulses:
@@ -160,9 +142,6 @@ def _infarct(body: Body, qrs: Pulses) -> None:
         if not name.endswith("_infarction"):
             continue
         seen = REGIONS[region] * (1 + body.rng.normal(0, 0.15, 8))
-        if region == "inferior":
-            # The Q wave is deepest in III; how much of it II shows depends on how the heart lies.
-            seen[0], seen[1] = body.detail.uniform(-0.6, -0.2), body.detail.uniform(0.05, 0.65)
         depth = 0.3 + 0.7 * body.findings.of(name)
         if body.findings.stage == "acute":
             depth *= body.rng.uniform(0.1, 0.9)

@@ -10,7 +10,6 @@ from supreme.records.simulator.leads import REGIONS, heart_vector
 #: The T wave is seen weaker by V3-V6 than one dipole on Dower's torso says; I, II, V1..V6.
 _T_GAIN = np.array([1.0, 1.0, 1.0, 1.2, 0.7, 0.7, 0.75, 0.85])
 
-_LEFT = np.array([1.0, 0.7, 0.0, 0.0, 0.3, 0.7, 1.0, 1.0])
 #: How far below the level of the PR segment V1-V6 begin their ST segment.
 _J_BELOW_MV = np.array([0, 0, 0.025, 0.025, 0.030, 0.035, 0.025, 0.010])
 
@@ -30,8 +29,6 @@ def st_t(body: Body, qrs: Pulses) -> Pulses:
         amount = 1.0 if not findings.has("incomplete_left_bundle_branch_block") else 0.45
         t = (1 - 0.8 * amount) * t - amount * rng.uniform(0.09, 0.16) * area
         st = st - amount * rng.uniform(0.025, 0.06) * area
-    if findings.has("intraventricular_conduction_delay"):
-        t = t - body.detail.uniform(0.1, 0.6) * (0.8 * t + 0.12 * area)
     if findings.has("right_bundle_branch_block", "incomplete_right_bundle_branch_block"):
         late = 0.55 if findings.has("right_bundle_branch_block") else 0.3
         t = t - late * rng.uniform(0.4, 1.0) * qrs[3, 2:]
@@ -65,8 +62,6 @@ def _wall_changes(body: Body, t: np.ndarray, st: np.ndarray) -> tuple[np.ndarray
         seen, strength = REGIONS[region] * (1 + rng.normal(0, 0.15, 8)), findings.of(name)
         if name.endswith("_infarction"):
             up, down = {"acute": (0.12, 0.05), "recent": (0.02, 0.30), "old": (0.0, 0.10)}[findings.stage]
-            # A scarred ventricle has lower T waves on the left, also far from the scar.
-            t = t * (1 - (1 - body.detail.uniform(0.2, 1.0)) * _LEFT)
             opposite = -0.35 * REGIONS["lateral"] if region == "inferior" else -0.25 * REGIONS["inferior"]
             st = st + (up + 0.25 * up / 0.12 * strength) * (seen + opposite * (findings.stage == "acute"))
             if findings.stage == "acute" and rng.random() < 0.5:
