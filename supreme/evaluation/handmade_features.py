@@ -140,6 +140,7 @@ def _wave(beat: np.ndarray, first: int, last: int, edge: float, *, tilted: bool)
 
 
 def beat_windows(ecg: np.ndarray, beats: np.ndarray) -> np.ndarray:
+    """Each whole beat of ``(12, T)`` as ``(beats, 12, samples)``."""
     before, after = round(BEFORE_S * RATE_HZ), round(AFTER_S * RATE_HZ)
     whole = beats[(beats >= before) & (beats + after <= ecg.shape[1])]
     return ecg[:, whole[:, None] + np.arange(-before, after)].transpose(1, 0, 2)
@@ -267,4 +268,5 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def smooth(signal: np.ndarray, seconds: float) -> np.ndarray:
+    """Moving mean over so many seconds at :data:`RATE_HZ`."""
     return uniform_filter1d(signal, max(1, round(seconds * RATE_HZ)), axis=-1)
