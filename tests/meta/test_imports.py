@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
     *("ecg", "nested", "redaction", "settings", "config"),
-    *("log", "read_ahead", "retry", "storage", "manifest", "runtime"),
+    *("log", "read_ahead", "retry", "storage", "owner", "manifest", "runtime"),
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
