@@ -31,7 +31,13 @@ ALONE = {
     "ecg_augmentations": ("augment.py",),
     "mlflow": ("tracking", "registry"),
     "ray": (
-        *("runtime/session.py", "shards/build.py", "reports/spread.py", "reports/llm/cluster.py"),
+        *(
+            "runtime/session.py",
+            "runtime/submit.py",
+            "shards/build.py",
+            "reports/spread.py",
+            "reports/llm/cluster.py",
+        ),
         *("training/data/ray_stream.py", "training/run/driver.py", "training/run/ray_trainer.py"),
         *(
             "training/run/worker.py",
