@@ -23,7 +23,7 @@ ORDER = (
     *("models", "losses", "augment", "objectives", "metrics"),
     *("training", "inference", "tracking", "registry"),
     *("pretraining", "sweep"),
-    *("evaluation", "prediction", "promotion", "reporting"),
+    *("evaluation", "prediction", "promotion", "planning", "reporting"),
 )
 #: Package -> files and folders of `supreme` that may import it.
 ALONE = {
