@@ -29,6 +29,11 @@ REAL = {
         (0.01952, 0.00488, -0.00976, -0.06344, -0.11712),
         (0.01952, 0.0244, 0.02928, 0.02928, 0.02928),
     ),
+    "philips_sierra_1_03_xli.xml": (
+        *(500, 5000),
+        (0.24, 0.22, 0.2, 0.17, 0.155),
+        (0.225, 0.24, 0.245, 0.25, 0.245),
+    ),
     "aecg_hl7_500hz.xml": (500, 5000, *IMPLICIT),
     "scp_500hz_huffman.scp": (500, 5000, *IMPLICIT),
     "edf_12lead_500hz.edf": (500, 5000, *IMPLICIT),
@@ -91,6 +96,14 @@ WRITERS = {
     ),
     "muse": (lambda ecg: write.muse(ecg, 500), 2.44e-3),
     "aecg": (write.aecg, 1.25e-3),
+    "philips XLI": (write.philips, 2.5e-3),
+    "philips 1.04": (lambda ecg: write.philips(ecg, version="1.04"), 2.5e-3),
+    "philips plain": (lambda ecg: write.philips(ecg, encoding="plain"), 2.5e-3),
+    "philips base64": (lambda ecg: write.philips(ecg, version="1.04", encoding="base64"), 2.5e-3),
+    "philips UTF-16": (
+        lambda ecg: write.philips(ecg).decode().replace("?>", ' encoding="UTF-16"?>', 1).encode("utf-16"),
+        2.5e-3,
+    ),
     "edf": (write.edf, 0.25e-3),
     "edf mV": (lambda ecg: write.edf(ecg, unit="mV"), 0.25),
     "scp": (write.scp, 1.25e-3),
@@ -169,6 +182,11 @@ BAD = {
         write.scp(ECG).replace(b"\x14\x14" + bytes(6) + b"\x1f\x4e", b"\x14\x14" + bytes(6) + b"\x02\0"),
         *("unsupported", "2 Huffman tables"),
     ),
+    "Philips 1.05": (write.philips(ECG, version="1.05"), "unsupported", "'1.05'"),
+    "cut Philips": (
+        write.philips(ECG, encoding="plain").replace(b'channel="2000"', b'channel="4000"'),
+        *("truncated", "12 x 2,000"),
+    ),
     "empty": (b"", "unknown_format", "none of"),
 }
 
@@ -202,3 +220,13 @@ def test_padding_is_no_signal_but_zero_is() -> None:
             value.to_bytes(2, "little", signed=True),
         )
         assert read_ecg(write.dicom([group])).signal_mv.shape == (12, length)
+
+
+def test_the_calibration_pulse_of_philips_is_no_heart() -> None:
+    signal_mv = ecg_mv(4.4, 500)
+    tail = np.zeros((12, 400), np.float32)
+    tail[:, 100:200] = 1.0
+    for encoding in ("xli", "plain"):
+        ecg = read_ecg(write.philips(np.concatenate([signal_mv, tail], axis=1), encoding=encoding))
+        assert ecg.signal_mv.shape == (12, 2000), "whole seconds before the tail"
+        np.testing.assert_allclose(ecg.signal_mv, signal_mv[:, :2000], atol=2.51e-3)

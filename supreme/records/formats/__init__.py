@@ -51,6 +51,7 @@ def _is_dicom(content: bytes, root: str) -> bool:
 FORMATS = (
     Format("DICOM", "dicom", _is_dicom),
     Format("GE MUSE XML", "muse", lambda content, root: root == "RestingECG"),
+    Format("Philips XML", "philips", lambda content, root: root == "restingecgdata"),
     Format("HL7 aECG", "aecg", lambda content, root: root == "AnnotatedECG"),
     Format("SCP-ECG", "scp", _is_scp),
     Format("EDF", "edf", lambda content, root: content.startswith(b"0       ")),
@@ -67,6 +68,8 @@ _OTHERS = (
     (b"Rar!", "a rar archive: unpack it"),
     (b"7z\xbc\xaf", "a 7z archive: unpack it"),
     (b"\xd0\xcf\x11\xe0", "an Office or other OLE file, perhaps with a password: export the ECG's samples"),
+    (b"\x89HDF\r\n", "HDF5: name the file .hdf5, so that its records are listed"),
+    (b"\x93NUMPY", "NumPy: name the file .npy"),
     (b"\xffBIOSEMI", "BDF: convert it to EDF"),
     (b"Salted__", "encrypted: decrypt it first"),
 )
