@@ -70,9 +70,20 @@ def build(
     base = load_base()
     corrected = check(recipe)
     request = _request(recipe, shard_folders, rules, corrected, base)
-    finished = manifest.begin(folder, LABELS_STAGE, request, on_change="follow", new=new)
-    if finished is not None:
-        return finished
+    with manifest.opened(folder, LABELS_STAGE, request, on_change="follow", new=new) as finished:
+        return finished or _publish(recipe, shard_folders, folder, request, spread, rules, corrected)
+
+
+def _publish(
+    recipe: Recipe,
+    shard_folders: list[str],
+    folder: str,
+    request: Request,
+    spread: Spread,
+    rules: Extractor,
+    corrected: Corrections,
+) -> LabelManifest:
+    base = load_base()
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
     unique = _collect(parts, spread)
     extracted = _extract(recipe, unique, rules, base, spread)

@@ -39,9 +39,16 @@ def run(recipe: Recipe, *, new: bool = False) -> SweepManifest:
         RuntimeError: no trial came to its end.
     """
     planned, folder, stage = trials(recipe), absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
-    finished = stage.begin_folder(folder, SWEEP, request(stage), new=new)
-    if finished and not any(map(tracking.is_behind, [folder, *(trial.folder for trial in planned)])):
-        return finished
+    with stage.opened_folder(folder, SWEEP, request(stage), new=new) as finished:
+        if finished and not any(map(tracking.is_behind, [folder, *(trial.folder for trial in planned)])):
+            return finished
+        return _run(stage, folder, planned, finished)
+
+
+def _run(
+    stage: PretrainStage, folder: str, planned: list[Trial], finished: SweepManifest | None
+) -> SweepManifest:
+    recipe = stage.recipe
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)
     begin_run = partial(tracking.start_or_resume, uri, recipe.tracking.experiment)
     values = recipe.model_dump(mode="json")

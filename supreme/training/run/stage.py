@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -83,14 +85,15 @@ class PretrainStage:
         }
         return Request(stage="pretrain", config=sections, inputs=self.inputs.digests())
 
-    def begin(self, *, new: bool = False) -> PretrainManifest | None:
-        """Open the stage's folder; the manifest when it is finished. Raises as `begin_folder`."""
-        return self.begin_folder(self.folder, PRETRAIN, self.request, new=new)
+    def opened(self, *, new: bool = False) -> AbstractContextManager[PretrainManifest | None]:
+        """Own the stage's folder; the manifest when it is finished. Raises as `opened_folder`."""
+        return self.opened_folder(self.folder, PRETRAIN, self.request, new=new)
 
-    def begin_folder(
+    @contextmanager
+    def opened_folder(
         self, folder: str, stage: Stage[Result], request: Request, *, new: bool = False
-    ) -> Manifest[Result] | None:
-        """Open the folder of a stage that trains on these inputs, as `supreme.manifest.begin`.
+    ) -> Iterator[Manifest[Result] | None]:
+        """Own the folder of a stage that trains on these inputs, as `supreme.manifest.opened`.
 
         Raises:
             ConfigError: it belongs to another configuration, or labels, records or text encoder are not there
@@ -100,7 +103,8 @@ class PretrainStage:
             self.inputs.verify()
             self.check()
             open_encoder(self.recipe.text)
-        return manifest.begin(folder, stage, request, new=new)
+        with manifest.opened(folder, stage, request, new=new) as finished:
+            yield finished
 
     def check(self) -> TrainingPlan:
         """The plan of a run that has records to train and to validate on.
