@@ -1,4 +1,4 @@
-"""Search over keys of the recipe with Ray Tune, nested MLflow runs; the best becomes a registered candidate."""
+"""Search over keys of the recipe with Ray Tune; the best setting becomes a registered candidate."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Evaluation, Export, Predict
 from supreme.settings.examine import Examine
 from supreme.settings.labels import LLM, Labels
-from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, check_encoder, is_allowed
+from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.names import Name, check_name, same_name
 from supreme.settings.promote import Promote
 from supreme.settings.section import Section, at_most
@@ -165,7 +165,8 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
 def _swept(recipe: Recipe) -> Iterator[tuple[str, str]]:
     dimension = recipe.sweep.space.get("model.encoder")
     for value in dimension.values if dimension else ():
-        yield "sweep.space.model.encoder", check_encoder(str(value))
+        if ":" in str(value):  # the sweep itself refuses a name that is no encoder's
+            yield "sweep.space.model.encoder", str(value)
 
 
 def _name_of(path: Path) -> str:

@@ -16,7 +16,11 @@ _DIMENSION_KEYS = {"values", "low", "high", "log", "step", "when"}
 
 
 class Dimension(Section):
-    """The values of one key: a list, or a range with both ends."""
+    """Values to try of a dotted key, such as `training.learning_rate`: a list, or a table with these keys.
+
+    Keys of `model`, `training`, `text`, and `seed`. On the command line
+    `sweep.space.training.loss=["bce", "focal"]`.
+    """
 
     values: Annotated[tuple[JsonValue, ...], Field(strict=False, max_length=1000)] = ()
     """Values to try."""
@@ -71,8 +75,7 @@ class Sweep(Section):
     """A search with Ray Tune over any keys that decide how a model is trained."""
 
     space: dict[str, Dimension] = Field(default_factory=dict, max_length=100)
-    """Dotted key -> list of values, or `{low, high, log, step}`; `{values, when}`, and `when` beside `low`,
-    limit a key to some combinations. Keys of `model`, `training`, `text`, and `seed`."""
+    """Dotted key -> its values."""
     search: Literal["grid", "random", "tpe"] = "grid"
     """`grid`: all combinations; `random`: draws; `tpe`: Optuna's multivariate tree-structured Parzen
     estimator, which learns from the trials before."""

@@ -94,13 +94,14 @@ def runs(
     recipe: Recipe, number: int, changes: Mapping[str, JsonValue], *, full: bool = False
 ) -> list[TrialRecord]:
     """A setting with each of its seeds."""
+    changes = dict(sorted(changes.items()))  # in the order in which they are read back
     first = changes.get("seed", recipe.seed)
     assert isinstance(first, int)
     return [
         TrialRecord(
             number=number,
             name=_name(number, changes, extra=offset, full=full),
-            changes=dict(changes),
+            changes=changes,
             seed=first + offset,
             full=full,
         )

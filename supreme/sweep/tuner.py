@@ -32,8 +32,9 @@ from supreme.training.run.stage import PretrainStage
 TRIAL_CPUS = 0.01
 _NAME, _PROGRESS = "trial", "progress"
 
-#: They log tracebacks: a trial's error is told once, by the job.
+#: They log tracebacks, and miss files that are not written: a trial's end is told once, by the job.
 _QUIET = (
+    "ray.tune.analysis.experiment_analysis",
     *("ray.tune.execution.tune_controller", "ray.tune.execution.experiment_state", "ray.tune.tune"),
     *("ray.train._internal.syncer", "ray.tune.trainable.function_trainable", "ray.tune.trainable.trainable"),
 )
