@@ -62,15 +62,17 @@ class PretrainStage:
     folder: str
     """Absolute."""
     inputs: TrainingInputs
+    label: str = ""
+    """Name of the run on every line of its log; empty for a run of its own."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> PretrainStage:
         """Open the inputs of a recipe. Raises as `TrainingInputs.open`."""
         return cls(recipe, absolute(recipe.folder("pretrain")), TrainingInputs.open(recipe))
 
-    def trial(self, recipe: Recipe, folder: str) -> PretrainStage:
+    def trial(self, recipe: Recipe, folder: str, label: str = "") -> PretrainStage:
         """Another run on the same inputs."""
-        return replace(self, recipe=recipe, folder=folder)
+        return replace(self, recipe=recipe, folder=folder, label=label)
 
     @cached_property
     def request(self) -> Request:
