@@ -36,6 +36,7 @@ class TrainingPlan(BaseModel):
 
     folder: str
     records: int
+    """Of an epoch: those of a source count as often as it is weighted."""
     validation_records: int
     entities: int
     steps: int
@@ -84,6 +85,7 @@ class PretrainStage:
             "text": recipe.text.model_dump(mode="json"),
             "model": recipe.model.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json", exclude=MAY_CHANGE),
+            "weights": {source.dataset: source.weight for source in recipe.sources},
         }
         return Request(stage="pretrain", config=sections, inputs=self.inputs.digests())
 
