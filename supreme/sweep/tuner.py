@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from supreme import log, storage
+from supreme.runtime import observability
 from supreme.storage.errors import AGAIN
 from supreme.sweep.trials import RUNGS, Trial, ranked
 from supreme.training.learner.validation import METRIC
@@ -73,7 +75,13 @@ def run(
                 reduction_factor=2,
             ),
         ),
-        run_config=ray.tune.RunConfig(name="trials", storage_path=path, storage_filesystem=system, verbose=0),
+        run_config=ray.tune.RunConfig(
+            name="trials",
+            storage_path=path,
+            storage_filesystem=system,
+            verbose=0,
+            callbacks=[_TrialStates()],
+        ),
     )
     errors = _fit(tuner, folder)
     for error in errors:
@@ -83,6 +91,16 @@ def run(
         logger.info("%s: %s", trial.name, outcome.model_dump())
     if not ranking[0][1].completed:
         raise _reason(errors)
+
+
+class _TrialStates(ray.tune.Callback):
+    """Counts the trials of each state for the metrics endpoint."""
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune after every event."""
+        states = Counter(str(trial.status) for trial in trials)
+        for state in ("PENDING", "RUNNING", "TERMINATED", "ERROR"):
+            observability.put("supreme_trials", states[state], state=state)
 
 
 def _fit(tuner: ray.tune.Tuner, folder: str) -> list[Exception]:
@@ -111,6 +129,7 @@ def _reason(errors: Sequence[Exception]) -> Exception:
 def _train_trial(stage: PretrainStage, report: driver.Reporter) -> None:
     """In the trial's process: repeat the reports of before a restart, then train on."""
     log.configure()
+    log.bind(stage.recipe.name, "sweep")
     for earlier in history.read(stage.folder):
         ray.tune.report(earlier.point.line())
     driver.train(stage, report=report, callbacks=[TuneReportCallback()])
