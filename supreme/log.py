@@ -43,10 +43,13 @@ def bound() -> Context:
 
 
 class _Console(logging.Formatter):
+    def __init__(self, label: str = "") -> None:
+        super().__init__()
+        self.label = f" [{label}]" if label else ""
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(
-            f"{time.strftime('%H:%M:%S')} {record.name.removeprefix('supreme.')}: {super().format(record)}"
-        )
+        name = record.name.removeprefix("supreme.")
+        return redact(f"{time.strftime('%H:%M:%S')} {name}{self.label}: {super().format(record)}")
 
 
 class _JsonLines(logging.Formatter):
@@ -59,17 +62,18 @@ class _JsonLines(logging.Formatter):
         return json.dumps(redact_values(fields), default=lambda value: redact(str(value)))
 
 
-def configure(level: str = "INFO", json_file: str | None = None) -> None:
+def configure(level: str = "INFO", json_file: str | None = None, label: str = "") -> None:
     """Send the `supreme` loggers to stderr, and to a JSON-lines file when one is named.
 
-    With ``SUPREME_LOG_FORMAT=json`` stderr has JSON lines too, for machines that collect logs.
+    With ``SUPREME_LOG_FORMAT=json`` stderr has JSON lines too, for machines that collect logs. ``label``
+    stands on every other line: the name of the run that this process belongs to.
     """
     logger = logging.getLogger("supreme")
     logger.setLevel(level)
     logger.propagate = False
     logger.handlers.clear()
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(_JsonLines() if os.environ.get(FORMAT) == "json" else _Console())
+    console.setFormatter(_JsonLines() if os.environ.get(FORMAT) == "json" else _Console(label))
     logger.addHandler(console)
     if json_file:
         os.makedirs(os.path.dirname(os.path.abspath(json_file)), exist_ok=True)

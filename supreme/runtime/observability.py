@@ -1,8 +1,8 @@
 """Our metrics on Ray's own Prometheus endpoint, with the run and the stage as labels.
 
 Ray adds the prefix ``ray_``. It drops gauges of processes that have ended and keeps their counters, so an
-alert on a counter asks for ``supreme_job_running`` too. Without a Ray session, or where the endpoint is closed
-(``RAY_enable_metrics_collection=0``, the default of a session on one machine), nothing is recorded.
+alert on a counter asks for ``supreme_job_running`` too. Without a Ray session, or where the endpoint is
+closed (``RAY_enable_metrics_collection=0``, the default of a session on one machine), nothing is recorded.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ class _Recorder(ray.train.UserCallback):
     """In the controller: pass every report on and keep ``metrics.jsonl`` complete, also across restarts."""
 
     def __init__(self, report: Reporter, stage: PretrainStage, reports: Sequence[Report]) -> None:
-        self.report, self.folder, self.reports = report, stage.folder, list(reports)
-        self.name = stage.recipe.name
+        self.report, self.reports = report, list(reports)
+        self.folder, self.label, self.name = stage.folder, stage.label, stage.recipe.name
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray after every report of the workers."""
@@ -132,8 +132,8 @@ class _Recorder(ray.train.UserCallback):
         logger.warning("%s", describe_failures(worker_exceptions))
 
     def _configure_process(self) -> None:
-        log.configure()  # it is Ray's
-        log.bind(self.name, "pretrain")
+        log.configure(label=self.label)  # it is Ray's
+        log.bind(self.name, "sweep" if self.label else "pretrain")
 
 
 def _fit(stage: PretrainStage, name: str, callbacks: list[ray.train.UserCallback]) -> None:

@@ -36,6 +36,7 @@ class TrainingPlan(BaseModel):
 
     folder: str
     records: int
+    """Of an epoch: those of a source count as often as it is weighted."""
     validation_records: int
     entities: int
     steps: int
@@ -62,15 +63,17 @@ class PretrainStage:
     folder: str
     """Absolute."""
     inputs: TrainingInputs
+    label: str = ""
+    """Name of the run on every line of its log; empty for a run of its own."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> PretrainStage:
         """Open the inputs of a recipe. Raises as `TrainingInputs.open`."""
         return cls(recipe, absolute(recipe.folder("pretrain")), TrainingInputs.open(recipe))
 
-    def trial(self, recipe: Recipe, folder: str) -> PretrainStage:
+    def trial(self, recipe: Recipe, folder: str, label: str = "") -> PretrainStage:
         """Another run on the same inputs."""
-        return replace(self, recipe=recipe, folder=folder)
+        return replace(self, recipe=recipe, folder=folder, label=label)
 
     @cached_property
     def request(self) -> Request:
@@ -82,6 +85,7 @@ class PretrainStage:
             "text": recipe.text.model_dump(mode="json"),
             "model": recipe.model.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json", exclude=MAY_CHANGE),
+            "weights": {source.dataset: source.weight for source in recipe.sources},
         }
         return Request(stage="pretrain", config=sections, inputs=self.inputs.digests())
 

@@ -44,10 +44,10 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     Reads the embedded queries (and reports) that the driver wrote to the folder, and the label table.
     """
     recipe, inputs = stage.recipe, stage.inputs
-    _configure_process(recipe.training.threads_per_worker)
+    _configure_process(recipe.training.threads_per_worker, stage.label)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    log.bind(recipe.name, "pretrain", rank)
+    log.bind(recipe.name, "sweep" if stage.label else "pretrain", rank)
     queries = Queries.read(storage.join(stage.folder, QUERIES))
     labels = inputs.read_labels(with_unseen=queries.unseen is not None)
     learner = _make_learner(stage, labels, queries, rank, world)
@@ -69,8 +69,8 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     return run, state
 
 
-def _configure_process(threads: int) -> None:
-    log.configure()
+def _configure_process(threads: int, label: str) -> None:
+    log.configure(label=label)
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
     quieten_ray_data()
