@@ -21,6 +21,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from supreme import log, storage
+from supreme.runtime import observability
 from supreme.storage.parquet import read_table, write_table
 
 #: What the model said of each record; NaN where it was refused.
@@ -114,6 +115,7 @@ def score(reader: RecordReader, model: ScoringModel, folder: str, what: str) -> 
         unit = reader.units[index]
         write_table(storage.join(folder, _file(unit)), table)
         done += unit.records
+        observability.add("supreme_records_total", unit.records)
         progress.update(done)
 
 

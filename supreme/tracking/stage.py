@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from supreme import __version__, log, storage
 from supreme.manifest import REQUEST
+from supreme.runtime import observability
 from supreme.tracking import note
 from supreme.tracking.logged import safe_value
 from supreme.tracking.run import TrackingRun, git_tags
@@ -52,6 +53,7 @@ class Link:
         elif self.away and not failure:
             logger.info("the tracking server is back and has everything")
         self.away = bool(failure)
+        observability.put("supreme_tracking_up", 0.0 if failure else 1.0)
 
 
 @dataclass

@@ -33,6 +33,7 @@ ALONE = {
     "ray": (
         *(
             "runtime/session.py",
+            "runtime/observability.py",
             "runtime/submit.py",
             "shards/build.py",
             "reports/spread.py",

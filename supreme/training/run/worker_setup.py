@@ -47,6 +47,7 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     _configure_process(recipe.training.threads_per_worker, stage.label)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    log.bind(recipe.name, "sweep" if stage.label else "pretrain", rank)
     queries = Queries.read(storage.join(stage.folder, QUERIES))
     labels = inputs.read_labels(with_unseen=queries.unseen is not None)
     learner = _make_learner(stage, labels, queries, rank, world)
