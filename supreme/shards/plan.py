@@ -202,7 +202,9 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    sections = {"source": job.source.model_dump(mode="json"), "shards": shards, "seed": job.seed}
+    # A key that is new and empty does not make another configuration of older shards.
+    source = job.source.model_dump(mode="json", exclude=None if job.source.unit else {"unit"})
+    sections = {"source": source, "shards": shards, "seed": job.seed}
     sections |= {"columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
     return Request(stage="shards", config=sections)
 
