@@ -14,10 +14,13 @@ from supreme.redaction import redact_values as redact_values
 
 
 class _Console(logging.Formatter):
+    def __init__(self, label: str = "") -> None:
+        super().__init__()
+        self.label = f" [{label}]" if label else ""
+
     def format(self, record: logging.LogRecord) -> str:
-        return redact(
-            f"{time.strftime('%H:%M:%S')} {record.name.removeprefix('supreme.')}: {super().format(record)}"
-        )
+        name = record.name.removeprefix("supreme.")
+        return redact(f"{time.strftime('%H:%M:%S')} {name}{self.label}: {super().format(record)}")
 
 
 class _JsonLines(logging.Formatter):
@@ -30,14 +33,17 @@ class _JsonLines(logging.Formatter):
         return json.dumps(redact_values(fields), default=lambda value: redact(str(value)))
 
 
-def configure(level: str = "INFO", json_file: str | None = None) -> None:
-    """Send the `supreme` loggers to stderr, and to a JSON-lines file when one is named."""
+def configure(level: str = "INFO", json_file: str | None = None, label: str = "") -> None:
+    """Send the `supreme` loggers to stderr, and to a JSON-lines file when one is named.
+
+    ``label`` stands on every line: the name of the run that this process belongs to.
+    """
     logger = logging.getLogger("supreme")
     logger.setLevel(level)
     logger.propagate = False
     logger.handlers.clear()
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(_Console())
+    console.setFormatter(_Console(label))
     logger.addHandler(console)
     if json_file:
         os.makedirs(os.path.dirname(os.path.abspath(json_file)), exist_ok=True)

@@ -12,6 +12,7 @@ from supreme.settings.uris import Uri
 from supreme.settings.wfdb import ChannelLeads, GainPerMv, SampleUnit
 
 Records = Annotated[int, Field(gt=0), at_most(20_000_000, "all public ECGs together are ten million")]
+Weight = Annotated[int, Field(ge=1), at_most(1_000, "a record seen so often in an epoch is learned by heart")]
 MAX_SAMPLES = 1_000_000
 """Of a record in a shard: it is 24 MB then, and a batch of them is held in memory."""
 MAX_ROW_GROUP_BYTES = 1 << 30
@@ -34,6 +35,8 @@ class Source(Section):
     """Folder or `s3://` prefix of the data set in its own layout (not used by `simulated`)."""
     records: Records | None = None
     """Number of ECGs to draw for `simulated`; for other kinds the most records to read, first by id."""
+    weight: Weight = 1
+    """How often a training record is seen in an epoch: more than once for a small data set beside a large."""
     rate_hz: Literal[100, 500] | None = None
     """Which of PTB-XL's two signals to read; the higher rate that is present when not set (`ptbxl` only)."""
     report_filter: Literal["none", "merl"] = "none"

@@ -14,7 +14,8 @@ from wfdb_writer import write_record
 from jobs import predict as job
 from supreme import config, ecg, prediction, signal, tracking
 from supreme.inference.folder_reader import FolderReader
-from supreme.registry import versions
+from supreme.registry import champion, versions
+from supreme.registry.history import DecisionNote
 from supreme.runtime.cli import Options
 from supreme.runtime.session import ray_session
 from supreme.settings.evaluation import Predict
@@ -59,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     tiny_bundle.write(f"{root}/bundle")
     run = tracking.start_or_resume(store, "tests", f"{root}/stage", "pretrain", {})
     version = versions.register(f"{root}/bundle", run.run_id, tracking_uri=store, model="supreme-ecg")
-    versions.promote(version, tracking_uri=store, reason="first")
+    champion.promote(version, tracking_uri=store, note=DecisionNote("first"))
     return root
 
 

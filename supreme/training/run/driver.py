@@ -66,7 +66,7 @@ def train(
     logger.info("training: %s", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     failures = 0
     while (state := latest_state(stage)) is None or not state.ended:
-        recorder = _Recorder(report, stage.folder, state.reports if state else [])
+        recorder = _Recorder(report, stage, state.reports if state else [])
         try:
             _fit(stage, name, [recorder, *callbacks])
         except CONTROLLER_GONE as error:
@@ -100,12 +100,13 @@ def embed_queries(stage: PretrainStage) -> None:
 class _Recorder(ray.train.UserCallback):
     """In the controller: pass every report on and keep ``metrics.jsonl`` complete, also across restarts."""
 
-    def __init__(self, report: Reporter, folder: str, reports: Sequence[Report]) -> None:
-        self.report, self.folder, self.reports = report, folder, list(reports)
+    def __init__(self, report: Reporter, stage: PretrainStage, reports: Sequence[Report]) -> None:
+        self.report, self.reports = report, list(reports)
+        self.folder, self.label = stage.folder, stage.label
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray after every report of the workers."""
-        log.configure()  # this process is Ray's
+        log.configure(label=self.label)  # this process is Ray's
         latest = Report.from_line(metrics[0])
         earlier = [report for report in self.reports if report.samples_seen < latest.samples_seen]
         self.reports = [*earlier, latest]
@@ -127,7 +128,7 @@ class _Recorder(ray.train.UserCallback):
             damage = storage_error(error)
             if damage and not isinstance(damage, storage.Unavailable):
                 raise damage
-        log.configure()
+        log.configure(label=self.label)
         logger.warning("%s", describe_failures(worker_exceptions))
 
 

@@ -44,7 +44,7 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     Reads the embedded queries (and reports) that the driver wrote to the folder, and the label table.
     """
     recipe, inputs = stage.recipe, stage.inputs
-    _configure_process(recipe.training.threads_per_worker)
+    _configure_process(recipe.training.threads_per_worker, stage.label)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     queries = Queries.read(storage.join(stage.folder, QUERIES))
@@ -68,8 +68,8 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     return run, state
 
 
-def _configure_process(threads: int) -> None:
-    log.configure()
+def _configure_process(threads: int, label: str) -> None:
+    log.configure(label=label)
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
     quieten_ray_data()
