@@ -10,8 +10,7 @@ from supreme.config import Recipe
 from supreme.reporting import html, sweep_figures
 from supreme.reporting.sweep_figures import Coordinates, TrialCurve
 from supreme.sweep import search, space, table
-from supreme.sweep.stage import PAGE
-from supreme.sweep.summary import SweepResult, TrialOutcome
+from supreme.sweep.summary import PAGE, SweepResult, TrialOutcome
 from supreme.training.learner.validation import METRIC
 from supreme.training.run import history
 

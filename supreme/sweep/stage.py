@@ -15,7 +15,7 @@ from supreme.sweep import failures, ledger, table, tuner
 from supreme.sweep.check import ModelCheck
 from supreme.sweep.queue import TrialQueue
 from supreme.sweep.runs import TrialRuns
-from supreme.sweep.summary import SWEEP, SweepManifest, SweepResult
+from supreme.sweep.summary import PAGE, SWEEP, SweepManifest, SweepResult
 from supreme.sweep.trials import Trial, trial
 from supreme.training.data.sources import absolute
 from supreme.training.run import result
@@ -23,7 +23,6 @@ from supreme.training.run.stage import PretrainStage
 
 #: Writes the page about a sweep into its folder.
 Draw = Callable[[Recipe, str, SweepResult], None]
-PAGE = "sweep.html"
 
 logger = log.get("sweep")
 

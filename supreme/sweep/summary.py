@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from supreme.manifest import Manifest, Stage
 from supreme.training.run.summary import RUN_FILES
 
+PAGE = "sweep.html"
 Status = Literal["waiting", "running", "stopped", "failed", "finished"]
 
 
@@ -76,7 +77,7 @@ SWEEP = Stage(
     job="sweep",
     result=SweepResult,
     files=(
-        *("run.json", "trials.json", "sweep.html", "bundle/*", "tune/**", "*/failure.json"),
+        *("run.json", "trials.json", PAGE, "bundle/*", "tune/**", "*/failure.json"),
         *(f"*/{name}" for name in RUN_FILES),
     ),
 )
