@@ -49,7 +49,7 @@ def run(recipe: Recipe, *, draw: Draw, new: bool = False) -> SweepManifest:
     records = ledger.plan(recipe, [] if new else ledger.read(folder))
     finished = stage.begin_folder(folder, SWEEP, request(stage), new=new)
     if left_out := ledger.left_out(recipe, records):
-        logger.warning("sweep.trials=%s: %d combinations are left out", recipe.sweep.trials, left_out)
+        logger.warning("sweep.trials=%s leaves out %d of the combinations", recipe.sweep.trials, left_out)
     runs = TrialRuns(recipe)
     queue = TrialQueue(recipe, folder, records, runs, ModelCheck(stage.inputs).problem)
     is_done = finished is not None and queue.is_done()
