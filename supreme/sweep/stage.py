@@ -59,7 +59,7 @@ def _run(stage: PretrainStage, folder: str, finished: SweepManifest | None, draw
     recipe = stage.recipe
     records = ledger.plan(recipe, ledger.read(folder))
     if left_out := ledger.left_out(recipe, records):
-        logger.warning("sweep.trials=%s: %d combinations are left out", recipe.sweep.trials, left_out)
+        logger.warning("sweep.trials=%s leaves out %d of the combinations", recipe.sweep.trials, left_out)
     runs = TrialRuns(recipe)
     queue = TrialQueue(recipe, folder, records, runs, ModelCheck(stage.inputs).problem)
     is_done = finished is not None and queue.is_done()

@@ -46,7 +46,7 @@ ALONE = {
             "training/run/preemption.py",
             "training/profiling/profiler.py",
         ),
-        *("sweep/tuner.py", "inference/engine_on_ray.py", "training/run/failures.py"),
+        *("sweep/tuner.py", "sweep/gate.py", "inference/engine_on_ray.py", "training/run/failures.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
     "botocore": ("storage",),

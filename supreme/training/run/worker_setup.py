@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 
 import ray.train
 import ray.train.torch
@@ -32,9 +33,10 @@ from supreme.training.run.worker import WorkerRun
 _RAY_REPORT_LOGGER = str(sys.modules["ray.train.v2._internal.execution.context"].__file__)
 
 
-def train_loop(stage: PretrainStage) -> None:
-    """Train from the latest checkpoint, or from nothing, to the end."""
+def train_loop(stage: PretrainStage, turn: Callable[[], None] = lambda: None) -> None:
+    """Train from the latest checkpoint, or from nothing, to the end; first call ``turn``, which may wait."""
     run, state = open_run(stage)
+    turn()
     run.train(state)
 
 
