@@ -33,9 +33,16 @@ def run(recipe: Recipe, *, new: bool = False) -> PretrainManifest:
     stage = PretrainStage.open(recipe)
     point = starting.open_start(stage, new=new)
     stage = starting.attach(stage, point)
-    manifest = stage.begin(new=new)
-    if manifest and not tracking.is_behind(stage.folder):
-        return manifest
+    with stage.opened(new=new) as manifest:
+        if manifest and not tracking.is_behind(stage.folder):
+            return manifest
+        return _run(stage, manifest, point)
+
+
+def _run(
+    stage: PretrainStage, manifest: PretrainManifest | None, point: StartingPoint | None
+) -> PretrainManifest:
+    recipe = stage.recipe
     uri = tracking.open_store(recipe.tracking, recipe.root, stage.folder)
     mlflow_run = tracking.start_or_resume(
         uri,

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from supreme import config, manifest, storage
+from supreme import manifest, storage
 from supreme.config import ConfigError, Recipe
 from supreme.evaluation import distributions
 from supreme.evaluation.distributions import DistributionComparison
 from supreme.records import all_sources
 from supreme.records.simulated import SIMULATOR_VERSION
 from supreme.reporting.html import template
+from supreme.settings.data import Source
 
 PAGE, NUMBERS = "distributions.html", "distributions.json"
 #: Measurements of a condition that the page shows; the file has all of them.
@@ -50,20 +51,22 @@ def write(recipe: Recipe, *, new: bool = False) -> tuple[str, manifest.Manifest[
         "rate_hz": recipe.shards.rate_hz,
     }
     request = manifest.Request(stage="measure", config=sections)
-    if finished := manifest.begin(folder, MEASURE, request, on_change="replace", new=new):
-        return folder, finished
-    measured = [
-        distributions.measure(source, recipe.seed, recipe.shards.rate_hz) for source in (first, *others)
-    ]
-    if not len(measured[0].values):
-        raise ConfigError(f"no record of {first.dataset!r} can be measured: see rejected/ of jobs/shard.py")
-    comparisons = [distributions.compare(measured[0], other) for other in measured[1:]]
+    with manifest.opened(folder, MEASURE, request, on_change="replace", new=new) as finished:
+        return folder, finished or _publish(recipe, (first, *others), request, folder)
+
+
+def _publish(
+    recipe: Recipe, sources: Sequence[Source], request: manifest.Request, folder: str
+) -> manifest.Manifest[DistributionSummary]:
+    rate_hz = recipe.shards.rate_hz
+    first, *others = (distributions.measure(source, recipe.seed, rate_hz) for source in sources)
+    comparisons = [distributions.compare(first, other) for other in others]
     storage.write_json(storage.join(folder, NUMBERS), [one.model_dump(mode="json") for one in comparisons])
     storage.write_bytes(storage.join(folder, PAGE), render(recipe, comparisons).encode())
     result = DistributionSummary(mean_distance=distributions.summary(comparisons))
-    return folder, manifest.publish(folder, MEASURE, request, result)
+    return manifest.publish(folder, MEASURE, request, result)
 
 
-def render(recipe: config.Recipe, comparisons: Sequence[DistributionComparison]) -> str:
+def render(recipe: Recipe, comparisons: Sequence[DistributionComparison]) -> str:
     """The page."""
     return template("distributions.html").render(recipe=recipe.name, comparisons=comparisons, shown=SHOWN)

@@ -35,6 +35,7 @@ from supreme.reports.result import LabelManifest, LabelResult
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import STATEMENTS, ShardSlice, Statement
 from supreme.reports.vocabulary import Vocabulary, load_base
+from supreme.runtime import observability
 from supreme.shards.result import SHARDS
 from supreme.storage import parquet
 
@@ -70,9 +71,20 @@ def build(
     base = load_base()
     corrected = check(recipe)
     request = _request(recipe, shard_folders, rules, corrected, base)
-    finished = manifest.begin(folder, LABELS_STAGE, request, on_change="follow", new=new)
-    if finished is not None:
-        return finished
+    with manifest.opened(folder, LABELS_STAGE, request, on_change="follow", new=new) as finished:
+        return finished or _publish(recipe, shard_folders, folder, request, spread, rules, corrected)
+
+
+def _publish(
+    recipe: Recipe,
+    shard_folders: list[str],
+    folder: str,
+    request: Request,
+    spread: Spread,
+    rules: Extractor,
+    corrected: Corrections,
+) -> LabelManifest:
+    base = load_base()
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
     unique = _collect(parts, spread)
     extracted = _extract(recipe, unique, rules, base, spread)
@@ -208,6 +220,7 @@ def _label(uri: str, parts: Sequence[ShardSlice], labeller: Labeller, spread: Sp
             total.labels.update(counts.labels)
             total = total._replace(covered=total.covered + counts.covered)
             done += len(table)
+            observability.add("supreme_records_total", len(table))
             progress.update(done)
     if total.covered and (silent := sorted(folder for folder, count in covered.items() if not count)):
         raise ConfigError(

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from supreme.settings.names import OptionalName
 from supreme.settings.section import Section, at_most
 from supreme.settings.uris import Uri
-from supreme.settings.wfdb import ChannelLeads, GainPerMv
+from supreme.settings.wfdb import ChannelLeads, GainPerMv, SampleUnit
 
 Records = Annotated[int, Field(gt=0), at_most(20_000_000, "all public ECGs together are ten million")]
 Weight = Annotated[int, Field(ge=1), at_most(1_000, "a record seen so often in an epoch is learned by heart")]
@@ -20,7 +20,7 @@ MAX_ROW_GROUP_BYTES = 1 << 30
 
 #: Each is a module of `supreme.records`; data sets below `real` are recognised in this order.
 SourceKind = Literal[
-    "simulated", "ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg", "code15", "wfdb_folder"
+    "simulated", "ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg", "code15", "wfdb_folder", "ecg_folder"
 ]
 
 
@@ -42,19 +42,27 @@ class Source(Section):
     report_filter: Literal["none", "merl"] = "none"
     """`merl`: refuse records whose report has fewer than four words, as MERL does (`mimic_iv_ecg` only)."""
     table: Uri = ""
-    """CSV or Parquet table of the records; the only one in the folder when empty (`wfdb_folder` only)."""
+    """CSV or Parquet table of the records (`wfdb_folder` and `ecg_folder` only). When empty, `wfdb_folder`
+    takes the only one in the folder, and `ecg_folder` has every ECG file as a record."""
     gain_per_mv: GainPerMv = None
     """Converter steps in a millivolt of every channel, instead of gains and units in the WFDB headers: for a
     data set whose headers are wrong."""
     leads: ChannelLeads = Field(default_factory=dict)
     """Channel name -> lead, for names that are not understood, as `leads = {CH1 = "I", CH2 = "-aVR"}`."""
+    unit: SampleUnit = ""
+    """Unit of the samples in HDF5 and `.npy` files that name none, as `mV`, `uV` or `1e-4 V` (`ecg_folder`
+    and `code15` only); mV with a warning when empty."""
 
     @model_validator(mode="after")
     def _only_where_it_is_read(self) -> Source:
-        readers = {"rate_hz": "ptbxl", "report_filter": "mimic_iv_ecg", "table": "wfdb_folder"}
-        for field, kind in readers.items():
-            if getattr(self, field) != type(self).model_fields[field].default and self.kind != kind:
-                raise ValueError(f"{field} is read by kind {kind!r} only, not by {self.kind!r}")
+        readers = {
+            **{"rate_hz": ("ptbxl",), "report_filter": ("mimic_iv_ecg",)},
+            **{"table": ("wfdb_folder", "ecg_folder"), "unit": ("ecg_folder", "code15")},
+        }
+        for field, kinds in readers.items():
+            if getattr(self, field) != type(self).model_fields[field].default and self.kind not in kinds:
+                names = " and ".join(map(repr, kinds))
+                raise ValueError(f"{field} is read by kind {names} only, not by {self.kind!r}")
         if self.kind == "simulated" and (self.gain_per_mv or self.leads):
             raise ValueError("gain_per_mv and leads are read from WFDB headers: 'simulated' has none")
         return self

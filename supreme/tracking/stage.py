@@ -17,12 +17,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from supreme import __version__, log, storage
+from supreme import log, storage
 from supreme.manifest import REQUEST
+from supreme.runtime import observability
 from supreme.tracking import note
 from supreme.tracking.logged import safe_value
-from supreme.tracking.run import TrackingRun, git_tags
+from supreme.tracking.run import TrackingRun
 from supreme.tracking.server import Attempt, reason, worded
+from supreme.tracking.source import dataset_inputs, request_of, source_tags
 from supreme.tracking.store import experiment_id
 from supreme.training.run import history
 
@@ -52,6 +54,7 @@ class Link:
         elif self.away and not failure:
             logger.info("the tracking server is back and has everything")
         self.away = bool(failure)
+        observability.put("supreme_tracking_up", 0.0 if failure else 1.0)
 
 
 @dataclass
@@ -61,6 +64,8 @@ class StageRun(TrackingRun):
     folder: str
     params: dict[str, Any] = field(repr=False)
     tags: dict[str, Any] = field(repr=False)
+    inputs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Stage -> digest of the data that is read; that of the parent for a nested run."""
     link: Link = field(default_factory=Link, repr=False)
     _described: bool = field(default=False, repr=False)
     _lines: Sequence[history.Report] = field(default=(), repr=False)
@@ -72,9 +77,12 @@ class StageRun(TrackingRun):
         return self.__dict__ | {"_attempt": None}
 
     def describe(self) -> None:
-        """Status, tags, parameters and the recipe; raises what goes wrong."""
+        """Status, tags, data, parameters and the recipe; raises what goes wrong."""
         self.client.update_run(self.run_id, status="RUNNING")
         self.set_tags(self.tags)
+        if self.inputs:
+            data = dataset_inputs(self.inputs, _parent_folder(self.folder), "training")
+            self.client.log_inputs(self.run_id, data)
         self.log_params(self.params)
         self.log_dict(self.params, "recipe.json")
         self._described = True
@@ -85,8 +93,22 @@ class StageRun(TrackingRun):
         if self._attempt is None or not self._attempt.is_alive():
             self._attempt = Attempt(self._catch_up_and_tell)
 
-    def finish(self, status: Status = "FINISHED", wait_s: float = END_WAIT_S) -> None:
-        """Bring the server up to date with the folder and set the status, or say what it lacks."""
+    def finish(
+        self,
+        status: Status = "FINISHED",
+        wait_s: float = END_WAIT_S,
+        *,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        files: Sequence[str] = (),
+    ) -> None:
+        """Bring the server up to date with the folder and set the status, or say what it lacks.
+
+        Args:
+            tags: how the stage ended.
+            metrics: of the stage as a whole.
+            files: names of artifacts in the folder, beside its history and request.
+        """
         missing = ["metrics", "artifacts", f"status {status}"]
         if not self._described:
             missing.insert(0, "parameters")
@@ -95,7 +117,9 @@ class StageRun(TrackingRun):
             self._lines = history.read(self.folder)
             self._catch_up()
             del missing[:-2]
-            for name in (history.METRICS, REQUEST):
+            self.set_tags(tags or {})
+            self.log_points([history.Point(0, time.time(), dict(metrics))] if metrics else [])
+            for name in (history.METRICS, REQUEST, *files):
                 if storage.exists(storage.join(self.folder, name)):
                     self.log_file(storage.join(self.folder, name))
             del missing[0]
@@ -152,14 +176,18 @@ def start_or_resume(
         uri: from :func:`open_store`.
         folder: stage folder; a stage that is killed and started again goes on in the same run.
         params: nested parameters, normally ``recipe.model_dump(mode="json")``.
-        tags: for instance the digests of the data; git commit and code version are added.
+        tags: those of `supreme.tracking.source` and the name of the stage are added.
         parent: run under which this one is shown.
     """
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     link = parent.link if parent else Link()
     nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
-    tags = {"supreme.code_version": __version__, **git_tags(), **(tags or {}), **nested}
-    run = StageRun(uri, note.write(folder, complete=False).run_id, client, folder, dict(params), tags, link)
+    request = request_of(folder)
+    inputs = request.inputs if request else parent.inputs if parent else {}
+    stage = {"supreme.stage": request.stage} if request else {}
+    tags = {**source_tags(), **stage, **(tags or {}), **nested}
+    run_id = note.write(folder, complete=False).run_id
+    run = StageRun(uri, run_id, client, folder, dict(params), tags, inputs, link)
     if run.run_id:
         run._attempt = resume = Attempt(lambda: _resume(run))
         failure = resume.failure(START_WAIT_S if not link.away else 1.0)
@@ -171,6 +199,14 @@ def start_or_resume(
     with worded(uri, "begin a run"):
         run.run_id = _create(client, experiment_id(client, experiment), name, folder)
         run.describe()
+    return run
+
+
+def follow(uri: str, folder: str) -> StageRun:
+    """The run that another process has begun for a stage folder, to report to it from this one."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    run = StageRun(uri, note.write(folder).run_id, client, folder, {}, {})
+    run._described = True
     return run
 
 
@@ -208,6 +244,11 @@ def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> st
         client.delete_run(other.info.run_id)
     note.write(folder, run_id=first.info.run_id)
     return str(first.info.run_id)
+
+
+def _parent_folder(folder: str) -> str:
+    """The folder of all stages, above that of one."""
+    return folder.partition("?")[0].rstrip("/").rpartition("/")[0]
 
 
 def _resume(run: StageRun) -> bool:

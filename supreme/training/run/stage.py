@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -65,15 +67,17 @@ class PretrainStage:
     inputs: TrainingInputs
     start: Start | None = None
     """What training goes on from, instead of from nothing."""
+    label: str = ""
+    """Name of the run on every line of its log; empty for a run of its own."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> PretrainStage:
         """Open the inputs of a recipe. Raises as `TrainingInputs.open`."""
         return cls(recipe, absolute(recipe.folder("pretrain")), TrainingInputs.open(recipe))
 
-    def trial(self, recipe: Recipe, folder: str) -> PretrainStage:
+    def trial(self, recipe: Recipe, folder: str, label: str = "") -> PretrainStage:
         """Another run on the same inputs."""
-        return replace(self, recipe=recipe, folder=folder)
+        return replace(self, recipe=recipe, folder=folder, label=label)
 
     @cached_property
     def request(self) -> Request:
@@ -90,14 +94,15 @@ class PretrainStage:
         start = {START: self.start.digest} if self.start else {}
         return Request(stage="pretrain", config=sections, inputs=self.inputs.digests() | start)
 
-    def begin(self, *, new: bool = False) -> PretrainManifest | None:
-        """Open the stage's folder; the manifest when it is finished. Raises as `begin_folder`."""
-        return self.begin_folder(self.folder, PRETRAIN, self.request, new=new)
+    def opened(self, *, new: bool = False) -> AbstractContextManager[PretrainManifest | None]:
+        """Own the stage's folder; the manifest when it is finished. Raises as `opened_folder`."""
+        return self.opened_folder(self.folder, PRETRAIN, self.request, new=new)
 
-    def begin_folder(
+    @contextmanager
+    def opened_folder(
         self, folder: str, stage: Stage[Result], request: Request, *, new: bool = False
-    ) -> Manifest[Result] | None:
-        """Open the folder of a stage that trains on these inputs, as `supreme.manifest.begin`.
+    ) -> Iterator[Manifest[Result] | None]:
+        """Own the folder of a stage that trains on these inputs, as `supreme.manifest.opened`.
 
         Raises:
             ConfigError: it belongs to another configuration, or labels, records or text encoder are not there
@@ -107,7 +112,8 @@ class PretrainStage:
             self.inputs.verify()
             self.check()
             open_encoder(self.recipe.text)
-        return manifest.begin(folder, stage, request, new=new)
+        with manifest.opened(folder, stage, request, new=new) as finished:
+            yield finished
 
     def check(self) -> TrainingPlan:
         """The plan of a run that has records to train and to validate on.
