@@ -17,6 +17,7 @@ from scipy.stats import ks_2samp
 from supreme import log
 from supreme.config import ConfigError
 from supreme.ecg import BadRecord, to_millivolts
+from supreme.evaluation import textbook_signs
 from supreme.evaluation.handmade_features import FEATURES, features
 from supreme.preparation import check_record
 from supreme.records import open_source
@@ -44,8 +45,14 @@ class MeasuredDataset:
 
     def of(self, condition: str) -> np.ndarray:
         """Measurements ``(M, F)`` of the records with a condition."""
-        rows = [condition == ALL or condition in present for present in self.conditions]
-        return self.values[np.array(rows, bool)]
+        return self.values[self._rows(condition)]
+
+    def sign_auroc(self, condition: str) -> float | None:
+        """AUROC of the one measurement that a textbook names; None where it names none."""
+        return textbook_signs.auroc_of(condition, self.values, self._rows(condition))
+
+    def _rows(self, condition: str) -> np.ndarray:
+        return np.array([condition == ALL or condition in present for present in self.conditions], bool)
 
 
 class MeasurementRow(BaseModel):
@@ -69,6 +76,8 @@ class ConditionRow(BaseModel):
     condition: str
     records: tuple[int, int]
     mean_distance: float
+    sign_auroc: tuple[float | None, float | None] = (None, None)
+    """What the textbook's measurement of the condition gets in each data set, without any fitting."""
     measurements: tuple[MeasurementRow, ...]
 
 
@@ -125,6 +134,7 @@ def compare(first: MeasuredDataset, second: MeasuredDataset) -> DistributionComp
                     condition=condition,
                     records=(len(one), len(other)),
                     mean_distance=distance,
+                    sign_auroc=(first.sign_auroc(condition), second.sign_auroc(condition)),
                     measurements=measurements,
                 )
             )

@@ -13,7 +13,9 @@ from supreme import config
 from supreme.config import ConfigError
 from supreme.evaluation import distributions
 from supreme.evaluation.distributions import ALL, MeasuredDataset, compare, measure
-from supreme.evaluation.handmade_features import FEATURES
+from supreme.evaluation.handmade_features import FEATURES, features
+from supreme.evaluation.textbook_signs import SIGNS, auroc_of
+from supreme.records.simulated import SimulatedSource
 from supreme.reporting import distributions_page
 from supreme.settings.data import Source
 
@@ -94,3 +96,33 @@ def test_one_data_set_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing to compare 'simulated' with: give real=FOLDER"):
         distributions_page.write(recipe)
     assert list(tmp_path.iterdir()) == []
+
+
+def _simulated(count: int) -> tuple[np.ndarray, list[frozenset[str]]]:
+    source = SimulatedSource("simulated", count, 5, rate_hz=100)
+    records = [source.read(entry) for entry in source.index()]
+    values = np.stack([features(record.signal_mv, 100) for record in records])
+    return values, [frozenset(record.entry.codes) for record in records]
+
+
+def test_a_textbook_sign_tells_its_condition_in_simulated_records() -> None:
+    """Each of the right sign and lead: an inverted rule would be below 0.5."""
+    values, conditions = _simulated(700)
+    scores = {}
+    for condition in SIGNS:
+        present = np.array([condition in one for one in conditions])
+        if present.sum() >= 10:
+            scores[condition] = auroc_of(condition, values, present)
+    assert len(scores) >= 20
+    assert {name: score for name, score in scores.items() if score is None or score < 0.62} == {}
+    assert np.mean(list(scores.values())) > 0.83
+
+
+def test_a_sign_is_undefined_where_there_is_nothing_to_rank() -> None:
+    values = np.full((6, len(FEATURES)), np.nan, np.float32)
+    present = np.arange(6) < 3
+    assert auroc_of("long_qt", values, present) is None
+    values[:, FEATURES.index("qtc_fridericia_s")] = [0.5, 0.5, np.nan, 0.4, 0.4, 0.4]
+    assert auroc_of("long_qt", values, present) == pytest.approx((6 + 1.5) / 9)
+    assert auroc_of("long_qt", values, np.ones(6, bool)) is None
+    assert auroc_of("normal_ecg", values, present) is None
