@@ -103,7 +103,8 @@ def embed_queries(stage: PretrainStage) -> None:
     cache = absolute(storage.join(recipe.root, "embeddings"))
     objective, encoder = OBJECTIVES[recipe.training.objective], open_encoder(recipe.text)
     unseen = inputs.unseen if objective.zero_shot else ()
-    queries = Queries.embed(inputs.vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen)
+    white = stage.start.whitening() if stage.start else None
+    queries = Queries.embed(inputs.vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen, white)
     queries.write(storage.join(stage.folder, QUERIES))
     if objective.reads_reports:
         # A cache of their own: every run reads that of the queries, and reports may be many.
