@@ -40,7 +40,7 @@ def run(recipe: Recipe, *, new: bool = False) -> PretrainManifest:
 
 
 def _run(
-    stage: PretrainStage, manifest: PretrainManifest | None, point: StartingPoint | None
+    stage: PretrainStage, manifest: PretrainManifest | None, point: starting.StartingPoint | None
 ) -> PretrainManifest:
     recipe = stage.recipe
     uri = tracking.open_store(recipe.tracking, recipe.root, stage.folder)

@@ -65,10 +65,10 @@ class PretrainStage:
     folder: str
     """Absolute."""
     inputs: TrainingInputs
-    start: Start | None = None
-    """What training goes on from, instead of from nothing."""
     label: str = ""
     """Name of the run on every line of its log; empty for a run of its own."""
+    start: Start | None = None
+    """What training goes on from, instead of from nothing."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> PretrainStage:
