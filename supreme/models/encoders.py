@@ -65,20 +65,17 @@ def build(config: Model, samples: int) -> nn.Module:
     if config.encoder == "s4d1d":
         return S4d1d(**_sizes(config), dropout=config.dropout)
     if config.encoder == "convnext1d":
-        return ConvNext1d(**_stages(config), dropout=config.dropout)
-    return ResNet1d(**_stages(config))
+        return ConvNext1d(**_sizes(config), dropout=config.dropout)
+    return ResNet1d(**_sizes(config))
 
 
 def _sizes(config: Model, names: Sequence[str] = ("width", "depth")) -> dict[str, Any]:
-    """The encoder's own sizes, and those that the recipe sets."""
+    """The encoder's own sizes, and those that the recipe sets: a depth is that of each stage."""
+    sizes = ENCODER_SIZES[config.encoder]
     own = {name: value for name in names if (value := getattr(config, name)) is not None}
-    return ENCODER_SIZES[config.encoder] | own
-
-
-def _stages(config: Model) -> dict[str, Any]:
-    """The same of encoders with four stages, in which a recipe's depth is that of each."""
-    sizes = _sizes(config)
-    return sizes if config.depth is None else sizes | {"depth": (config.depth,) * 4}
+    if "depth" in own and isinstance(sizes["depth"], tuple):
+        own["depth"] = (own["depth"],) * len(sizes["depth"])
+    return sizes | own
 
 
 def _vit(config: Model, samples: int) -> nn.Module:
