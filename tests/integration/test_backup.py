@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     control = [str(PROGRAMS / "pg_ctl"), "-D", f"{folder}/data", "-w"]
     run(*control, "-l", f"{folder}/log", "-o", options, "start")
     with pytest.MonkeyPatch.context() as patch:
-        names = {"HOST": "127.0.0.1", "PORT": port, "USER": "mlflow", "DATABASE": "mlflow"}
+        names = {"HOST": "127.0.0.1", "PORT": port, "USER": "mlflow"}
         for name, value in names.items():
             patch.setenv(f"PG{name}", value)
         yield
@@ -52,12 +53,17 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     shutil.rmtree(folder)
 
 
+def _sql(statement: str) -> None:
+    subprocess.run(["psql", "-q", "-d", "postgres", "-c", statement], check=True)
+
+
 @pytest.fixture
-def database(postgres: None) -> str:
-    """The address of an empty database `mlflow`."""
-    for word in ("DROP DATABASE IF EXISTS mlflow WITH (FORCE)", "CREATE DATABASE mlflow"):
-        subprocess.run(["psql", "-q", "-d", "postgres", "-c", word], check=True, stderr=subprocess.DEVNULL)
-    return f"postgresql+psycopg2://mlflow@127.0.0.1:{os.environ['PGPORT']}/mlflow"
+def database(postgres: None, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty database, named anew: MLflow remembers where it has made tables."""
+    name = f"mlflow_{time.monotonic_ns()}"
+    monkeypatch.setenv("PGDATABASE", name)
+    _sql(f"CREATE DATABASE {name}")
+    return f"postgresql+psycopg2://mlflow@127.0.0.1:{os.environ['PGPORT']}/{name}"
 
 
 @pytest.fixture
@@ -83,9 +89,10 @@ def _fill(database: str, artifacts: str) -> tuple[str, str]:
     return run.info.run_id, version.version
 
 
-def _drop() -> None:
-    subprocess.run(["psql", "-q", "-d", "postgres", "-c", "DROP DATABASE mlflow WITH (FORCE)"], check=True)
-    subprocess.run(["psql", "-q", "-d", "postgres", "-c", "CREATE DATABASE mlflow"], check=True)
+def _lose_everything() -> None:
+    name = os.environ["PGDATABASE"]
+    _sql(f"DROP DATABASE {name} WITH (FORCE)")
+    _sql(f"CREATE DATABASE {name}")
 
 
 def test_what_was_lost_comes_back(database: str, bucket: str, tmp_path: Path) -> None:
@@ -93,7 +100,7 @@ def test_what_was_lost_comes_back(database: str, bucket: str, tmp_path: Path) ->
     artifacts, again = bucket.format("mlflow"), bucket.format("restored")
     run_id, version = _fill(database, artifacts)
     assert backup.main(["save", f"{tmp_path}/backup", artifacts]) == 0
-    _drop()
+    _lose_everything()
     assert backup.main(["check", f"{tmp_path}/backup"]) == 0
     assert backup.main(["restore", f"{tmp_path}/backup", again]) == 0
     client = MlflowClient(tracking_uri=database, registry_uri=database)
