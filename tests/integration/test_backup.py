@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import backup
 import mlflow
+import postgres_server
 import pytest
 from faulty_s3 import KEYS
 from mlflow import MlflowClient
@@ -21,49 +20,22 @@ from supreme import storage
 pytestmark = pytest.mark.slow
 
 WEIGHTS = bytes(range(256)) * 40_000
-PROGRAMS = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path())
-RUNNER = "nobody" if os.getuid() == 0 else None
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A PostgreSQL of our own, named by PG* variables."""
-    if not (PROGRAMS / "initdb").is_file() or not shutil.which("pg_dump"):
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    folder = Path("/tmp") / f"supreme-pg-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    if RUNNER:
-        shutil.chown(folder, RUNNER)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, user=RUNNER, cwd=folder, stdout=subprocess.DEVNULL)
-
-    run(str(PROGRAMS / "initdb"), "-D", f"{folder}/data", "-U", "mlflow", "--auth=trust")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [str(PROGRAMS / "pg_ctl"), "-D", f"{folder}/data", "-w"]
-    run(*control, "-l", f"{folder}/log", "-o", options, "start")
-    with pytest.MonkeyPatch.context() as patch:
-        names = {"HOST": "127.0.0.1", "PORT": port, "USER": "mlflow"}
-        for name, value in names.items():
-            patch.setenv(f"PG{name}", value)
+@pytest.fixture(scope="module", autouse=True)
+def postgres() -> Iterator[None]:
+    with postgres_server.running() as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
         yield
-    run(*control, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
-
-
-def _sql(statement: str) -> None:
-    subprocess.run(["psql", "-q", "-d", "postgres", "-c", statement], check=True)
 
 
 @pytest.fixture
-def database(postgres: None, monkeypatch: pytest.MonkeyPatch) -> str:
+def database(monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an empty database, named anew: MLflow remembers where it has made tables."""
     name = f"mlflow_{time.monotonic_ns()}"
     monkeypatch.setenv("PGDATABASE", name)
-    _sql(f"CREATE DATABASE {name}")
-    return f"postgresql+psycopg2://mlflow@127.0.0.1:{os.environ['PGPORT']}/{name}"
+    return postgres_server.create_database(name)
 
 
 @pytest.fixture
@@ -91,8 +63,8 @@ def _fill(database: str, artifacts: str) -> tuple[str, str]:
 
 def _lose_everything() -> None:
     name = os.environ["PGDATABASE"]
-    _sql(f"DROP DATABASE {name} WITH (FORCE)")
-    _sql(f"CREATE DATABASE {name}")
+    postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_server.create_database(name)
 
 
 def test_what_was_lost_comes_back(database: str, bucket: str, tmp_path: Path) -> None:
