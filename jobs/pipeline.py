@@ -27,14 +27,14 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     logger = log.get("pipeline")
     if options.dry_run:
         return {"plan": {one.__name__: _plan(one, recipe, options) for one in STAGES}}
-    from supreme import tracking
+    from supreme import starting, tracking
     from supreme.reports import stage as labels
 
     # Fail before hours of work, not after.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
-    records.check(recipe)
-    labels.check(recipe)
+    for check in (records.check, labels.check, starting.check):
+        check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
     results: dict[str, object] = {}
     own, start = recipe, time.monotonic()
