@@ -203,10 +203,10 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    unset = set() if job.source.unit else {"unit"}  # a new key is no other configuration of older shards
-    source = job.source.model_dump(mode="json", exclude={"weight", *unset})  # which only training reads
-    sections = {"source": source, "shards": shards, "seed": job.seed, "columns": SCHEMA.names}
-    sections["preparation"] = PREPARATION_VERSION
+    # Only training reads the weight; a unit that is not set is no other configuration of older shards.
+    exclude = {"weight", "" if job.source.unit else "unit"}
+    sections = {"source": job.source.model_dump(mode="json", exclude=exclude), "shards": shards}
+    sections |= {"seed": job.seed, "columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
     if job.source.kind == "simulated":
         sections["simulator"] = SIMULATOR_VERSION
     return Request(stage="shards", config=sections)
