@@ -203,8 +203,7 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    # Only training reads the weight; a unit that is not set is no other configuration of older shards.
-    exclude = {"weight", "" if job.source.unit else "unit"}
+    exclude = {"weight", "" if job.source.unit else "unit"}  # which only training reads; not set
     sections = {"source": job.source.model_dump(mode="json", exclude=exclude), "shards": shards}
     sections |= {"seed": job.seed, "columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
     if job.source.kind == "simulated":
