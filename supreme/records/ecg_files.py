@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from supreme import config, log, storage
 from supreme.ecg import BadRecord
-from supreme.records import Entry, Record
+from supreme.records import Entry, Record, tables
 from supreme.records.formats import arrays, read_ecg
 from supreme.records.formats.ecg_file import MAX_BYTES, EcgFile
 from supreme.records.record_files import HEADER, RecordFiles, list_visible, printable
@@ -18,6 +18,7 @@ from supreme.settings.evaluation import Predict
 
 #: Environment variable: what patient ids of files are hashed with; without it they are not used.
 SALT = "SUPREME_PATIENT_SALT"
+EXAMS = "exams.csv"
 #: Files that may hold an ECG beside a WFDB record of the same name; all others belong to that record.
 _OWN_FORMAT = (".xml", ".dcm", ".dicom", ".scp", ".edf", *arrays.ENDINGS)
 
@@ -145,7 +146,23 @@ def _records_of(uri: str, name: str, without_unit: list[str]) -> dict[str, str]:
         return {name: name}  # refused with its reason when it is read
     if not array.layout.unit:
         without_unit.append(name)
+    if not array.array.ids and len(rows) > 1 and len(exams := _exam_ids(uri, name)) == len(rows):
+        rows = [(row, exam) for (row, _), exam in zip(rows, exams, strict=True)]
     return {f"{name}/{local}" if local else name: f"{name}/{row}" for row, local in rows}
+
+
+def _exam_ids(uri: str, name: str) -> list[str]:
+    """The exams of the table beside an HDF5 file without ids, in order, as SaMi-Trop has them."""
+    where = storage.join(uri, *name.split("/")[:-1], EXAMS)
+    if not storage.exists(where):
+        return []
+    try:
+        exams: list[str] = tables.read(where, ("exam_id",), keys=("exam_id",), within=uri)[
+            "exam_id"
+        ].to_pylist()
+    except config.ConfigError:
+        return []  # a table of something else
+    return exams if len(set(exams)) == len(exams) and None not in exams else []
 
 
 def _wfdb_stem(uri: str) -> str:

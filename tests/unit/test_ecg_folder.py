@@ -143,6 +143,20 @@ def test_the_unit_of_an_array_is_a_setting_and_missed(
         config.parse({"sources": [{"kind": "ecg_folder", "uri": "x", "unit": "3 bananas"}]})
 
 
+def test_exams_without_ids_take_those_of_their_table(tmp_path: Path) -> None:
+    _exams(tmp_path / "exams.hdf5", {11: ecg_mv(7.0, 400), 12: ecg_mv(8.0, 400)})
+    with h5py.File(tmp_path / "exams.hdf5", "r+") as file:
+        del file["exam_id"]
+    (tmp_path / "exams.csv").write_text("exam_id,age,is_male\n901,50,True\n77,61,False\n5,1,True\n")
+    source = _open(tmp_path, table="exams.csv")
+    entries = _by_id(source)
+    assert {name: entry.age for name, entry in entries.items()} == {"5": 1.0, "77": 61.0, "901": 50.0}
+    assert source.read(entries["901"]).signal.shape == (12, 2800)
+    assert source.read(entries["77"]).signal.shape == (12, 3200)
+    with pytest.raises(BadRecord, match="flat_leads"):
+        source.read(entries["5"])
+
+
 @pytest.mark.real
 def test_real_layout_of_code15(formats: Path, tmp_path: Path) -> None:
     for name in ("exams_part0.hdf5", "exams.csv"):

@@ -163,6 +163,10 @@ BAD = {
         "Sensitivity",
     ),
     "no rate": (write.muse(ECG).replace(b"<SampleBase>250", b"<SampleBase>"), "unknown_rate", "SampleBase"),
+    "absurd rate": (write.aecg(ECG).replace(b'"0.002"', b'"1e-9"'), "unknown_rate", "1e+09 Hz"),
+    "negative rate": (write.muse(ECG).replace(b"Base>250", b"Base>-250"), "unknown_rate", "-250 Hz"),
+    "no voltage": (write.edf(ECG, labels=[f"X{n}" for n in range(12)], unit="mmHg"), "no_ecg", "X0, X1"),
+    "one unknown name": (write.edf(ECG, labels=["CH1", *LEADS[1:]]), "unknown_lead", "'CH1' is none of"),
     "unknown names": (write.edf(ECG, labels=[f"CH{n}" for n in range(12)]), "unknown_lead", "'CH0'"),
     "image": (write.dicom([], SOPClassUID="1.2.840.10008.5.1.4.1.1.2"), "no_ecg", "CT Image Storage"),
     "other XML": (
