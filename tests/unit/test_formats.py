@@ -11,7 +11,7 @@ from wfdb_writer import ecg_mv
 
 from supreme.ecg import LEADS, BadRecord, order_leads
 from supreme.records.formats import read_ecg
-from supreme.records.formats.ecg_file import EcgFile
+from supreme.records.formats.ecg_file import EcgFile, millivolts
 
 pytestmark = pytest.mark.unit
 
@@ -234,3 +234,14 @@ def test_the_calibration_pulse_of_philips_is_no_heart() -> None:
         ecg = read_ecg(write.philips(np.concatenate([signal_mv, tail], axis=1), encoding=encoding))
         assert ecg.signal_mv.shape == (12, 2000), "whole seconds before the tail"
         np.testing.assert_allclose(ecg.signal_mv, signal_mv[:, :2000], atol=2.51e-3)
+
+
+def test_equal_samples_are_equal_bits_however_the_scale_is_written() -> None:
+    """2.5 uV a step: as uV, as nV, as mV, and by the limits of EDF."""
+    steps = np.arange(-32768, 32768)
+    expected = millivolts(steps, 2.5, "uV")
+    for size, unit, offset in ((2500, "nV", 0), (0.0025, "mV", 0), (2.5e-6, "V", 0)):
+        np.testing.assert_array_equal(millivolts(steps, size, unit, offset), expected)
+    low, high = -81920.0, 81917.5
+    size = (high - low) / 65535
+    np.testing.assert_array_equal(millivolts(steps, size, "uV", low + 32768 * size), expected)
