@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from supreme import config, log, storage
 from supreme.ecg import BadRecord
@@ -86,10 +87,16 @@ class EcgReader:
         """The hashed patient id of a file; empty where it has none, or cannot be read."""
         if entry.refused or _wfdb_stem(entry.source_uri) or arrays.split_record(entry.source_uri):
             return ""
-        try:
-            return hashed(self.read_file(entry.source_uri).patient_id, salt)
-        except BadRecord:
-            return ""  # and is refused with its reason when it is read again
+        return _patient_of_file(self, entry.source_uri, salt)
+
+
+@lru_cache(maxsize=1_000_000)
+def _patient_of_file(reader: EcgReader, uri: str, salt: str) -> str:
+    """Cached, since a job lists a source for each form of its shards."""
+    try:
+        return hashed(reader.read_file(uri).patient_id, salt)
+    except BadRecord:
+        return ""  # and is refused with its reason when it is read again
 
 
 def hashed(patient_id: str, salt: str) -> str:
