@@ -57,7 +57,16 @@ class EcgQueryModel:
         Raises:
             BundleError: a file is missing, changed or damaged, or none of a bundle's; the message names it.
         """
-        loaded = loader.load(files.read(folder, expected))
+        return cls.from_files(files.read(folder, expected), quality_checked=quality_checked)
+
+    @classmethod
+    def from_files(cls, content: files.BundleFiles, *, quality_checked: bool = False) -> EcgQueryModel:
+        """Load the verified bytes of a bundle onto the CPU.
+
+        Raises:
+            BundleError: a file is damaged, or two contradict each other.
+        """
+        loaded = loader.load(content)
         config = loaded.config
         queries = QueryEmbeddings(
             loaded.vocabulary, loaded.query_texts, loaded.query_embeddings, loaded.whitening, config.text

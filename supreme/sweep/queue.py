@@ -50,8 +50,10 @@ class TrialQueue:
     ) -> None:
         self.recipe, self.folder, self.watcher, self.problem = recipe, folder, watcher, problem
         self.records = {record.name: _reopened(record) for record in records}
-        self.running: dict[str, float] = {}
-        """Name -> when it began in this process."""
+        self.running: dict[str, float | None] = {}
+        """Name -> when its turn to train came in this process; None before that."""
+        self.admit: Callable[[str], None] = lambda name: None
+        """Called when a trial's turn has come: its processes may be up before that."""
         self.storage_failures: list[str] = []
         ledger.write(folder, list(self.records.values()))
 
@@ -79,7 +81,9 @@ class TrialQueue:
         record = self.records[name]
         trial = trials.trial(self.recipe, record)
         failure = trials.failure(trial)
-        seconds = round(record.seconds + time.monotonic() - self.running.pop(name), 1)
+        began = self.running.pop(name)
+        seconds = record.seconds + (0.0 if began is None else round(time.monotonic() - began, 1))
+        self._admit()
         if trials.is_finished(trial):
             status, reason = "finished", ""
         elif failure:
@@ -132,6 +136,13 @@ class TrialQueue:
                 return missing
         return []
 
+    def _admit(self) -> None:
+        """Give the free turns to those that wait longest."""
+        free = self.recipe.sweep.concurrent - sum(began is not None for began in self.running.values())
+        for name in [name for name, began in self.running.items() if began is None][:free]:
+            self.running[name] = time.monotonic()
+            self.admit(name)
+
     def _begin(self, record: TrialRecord) -> Trial | None:
         try:
             trial = trials.trial(self.recipe, record)
@@ -139,7 +150,7 @@ class TrialQueue:
         except ConfigError as error:  # a combination that the search came up with
             self._settle(record, None, "failed", str(error))
             return None
-        self.running[record.name] = time.monotonic()
+        self.running[record.name] = None
         self.records[record.name] = record = record.model_copy(update={"status": "running", "reason": ""})
         ledger.write(self.folder, self._all())
         self.watcher.on_start(record, trial)
@@ -148,6 +159,7 @@ class TrialQueue:
             self.finish(record.name)
             return None
         storage.delete_file(storage.join(trial.folder, trials.FAILURE))
+        self._admit()
         return trial
 
     def _settle(self, record: TrialRecord, trial: Trial | None, status: str, reason: str) -> None:

@@ -7,7 +7,9 @@ so that Tune's own state, which is pickled, is never read back.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ray.train
@@ -18,8 +20,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from supreme import log, storage
+from supreme.config import Recipe
+from supreme.runtime import observability
 from supreme.storage.errors import AGAIN
 from supreme.sweep import ledger, trials
+from supreme.sweep.gate import Gate
 from supreme.sweep.halving import Halving
 from supreme.sweep.queue import TrialQueue
 from supreme.sweep.trials import Trial
@@ -57,8 +62,10 @@ def run(stage: PretrainStage, folder: str, queue: TrialQueue, open_reporter: Ope
     def trainable(parameters: dict[str, str]) -> None:
         [record] = [one for one in ledger.read(folder) if one.name == parameters[_NAME]]
         trial = trials.trial(recipe, record)
-        _train_trial(stage.trial(trial.recipe, trial.folder, trial.name), trial, open_reporter)
+        _train_trial(stage.trial(trial.recipe, trial.folder, trial.name), trial, open_reporter, gate)
 
+    gate = Gate.create()
+    queue.admit = gate.admit
     scheduler = _Scheduler(stage, queue)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trainable, {"CPU": TRIAL_CPUS}),
@@ -66,7 +73,7 @@ def run(stage: PretrainStage, folder: str, queue: TrialQueue, open_reporter: Ope
             num_samples=-1,
             search_alg=_Suggestions(queue),
             scheduler=scheduler,
-            max_concurrent_trials=recipe.sweep.concurrent,
+            max_concurrent_trials=recipe.sweep.concurrent + _ahead(recipe),
             trial_name_creator=lambda trial: str(trial.config[_NAME]),
             trial_dirname_creator=lambda trial: str(trial.config[_NAME]),
         ),
@@ -77,7 +84,7 @@ def run(stage: PretrainStage, folder: str, queue: TrialQueue, open_reporter: Ope
             verbose=0,
             # What a trial itself raises is noted and not raised: only lost processes are left.
             failure_config=ray.tune.FailureConfig(max_failures=recipe.training.max_failures),
-            callbacks=[_Endings(queue, scheduler)],
+            callbacks=[_Endings(queue, scheduler), _TrialStates()],
         ),
     )
     for name in _QUIET:
@@ -91,6 +98,24 @@ def run(stage: PretrainStage, folder: str, queue: TrialQueue, open_reporter: Ope
         raise storage.Unavailable(
             f"{folder}: trials failed, as on a full disk: make room, then {AGAIN}"
         ) from None
+
+
+class _TrialStates(ray.tune.Callback):
+    """Counts the trials of each state for the metrics endpoint."""
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune after every event."""
+        states = Counter(str(trial.status) for trial in trials)
+        for state in ("PENDING", "RUNNING", "TERMINATED", "ERROR"):
+            observability.put("supreme_trials", states[state], state=state)
+
+
+def _ahead(recipe: Recipe) -> int:
+    """Trials that may start their processes before their turn: one, where there is room for its workers."""
+    training = recipe.training
+    have = ray.cluster_resources().get("GPU" if training.gpu else "CPU", 0.0)
+    need = (recipe.sweep.concurrent + 1) * training.workers + (0 if training.gpu else 1)  # Ray Data's
+    return int(need <= have)
 
 
 class _Suggestions(Searcher):
@@ -190,14 +215,21 @@ def _judged(line: dict[str, Any], samples: int) -> dict[str, float]:
     return {_PROGRESS: line["samples_seen"] / samples, **value}
 
 
-def _train_trial(stage: PretrainStage, trial: Trial, open_reporter: OpenReporter) -> None:
+def _train_trial(stage: PretrainStage, trial: Trial, open_reporter: OpenReporter, gate: Gate) -> None:
     """In the trial's process: repeat the reports of before a restart, then train on; note a failure."""
     log.configure(label=stage.label)
+    log.bind(stage.recipe.name, "sweep")
     try:
         samples = stage.plan().samples
         for earlier in history.read(stage.folder):
             ray.tune.report(_judged(earlier.point.line(), samples))
-        driver.train(stage, report=open_reporter(stage.folder), callbacks=[_Progress(samples)])
+        if not trials.is_finished(trial):
+            driver.train_weights(
+                stage,
+                report=open_reporter(stage.folder),
+                callbacks=[_Progress(samples)],
+                turn=partial(gate.wait, trial.name),
+            )
     except Exception as error:
         reason, of_storage = _reason(error)
         trials.write_failure(trial, reason, of_storage=of_storage)
