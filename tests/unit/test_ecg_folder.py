@@ -25,7 +25,7 @@ from supreme.records import Entry, RecordSource, open_source, split_of
 from supreme.records.ecg_files import SALT
 from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Predict
-from supreme.shards import leakage, part
+from supreme.shards import leakage, part, scales
 from supreme.shards.rows import Job
 
 pytestmark = pytest.mark.unit
@@ -331,3 +331,13 @@ def test_a_loaded_model_scores_files(mixed: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"scan\.pdf: unknown_format: a PDF"):
         model.score_files([f"{mixed}/scan.pdf"], queries)
+
+
+def test_a_data_set_in_another_unit_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _exams(tmp_path / "e.hdf5", {exam: ecg_mv(7.0, 400, seed=exam) for exam in range(1, 9)}, factor=10.0)
+    source = Source(kind="ecg_folder", name="h", uri=str(tmp_path))
+    job = Job(source, Shards(), 0, str(tmp_path / "out"))
+    with caplog.at_level("WARNING", "supreme"):
+        scales.check_before_building(job, job.open_source().index())
+    assert "mV in the median, which is unusual" in caplog.text
+    assert "sources.N.unit" in caplog.text
