@@ -11,6 +11,7 @@ from functools import lru_cache
 from supreme import config, log, storage
 from supreme.ecg import BadRecord
 from supreme.records import Entry, Record, tables
+from supreme.records.cells import parse_age, parse_sex
 from supreme.records.formats import arrays, read_ecg
 from supreme.records.formats.ecg_file import MAX_BYTES, EcgFile
 from supreme.records.record_files import HEADER, RecordFiles, list_visible, printable
@@ -50,8 +51,10 @@ class EcgReader:
         """
         entry.raise_refusal()
         if stem := _wfdb_stem(entry.source_uri):
-            record, _ = self.wfdb.read(replace(entry, source_uri=stem))
-            return record
+            record, comments = self.wfdb.read(replace(entry, source_uri=stem))
+            age = parse_age(comments.get("age", "")) if entry.age is None else entry.age
+            sex = entry.sex or parse_sex(comments.get("sex", ""))
+            return replace(record, entry=replace(record.entry, age=age, sex=sex))
         ecg = self.read_file(entry.source_uri)
         overrides = dict(self.wfdb.overrides.leads)
         complete = replace(

@@ -76,8 +76,9 @@ def test_a_bomb_is_defused(bomb: str) -> None:
 
 def test_damaged_arrays_are_refused_or_read(tmp_path: Path) -> None:
     """`.npy` only: a damaged HDF5 file is the affair of its library."""
-    np.save(tmp_path / "x.npy", ecg_mv(2.0, 400).T.astype(np.float32))
+    np.save(tmp_path / "x.npy", ecg_mv(2.0, 400)[:1].astype(np.float32))
     content, path = (tmp_path / "x.npy").read_bytes(), tmp_path / "mutant.npy"
+    (tmp_path / "mutant.toml").write_text('leads = ["I"]\nrate_hz = 400\nunit = "mV"\n')
     reader, entry = EcgReader(WfdbReader()), Entry("x", "", "x", source_uri=f"{path}/0")
     refused = 0
     for mutant in format_mutants.mutants(content[:128], 200, seed=3):

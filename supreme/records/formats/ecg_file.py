@@ -85,7 +85,8 @@ def millivolts(
     if not (np.isfinite(sizes).all() and (sizes != 0).all() and np.isfinite(offset).all()):
         raise BadRecord("unknown_gain", f"a step of {size} {unit} is no size of a step")
     # In float64, so that equal samples are equal bits, whichever way a format writes its scale.
-    return ((steps.astype(np.float64) * sizes + offset) * factor).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is refused later
+        return ((steps.astype(np.float64) * sizes + offset) * factor).astype(np.float32)
 
 
 def check_size(channels: int, samples: int) -> None:
