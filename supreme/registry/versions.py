@@ -85,22 +85,26 @@ class Selection:
         )
 
 
-def load(uri: str, tracking_uri: str | None = None, *, quality_checked: bool = False) -> EcgQueryModel:
+def load(
+    uri: str, tracking_uri: str | None = None, *, quality_checked: bool = False, device: str = "cpu"
+) -> EcgQueryModel:
     """The model of ``models:/name@alias``, ``models:/name/3`` or of a bundle folder.
 
     Args:
         tracking_uri: of the registry; MLFLOW_TRACKING_URI when None.
         quality_checked: every record that will be scored has passed `quality.check` already.
+        device: where the weights go, such as "cuda".
 
     Raises:
+        ValueError: this machine has no such device.
         ConfigError: there is no such version.
         BundleError: the files are not those that were registered, or hold anything but a bundle.
         TrackingError: the tracking server is away, or refuses the login.
     """
     if not uri.startswith("models:"):
-        return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked)
+        return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked).to(device)
     with _downloaded(resolve(uri, tracking_uri), tracking_uri) as (bundle, digest):
-        return EcgQueryModel.from_bundle(bundle, digest, quality_checked=quality_checked)
+        return EcgQueryModel.from_bundle(bundle, digest, quality_checked=quality_checked).to(device)
 
 
 def verify(version: ModelVersion, tracking_uri: str | None = None) -> None:
