@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.models import Models
 from supreme.settings.names import Name, check_name, same_name
+from supreme.settings.planning import Planning
 from supreme.settings.promote import Promote
 from supreme.settings.section import Section, at_most
 from supreme.settings.sweep import Sweep
@@ -77,6 +78,7 @@ class Recipe(Section):
     predict: Predict = Predict()
     export: Export = Export()
     bench: Bench = Bench()
+    plan: Planning = Planning()
 
     @model_validator(mode="after")
     def _augmentable(self) -> Recipe:
@@ -165,7 +167,10 @@ def load(recipe: str, overrides: Iterable[str] = ()) -> Recipe:
 
 
 def _swept(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    yield from (("sweep.encoders", encoder) for encoder in recipe.sweep.encoders)
+    dimension = recipe.sweep.space.get("model.encoder")
+    for value in dimension.values if dimension else ():
+        if ":" in str(value):  # the sweep itself refuses a name that is no encoder's
+            yield "sweep.space.model.encoder", str(value)
 
 
 def _name_of(path: Path) -> str:
@@ -203,7 +208,7 @@ def _explain(item: ErrorDetails, locate: Locate) -> str:
     location = _location(item)
     key, where = nested.dotted(location), locate(location)
     if item["type"] == "extra_forbidden":
-        return f"{where}unknown key {key!r}; nearest valid key: {_nearest(location)!r}"
+        return f"{where}unknown key {key!r}; nearest valid key: {nearest_key(location)!r}"
     value = item["input"]
     shown = (
         ""
@@ -223,7 +228,13 @@ def _location(item: ErrorDetails) -> tuple[str | int, ...]:
     return location[:2] if location[:2] == ("training", "micro_batch") else location
 
 
-def _nearest(location: tuple[str | int, ...]) -> str:
+def is_key(key: str) -> bool:
+    """Whether a recipe has this dotted key."""
+    return key in _valid_keys(Recipe)
+
+
+def nearest_key(location: Sequence[str | int]) -> str:
+    """The valid key that an unknown one, as its parts, most likely stands for."""
     valid = list(_valid_keys(Recipe))
     leaf = str(location[-1])
     same_leaf = [name for name in valid if name.rpartition(".")[2] == leaf]

@@ -238,6 +238,7 @@ def clear(folder: str, stage: Stage[Result]) -> None:
 
 
 def describe(uri: str, rows: int | None = None) -> FileEntry:
+    """Digest and size."""
     content = storage.read_bytes(uri)
     return FileEntry(sha256=storage.sha256(content), bytes=len(content), rows=rows)
 
@@ -262,8 +263,7 @@ def _refuse_foreign(folder: str, stage: Stage[Result]) -> None:
 
 
 def _is_finished(folder: str, stage: Stage[Result], request: Request) -> bool:
-    earlier = read_request(folder, stage)
-    return earlier == request and storage.exists(storage.join(folder, MANIFEST))
+    return read_request(folder, stage) == request and storage.exists(storage.join(folder, MANIFEST))
 
 
 def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:

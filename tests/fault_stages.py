@@ -64,7 +64,7 @@ STAGES = {
         "sweep",
         _reported("sweep/*/metrics.jsonl"),
         "labels/labels.parquet",
-        ("sweep.trials=2", "sweep.epochs=1", 'sweep.encoders=["resnet1d"]'),
+        ("sweep.trials=2", "sweep.epochs=1", "sweep.finalists=1", "sweep.scheduler=none"),
     ),
     "register": StageCase("pretrain", None, "pretrain/bundle/model.safetensors", uses_ray=False),
     "evaluate": StageCase(

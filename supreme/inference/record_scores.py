@@ -1,4 +1,4 @@
-"""Scores of a loaded model for records where they lie: a WFDB record or folder, or a folder of shards."""
+"""Scores of a loaded model for an ECG file, a folder of them, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from supreme.inference.engine import Signal
 from supreme.inference.folder_reader import FolderReader
 from supreme.inference.query_model import EcgQueryModel, probabilities
 from supreme.inference.windows import windows_uv
-from supreme.records.wfdb_files import WfdbReader, entry_of
+from supreme.records.ecg_files import EcgReader
+from supreme.records.record_files import HEADER
+from supreme.records.wfdb_files import entry_of
 from supreme.settings.evaluation import Predict
 from supreme.shards.read import ShardDataset
 from supreme.shards.result import SHARDS
@@ -38,9 +40,9 @@ def score_records(
     """Score every record of a place, at any rate, length and lead order; a batch is in memory at a time.
 
     Args:
-        uri: a WFDB record (with or without ``.hea``), a folder of such records, or a folder of shards; local
-            or s3://.
-        settings: what the user knows better than the headers of WFDB records, as the section ``[predict]``.
+        uri: an ECG file (of a WFDB record the header), a folder of them, or a folder
+            of shards; local or s3://.
+        settings: what the user knows better than the files, as the section ``[predict]``.
 
     Raises:
         ConfigError: nothing of that kind is there.
@@ -70,7 +72,7 @@ def _parts(uri: str, settings: Predict) -> Iterator[_Part]:
         manifest.require(uri, SHARDS)
         yield from _of_shards(ShardDataset.open(uri))
     else:
-        reader = _wfdb_reader(uri, settings)
+        reader = _file_reader(uri, settings)
         for index in range(len(reader.units)):
             table, signals = reader.read(index)
             names, reasons = (table.column(name).to_pylist() for name in ("record_id", "reason"))
@@ -87,14 +89,15 @@ def _of_shards(shards: ShardDataset) -> Iterator[_Part]:
         yield names, [""] * len(names), signals
 
 
-def _wfdb_reader(uri: str, settings: Predict) -> FolderReader:
+def _file_reader(uri: str, settings: Predict) -> FolderReader:
     if uri and storage.is_folder(uri):
         return FolderReader.of(settings.model_copy(update={"uri": uri}))
-    path, mark, options = uri.partition("?") if uri.startswith("s3://") else (uri, "", "")
-    stem = path.removesuffix(".hea")
-    if not uri or not storage.exists(f"{stem}.hea{mark}{options}"):
+    header = storage.with_ending(uri, "", HEADER)
+    file = header if uri and storage.exists(header) else uri
+    if not file or not storage.exists(file):
         raise config.ConfigError(
-            f"{uri!r}: no WFDB record, no folder of them and no folder of shards: give the path of one"
+            f"{uri!r}: no ECG file, no folder of them and no folder of shards: give the path of one"
         )
-    files = WfdbReader.of(settings.model_copy(update={"uri": ""}))
-    return FolderReader(files, (entry_of("", PurePosixPath(stem).name, f"{stem}{mark}{options}"),))
+    files = EcgReader.of(settings.model_copy(update={"uri": ""}))
+    name = PurePosixPath(file.partition("?")[0]).name.removesuffix(HEADER)
+    return FolderReader(files, (entry_of("", name, file),))

@@ -101,10 +101,16 @@ def load(
         BundleError: the files are not those that were registered, or hold anything but a bundle.
         TrackingError: the tracking server is away, or refuses the login.
     """
+    content = read_bundle(uri, tracking_uri)
+    return EcgQueryModel.from_files(content, quality_checked=quality_checked).to(device)
+
+
+def read_bundle(uri: str, tracking_uri: str | None = None) -> files.BundleFiles:
+    """The verified bytes of the model that :func:`load` loads. Raises as that."""
     if not uri.startswith("models:"):
-        return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked).to(device)
+        return files.read(uri)
     with _downloaded(resolve(uri, tracking_uri), tracking_uri) as (bundle, digest):
-        return EcgQueryModel.from_bundle(bundle, digest, quality_checked=quality_checked).to(device)
+        return files.read(bundle, digest)
 
 
 def verify(version: ModelVersion, tracking_uri: str | None = None) -> None:

@@ -35,6 +35,7 @@ from supreme.reports.result import LabelManifest, LabelResult
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import STATEMENTS, ShardSlice, Statement
 from supreme.reports.vocabulary import Vocabulary, load_base
+from supreme.runtime import observability
 from supreme.shards.result import SHARDS
 from supreme.storage import parquet
 
@@ -209,16 +210,23 @@ def _correct(statements: dict[str, Statement], corrected: Corrections) -> dict[s
 
 def _label(uri: str, parts: Sequence[ShardSlice], labeller: Labeller, spread: Spread) -> Counts:
     """Write the label table part by part, in the order of the shards."""
-    total = Counts(Counter(), 0)
+    total, covered = Counts(Counter(), 0), Counter({part.shards.folder: 0 for part in parts})
     progress = log.Progress(logger, "records labelled", sum(part.rows for part in parts))
     done = 0
     with parquet.writer(uri, LABEL_SCHEMA) as writer:
-        for table, counts in spread(label, parts, labeller):
+        for part, (table, counts) in zip(parts, spread(label, parts, labeller), strict=True):
             writer.write_table(table)
+            covered[part.shards.folder] += counts.covered
             total.labels.update(counts.labels)
             total = total._replace(covered=total.covered + counts.covered)
             done += len(table)
+            observability.add("supreme_records_total", len(table))
             progress.update(done)
+    if total.covered and (silent := sorted(folder for folder, count in covered.items() if not count)):
+        raise ConfigError(
+            f"{', '.join(silent)}: no report there names an entity, so that every record would be trained on "
+            "as one without findings: leave the source out of [[sources]]; real=FOLDER evaluates on it"
+        )
     return total
 
 

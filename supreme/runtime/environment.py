@@ -17,6 +17,10 @@ ENVIRONMENT = {
     "RAY_get_check_signal_interval_milliseconds": "100",
     # Ctrl-C ends a sweep; Tune would stop its trials and go on as if they were done.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # Tune's box of settings and its hints; the sweep prints a line a trial and a table.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # A trial's reports are in its own folder and on the tracking server.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # By default half a minute, which a busy machine does not keep.
     "RAY_raylet_start_wait_time_s": "180",
     # What Ray Data has used is freed at once. By default a second later: at a full reading speed that is

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, JsonValue
 from pydantic.fields import FieldInfo
 
 from supreme.config import Recipe
@@ -47,7 +47,8 @@ def _sections(model: type[Section], prefix: str) -> Iterator[tuple[str, type[Sec
         for section in _section_types(field.annotation):
             many = get_origin(field.annotation) is tuple
             title = f"[[{prefix}{name}]]" if many else f"[{prefix}{name}]"
-            below = f"{prefix}{name}.N." if many else f"{prefix}{name}."
+            item = "N." if many else "KEY." if get_origin(field.annotation) is dict else ""
+            below = f"{prefix}{name}.{item}"
             yield title, section, below
             yield from _sections(section, below)
 
@@ -81,7 +82,7 @@ def _values(annotation: Any, metadata: list[Any]) -> str:
         return f"list of {_values(arguments[0], [])}"
     if get_origin(annotation) is dict:
         return "table"
-    names = {int: "integer", float: "number", str: "text", bool: "`true` `false`"}
+    names = {int: "integer", float: "number", str: "text", bool: "`true` `false`", JsonValue: "values"}
     return " ".join([names[annotation], *_limits(metadata)])
 
 

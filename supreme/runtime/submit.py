@@ -177,17 +177,17 @@ def submit(submission: Submission) -> int:
 def _connect(address: str) -> JobSubmissionClient:
     import ray
     from ray.dashboard.modules.job.sdk import JobSubmissionClient
+    from ray.exceptions import AuthenticationError
 
+    refused = ConfigError(f"{address} refuses the token: give that of this cluster")
     try:
         client = JobSubmissionClient(address)
         answer = client._do_request("GET", "/api/version")
+    except AuthenticationError as error:
+        raise refused from error
     except (RuntimeError, OSError, ValueError) as error:
-        if "authentication" in str(error).lower():
-            raise ConfigError(f"{address} refuses the token: give that of this cluster") from error
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{address} does not answer ({reason}): is the cluster up?") from error
-    if answer.status_code in (401, 403):
-        raise ConfigError(f"{address} refuses the token: give that of this cluster")
     there = answer.json().get("ray_version", "") if answer.status_code == 200 else ""
     if there != ray.__version__:
         raise ConfigError(

@@ -2,91 +2,155 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
-from supreme import manifest, pretraining, storage, tracking
-from supreme.config import Recipe
+from supreme import log, manifest, owner, pretraining, storage, tracking
+from supreme.config import ConfigError, Recipe
 from supreme.manifest import Request
 from supreme.registry import versions
 from supreme.runtime.session import ray_session
-from supreme.sweep import tuner
-from supreme.sweep.summary import SWEEP, SweepManifest, SweepResult
-from supreme.sweep.trials import Trial, ranked, trials
+from supreme.sweep import failures, ledger, table, tuner
+from supreme.sweep.check import ModelCheck
+from supreme.sweep.queue import TrialQueue
+from supreme.sweep.runs import TrialRuns
+from supreme.sweep.summary import PAGE, SWEEP, SweepManifest, SweepResult
+from supreme.sweep.trials import Trial, trial
 from supreme.training.data.sources import absolute
 from supreme.training.run import result
-from supreme.training.run.stage import PretrainStage, TrainingPlan, Waiting, plan
+from supreme.training.run.stage import PretrainStage
 
+#: Writes the page about a sweep into its folder.
+Draw = Callable[[Recipe, str, SweepResult], None]
 
-def plans(recipe: Recipe) -> dict[str, TrainingPlan | Waiting]:
-    """What each trial would do, by name."""
-    return {
-        trial.name: plan(trial.recipe).model_copy(update={"folder": trial.folder}) for trial in trials(recipe)
-    }
+logger = log.get("sweep")
 
 
 def request(stage: PretrainStage) -> Request:
-    """Pre-training's request with the section of the sweep."""
-    sections = stage.request.config | {"sweep": stage.recipe.sweep.model_dump(mode="json")}
+    """Pre-training's request with the length of a trial.
+
+    Space, search and number of trials are no part of it: a sweep may grow.
+    """
+    sections = stage.request.config | {"sweep": {"epochs": stage.recipe.sweep.epochs}}
     return Request(stage="sweep", config=sections, inputs=stage.request.inputs)
 
 
-def run(recipe: Recipe, *, new: bool = False) -> SweepManifest:
-    """Run the trials and register the best; a finished sweep is skipped, an interrupted one goes on.
+def run(recipe: Recipe, *, draw: Draw, new: bool = False) -> SweepManifest:
+    """Run the trials and register the best; a sweep with nothing left to do is skipped, any other goes on.
 
     Raises:
         ConfigError: shards or labels are not there to train with, the folder belongs to another
-            configuration, or an objective cannot be compared.
+            configuration, or the space cannot be searched; nothing is begun then.
+        StorageError: the storage failed all trials.
         RuntimeError: no trial came to its end.
     """
-    planned, folder, stage = trials(recipe), absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
-    with stage.opened_folder(folder, SWEEP, request(stage), new=new) as finished:
-        if finished and not any(map(tracking.is_behind, [folder, *(trial.folder for trial in planned)])):
-            return finished
-        return _run(stage, folder, planned, finished)
+    if recipe.training.start_from:
+        raise ConfigError(
+            "training.start_from: a sweep compares encoders and objectives from nothing: leave it out"
+        )
+    folder, stage = absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
+    ledger.plan(recipe, [] if new else ledger.read(folder))
+    with (
+        stage.opened_folder(folder, SWEEP, request(stage), new=new) as finished,
+        # A finished sweep may have to grow.
+        owner.owned(folder) if finished else nullcontext(),
+    ):
+        return _run(stage, folder, finished, draw)
 
 
-def _run(
-    stage: PretrainStage, folder: str, planned: list[Trial], finished: SweepManifest | None
-) -> SweepManifest:
+def _run(stage: PretrainStage, folder: str, finished: SweepManifest | None, draw: Draw) -> SweepManifest:
     recipe = stage.recipe
+    records = ledger.plan(recipe, ledger.read(folder))
+    if left_out := ledger.left_out(recipe, records):
+        logger.warning("sweep.trials=%s leaves out %d of the combinations", recipe.sweep.trials, left_out)
+    runs = TrialRuns(recipe)
+    queue = TrialQueue(recipe, folder, records, runs, ModelCheck(stage.inputs).problem)
+    is_done = finished is not None and queue.is_done()
+    behind = [record for record in records if tracking.is_behind(trial(recipe, record).folder)]
+    if finished and is_done and not behind and not tracking.is_behind(folder):
+        return finished
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)
-    begin_run = partial(tracking.start_or_resume, uri, recipe.tracking.experiment)
     values = recipe.model_dump(mode="json")
+    begin_run = partial(tracking.start_or_resume, uri, recipe.tracking.experiment)
     parent = begin_run(folder, f"{recipe.name} sweep", values, stage.request.inputs)
-    with tracking.closing(parent):
-        runs = {
-            trial.name: begin_run(
-                trial.folder, trial.name, trial.recipe.model_dump(mode="json"), parent=parent
-            )
-            for trial in planned
-        }
-        if finished is None:
-            with ray_session(), tracking.closing_early(parent, *runs.values()):
-                tuner.run(stage, folder, planned, {name: nested.report for name, nested in runs.items()})
-        ranking = ranked(planned)
-        for trial, outcome in ranking:
-            runs[trial.name].finish("FINISHED" if outcome.completed else "KILLED")
-        if finished is None:
-            best = ranking[0][0]
-            model_uri = _register(stage, folder, best, runs[best.name].run_id, uri)
-            summary = SweepResult(
-                model_uri=model_uri,
-                best=best.name,
-                run_id=parent.run_id,
-                trials={trial.name: outcome for trial, outcome in ranking},
-            )
+    runs.open(uri, parent, stage.request.inputs)
+    with _closing(parent, runs):
+        if finished is None or not is_done:
+            with ray_session():
+                tuner.run(stage, folder, queue, partial(_reporter, uri))
+            summary = _summary(stage, folder, queue, finished, parent, uri)
+            draw(recipe, folder, summary)
+            logger.info("trials of %s:\n%s", folder, table.text(recipe, summary))
             finished = _publish(stage, folder, summary)
+        assert finished is not None
+        runs.complete(finished.result)
+    parent.finish(**table.tracked(finished.result), files=(ledger.TRIALS, PAGE))
     return finished
 
 
-def _register(stage: PretrainStage, folder: str, best: Trial, run_id: str, uri: str) -> str:
+@contextmanager
+def _closing(parent: tracking.StageRun, runs: TrialRuns) -> Iterator[None]:
+    """Close the sweep's run and those of unfinished trials where the block does not come to its end."""
+    try:
+        with tracking.closing_early(parent):
+            yield
+    except BaseException as error:
+        runs.abort("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+
+
+def _reporter(uri: str, folder: str) -> tuner.driver.Reporter:
+    return tracking.follow(uri, folder).report
+
+
+def _summary(
+    stage: PretrainStage,
+    folder: str,
+    queue: TrialQueue,
+    before: SweepManifest | None,
+    parent: tracking.StageRun,
+    uri: str,
+) -> SweepResult:
+    """The result; a winner that is not registered yet becomes a candidate.
+
+    Raises:
+        RuntimeError: no trial came to its end.
+    """
+    full, records = stage.recipe.sweep.finalists > 0, list(queue.records.values())
+    ranking = ledger.ranking(records, full=full)
+    if not ranking:
+        raise failures.explain(records, queue.storage_failures)
+    value, group = ranking[0]
+    best = max(group, key=lambda record: record.value or 0.0)
+    bundle, model_uri = "", ""
+    if full:
+        bundle = storage.join(folder, pretraining.BUNDLE)
+        if before and before.result.best == best.name and before.result.model_uri:
+            model_uri = before.result.model_uri
+        else:
+            model_uri = _register(stage, folder, trial(stage.recipe, best), uri)
+    recipe_values = [value for value, group in ledger.ranking(records, full=False) if group[0].number == 0]
+    return SweepResult(
+        model_uri=model_uri,
+        bundle=bundle,
+        best=best.name,
+        changes=best.changes,
+        value=value,
+        recipe_value=recipe_values[0] if recipe_values else None,
+        run_id=parent.run_id,
+        trials={outcome.name: outcome for outcome in ledger.outcomes(records)},
+    )
+
+
+def _register(stage: PretrainStage, folder: str, best: Trial, uri: str) -> str:
     """Register the best trial's bundle as a candidate; the URI of its version."""
-    trial = stage.trial(best.recipe, best.folder)
-    trained = result.load_trained(trial)
-    pretraining.write_bundle_of(trial, trained, folder)
+    opened = stage.trial(best.recipe, best.folder, best.name)
+    trained = result.load_trained(opened)
+    pretraining.write_bundle_of(opened, trained, folder)
     version = versions.register(
         storage.join(folder, pretraining.BUNDLE),
-        run_id,
+        tracking.follow(uri, best.folder).run_id,
         tracking_uri=uri,
         model=stage.recipe.tracking.model,
         tags=versions.Selection.of_training(trained.result).tags(),
@@ -96,4 +160,5 @@ def _register(stage: PretrainStage, folder: str, best: Trial, run_id: str, uri: 
 
 def _publish(stage: PretrainStage, folder: str, summary: SweepResult) -> SweepManifest:
     names = [name for name in storage.list_files(folder) if name.startswith(f"{pretraining.BUNDLE}/")]
-    return manifest.publish(folder, SWEEP, request(stage), summary, manifest.describe_all(folder, names))
+    files = manifest.describe_all(folder, [*names, PAGE])
+    return manifest.publish(folder, SWEEP, request(stage), summary, files)

@@ -1,86 +1,82 @@
-"""The trials of a sweep, and how far each came."""
+"""A trial as a training run: its recipe and folder, and how far it came by the files that it left."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from supreme import config, storage
+from pydantic import BaseModel, ConfigDict
+
+from supreme import storage
 from supreme.config import Recipe
-from supreme.sweep.summary import TrialOutcome
+from supreme.storage.documents import read_document
+from supreme.sweep import space
+from supreme.sweep.summary import TrialRecord
 from supreme.training.data.sources import absolute
 from supreme.training.learner.validation import METRIC
 from supreme.training.run import history, result
 
-#: Reports of a trial, evenly over its epochs: the points at which it may be stopped.
+#: Reports of a short trial, evenly over its epochs: the points at which it may be stopped.
 RUNGS = 4
+FAILURE = "failure.json"
+
+
+class TrialFailure(BaseModel):
+    """``failure.json`` in a trial's folder: why training failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    of_storage: bool = False
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of objective, encoder and loss."""
+    """A training run of a sweep."""
 
     name: str
     recipe: Recipe
     folder: str
 
 
-def trials(recipe: Recipe) -> list[Trial]:
-    """The combinations of objectives, encoders and losses, the first ``sweep.trials`` of them.
+def trial(recipe: Recipe, record: TrialRecord) -> Trial:
+    """The training run of a record.
 
     Raises:
-        ConfigError: an objective is unknown, or has no macro AUROC to be compared by.
+        ConfigError: its changes do not go together.
     """
-    sweep = recipe.sweep
-    objectives = sweep.objectives or (recipe.training.objective,)
-    if "simclr" in objectives:
-        raise config.ConfigError("sweep.objectives: simclr answers no queries, so nothing ranks its trials")
-    combinations = [
-        (objective, encoder, loss)
-        for objective, encoder, loss in itertools.product(objectives, sweep.encoders, sweep.losses)
-        # MERL has a loss of its own: it is tried once per encoder.
-        if objective != "merl" or loss == sweep.losses[0]
-    ]
-    return [_trial(recipe, *combination) for combination in combinations][: sweep.trials]
+    result = space.changed(recipe, record.changes)
+    training = result.training
+    if not record.full:
+        epochs = recipe.sweep.epochs
+        training = training.model_copy(update={"epochs": epochs, "checkpoint_every": epochs / RUNGS})
+    result = result.model_copy(update={"seed": record.seed, "training": training})
+    return Trial(record.name, result, absolute(storage.join(recipe.folder("sweep"), record.name)))
 
 
-def _trial(recipe: Recipe, objective: str, encoder: str, loss: str) -> Trial:
-    epochs = recipe.sweep.epochs
-    values = recipe.model_dump(mode="json")
-    values["model"]["encoder"] = encoder
-    values["training"] |= {
-        "objective": objective,
-        "loss": loss,
-        "epochs": epochs,
-        "checkpoint_every": epochs / RUNGS,
-    }
-    parts = [objective] if recipe.sweep.objectives else []
-    parts += [encoder.replace(":", "-")] + ([] if objective == "merl" else [loss])
-    name = "-".join(parts)
-    folder = absolute(storage.join(recipe.folder("sweep"), name))
-    return Trial(name, config.parse(values), folder)
-
-
-def outcome(trial: Trial) -> TrialOutcome:
-    """How far a trial came: from the files in its folder."""
+def measured(record: TrialRecord, trial: Trial) -> TrialRecord:
+    """The record with what the trial's history says."""
     reports = history.read(trial.folder)
     if not reports:
-        return TrialOutcome(completed=False, value=None, samples_seen=0)
-    released = result.released_report(trial.recipe.training, reports)
-    return TrialOutcome(
-        completed=result.is_trained(trial.folder),
-        value=released.metrics.get(METRIC),
-        samples_seen=reports[-1].samples_seen,
-    )
+        return record
+    is_trained = result.is_trained(trial.folder)
+    report = result.released_report(trial.recipe.training, reports) if is_trained else reports[-1]
+    value, samples = report.metrics.get(METRIC), reports[-1].samples_seen
+    return record.model_copy(update={"value": value, "samples_seen": samples})
 
 
-def ranked(trials: Iterable[Trial]) -> list[tuple[Trial, TrialOutcome]]:
-    """Trials with their outcomes: completed ones first, by value, best first."""
+def is_finished(trial: Trial) -> bool:
+    """Whether it has seen all its samples, and left its weights."""
+    return result.is_trained(trial.folder)
 
-    def key(pair: tuple[Trial, TrialOutcome]) -> tuple[bool, float]:
-        value = pair[1].value
-        return pair[1].completed, -math.inf if value is None else value
 
-    return sorted(((trial, outcome(trial)) for trial in trials), key=key, reverse=True)
+def write_failure(trial: Trial, reason: str, *, of_storage: bool = False) -> None:
+    """Note why training failed."""
+    failure = TrialFailure(reason=reason, of_storage=of_storage)
+    storage.write_json(storage.join(trial.folder, FAILURE), failure.model_dump(mode="json"))
+
+
+def failure(trial: Trial) -> TrialFailure | None:
+    """Why training failed; None where it did not."""
+    uri = storage.join(trial.folder, FAILURE)
+    remedy = "delete the file, and the same command tries the trial again"
+    return read_document(uri, TrialFailure, remedy=remedy) if storage.exists(uri) else None

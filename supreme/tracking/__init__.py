@@ -9,7 +9,7 @@ from __future__ import annotations
 from supreme.tracking.note import RUN_FILE, is_behind
 from supreme.tracking.run import TrackingRun
 from supreme.tracking.server import TrackingError, call, connect
-from supreme.tracking.stage import StageRun, closing, closing_early, start_or_resume
+from supreme.tracking.stage import StageRun, closing, closing_early, follow, start_or_resume
 from supreme.tracking.store import open_store
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "closing",
     "closing_early",
     "connect",
+    "follow",
     "is_behind",
     "open_store",
     "start_or_resume",

@@ -19,6 +19,7 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from supreme import log, storage
 from supreme.manifest import REQUEST
+from supreme.runtime import observability
 from supreme.tracking import note
 from supreme.tracking.logged import safe_value
 from supreme.tracking.run import TrackingRun
@@ -53,6 +54,7 @@ class Link:
         elif self.away and not failure:
             logger.info("the tracking server is back and has everything")
         self.away = bool(failure)
+        observability.put("supreme_tracking_up", 0.0 if failure else 1.0)
 
 
 @dataclass
@@ -91,8 +93,22 @@ class StageRun(TrackingRun):
         if self._attempt is None or not self._attempt.is_alive():
             self._attempt = Attempt(self._catch_up_and_tell)
 
-    def finish(self, status: Status = "FINISHED", wait_s: float = END_WAIT_S) -> None:
-        """Bring the server up to date with the folder and set the status, or say what it lacks."""
+    def finish(
+        self,
+        status: Status = "FINISHED",
+        wait_s: float = END_WAIT_S,
+        *,
+        tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        files: Sequence[str] = (),
+    ) -> None:
+        """Bring the server up to date with the folder and set the status, or say what it lacks.
+
+        Args:
+            tags: how the stage ended.
+            metrics: of the stage as a whole.
+            files: names of artifacts in the folder, beside its history and request.
+        """
         missing = ["metrics", "artifacts", f"status {status}"]
         if not self._described:
             missing.insert(0, "parameters")
@@ -101,7 +117,9 @@ class StageRun(TrackingRun):
             self._lines = history.read(self.folder)
             self._catch_up()
             del missing[:-2]
-            for name in (history.METRICS, REQUEST):
+            self.set_tags(tags or {})
+            self.log_points([history.Point(0, time.time(), dict(metrics))] if metrics else [])
+            for name in (history.METRICS, REQUEST, *files):
                 if storage.exists(storage.join(self.folder, name)):
                     self.log_file(storage.join(self.folder, name))
             del missing[0]
@@ -181,6 +199,14 @@ def start_or_resume(
     with worded(uri, "begin a run"):
         run.run_id = _create(client, experiment_id(client, experiment), name, folder)
         run.describe()
+    return run
+
+
+def follow(uri: str, folder: str) -> StageRun:
+    """The run that another process has begun for a stage folder, to report to it from this one."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    run = StageRun(uri, note.write(folder).run_id, client, folder, {}, {})
+    run._described = True
     return run
 
 

@@ -196,7 +196,7 @@ def test_wrong_settings_are_refused_with_the_remedy(
 
 
 def test_a_folder_without_records_is_said(tmp_path: Path) -> None:
-    with pytest.raises(config.ConfigError, match="no WFDB header"):
+    with pytest.raises(config.ConfigError, match="no file in it"):
         FolderReader.of(Predict(uri=str(tmp_path)))
 
 

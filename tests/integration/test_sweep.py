@@ -1,4 +1,4 @@
-"""A sweep: every trial ends or is stopped, the best is registered, its runs are nested; killed it goes on."""
+"""A sweep: each trial ends or fails with a reason, the best is registered; it goes on, and it grows."""
 
 from __future__ import annotations
 
@@ -7,84 +7,138 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import training_data
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from supreme import config
 from supreme.inference import bundle
 from supreme.registry import versions
-from supreme.settings.sweep import Sweep
-from supreme.sweep import trials
-from supreme.training.run import stage
+from supreme.sweep import ledger
+from supreme.sweep.summary import TrialRecord
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-DEADLINE_S = 280
+DEADLINE_S = 400
+#: Three heads do not divide the width: that model cannot be built.
+SPACE = {"training.loss": ["bce", "asymmetric"], "model.fusion_heads": [2, 3]}
 
 
-@pytest.fixture
-def recipe(tmp_path: Path) -> config.Recipe:
-    made = training_data.recipe(tmp_path, workers=1)
-    values = made.model_dump(mode="json") | {"sweep": {"trials": 2, "epochs": 2}}
-    made = config.parse(values)
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
+    root = tmp_path_factory.mktemp("sweep")
+    made = swept(root)
     training_data.write(made)
     return made
 
 
-def test_trials_are_the_combinations_and_dry_run_is_possible(recipe: config.Recipe) -> None:
-    planned = trials.trials(recipe.model_copy(update={"sweep": Sweep(trials=9)}))
-    opened = stage.PretrainStage.open(recipe)
-    assert [t.name for t in planned] == [
-        f"{encoder}-{loss}" for encoder in ("resnet1d", "vit1d") for loss in ("bce", "asymmetric")
-    ]
-    assert len({opened.trial(t.recipe, t.folder).request.model_dump_json() for t in planned}) == 4
-    assert stage.plan(planned[0].recipe).steps == 37
+def swept(root: Path, **sweep: object) -> config.Recipe:
+    values = training_data.recipe(root, workers=1).model_dump(mode="json")
+    section = {"space": SPACE, "trials": 3, "epochs": 2, "finalists": 1, "scheduler": "none"}
+    return config.parse(values | {"sweep": section | sweep})
 
 
-def test_objectives_are_tried_too_each_with_the_losses_that_it_has(recipe: config.Recipe) -> None:
-    asked = Sweep(trials=9, objectives=("merl", "linear"), encoders=("vit1d",))
-    planned = trials.trials(recipe.model_copy(update={"sweep": asked}))
-    assert [t.name for t in planned] == ["merl-vit1d", "linear-vit1d-bce", "linear-vit1d-asymmetric"]
-    assert [t.recipe.training.objective for t in planned] == ["merl", "linear", "linear"]
-    with pytest.raises(config.ConfigError, match="simclr"):
-        trials.trials(recipe.model_copy(update={"sweep": Sweep(objectives=("simclr",))}))
-    with pytest.raises(config.ConfigError, match=r"sweep\.objectives.*'clip'"):
-        config.parse({"sweep": {"objectives": ["clip"]}})
+@pytest.fixture(scope="module")
+def client(recipe: config.Recipe) -> MlflowClient:
+    uri = f"sqlite:///{recipe.root}/mlflow.db"
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def test_ended_and_run_again_the_best_trial_is_a_candidate(recipe: config.Recipe, tmp_path: Path) -> None:
+def runs(client: MlflowClient) -> dict[str, Run]:
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(experiments)
+    names = {str(run.info.run_name): run for run in found}
+    assert len(names) == len(found), "one run a trial"
+    return names
+
+
+def records(recipe: config.Recipe) -> dict[str, TrialRecord]:
+    return {record.name: record for record in ledger.read(recipe.folder("sweep"))}
+
+
+def finish(recipe: config.Recipe) -> dict[str, Any]:
+    return training_data.finish("sweep", recipe, Path(recipe.root), DEADLINE_S)
+
+
+def test_interrupted_it_closes_its_runs(recipe: config.Recipe, client: MlflowClient) -> None:
     """SIGTERM, after which the job leaves Ray and Tune to themselves, as it does after SIGKILL."""
-    first = Path(trials.trials(recipe)[0].folder)
-    process = training_data.start_job("sweep", recipe, tmp_path)
+    root, first = Path(recipe.root), Path(recipe.folder("sweep"), "00-recipe")
+    process = training_data.start_job("sweep", recipe, root)
     deadline = time.monotonic() + DEADLINE_S
     while not (first / "metrics.jsonl").exists():
-        assert process.poll() is None, (tmp_path / "sweep.log").read_text()[-3000:]
+        assert process.poll() is None, (root / "sweep.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(60) == 128 + signal.SIGTERM
-    log = (tmp_path / "sweep.log").read_text()
+    log = (root / "sweep.log").read_text()
     assert log.splitlines()[-1].endswith("interrupted: the same command goes on from what is done")
     assert "SIGTERM received" not in log, "a C++ stack trace"
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    assert [run.info.status for run in client.search_runs(experiments)] == ["KILLED"] * 3
-    before = (first / "metrics.jsonl").read_text().splitlines()
-    run_before = json.loads((first / "run.json").read_text())["run_id"]
-    assert training_data.start_job("sweep", recipe, tmp_path).wait(DEADLINE_S) == 0
-    after = (first / "metrics.jsonl").read_text().splitlines()
-    assert after[0] == before[0]
-    result = json.loads((tmp_path / "sweep.json").read_text())
-    assert result["trials"].keys() == {"resnet1d-bce", "resnet1d-asymmetric"}
-    best = result["trials"][result["best"]]
-    assert best["completed"]
-    assert best["value"] == max(t["value"] for t in result["trials"].values() if t["completed"])
-    nested = client.get_run(run_before)
-    assert nested.data.tags["mlflow.parentRunId"] == result["run_id"]
-    assert nested.info.status in ("FINISHED", "KILLED")
+    assert "train [00-recipe]: epoch" in log
+    assert {run.info.status for run in runs(client).values()} == {"KILLED"}
+
+
+def test_run_again_it_goes_on_and_registers_the_best_at_full_length(
+    recipe: config.Recipe, client: MlflowClient
+) -> None:
+    folder = Path(recipe.folder("sweep"))
+    before = (folder / "00-recipe" / "metrics.jsonl").read_text().splitlines()[0]
+    run_before = json.loads((folder / "00-recipe" / "run.json").read_text())["run_id"]
+    result = finish(recipe)
+    assert (folder / "00-recipe" / "metrics.jsonl").read_text().splitlines()[0] == before
+    trials = result["trials"]
+    assert [trials[name]["status"] for name in sorted(trials)][:1] == ["finished"]
+    failed = trials["01-3"]
+    assert (failed["status"], failed["value"]) == ("failed", None)
+    assert "not a multiple of 3 heads" in failed["reason"]
+    assert trials["02-asymmetric"]["status"] == "finished"
+    best = trials[result["best"]]
+    assert (best["full"], best["status"], best["place"]) == (True, "finished", 1)
+    short = [one for one in trials.values() if not one["full"] and one["status"] == "finished"]
+    assert best["number"] == max(short, key=lambda one: one["value"])["number"]
+    assert best["samples_seen"] > max(one["samples_seen"] for one in short)
+    uri = client.tracking_uri
     version = versions.resolve(f"models:/{recipe.tracking.model}@candidate", uri)
     assert float(version.tags["selection_value"]) == best["value"]
-    assert version.tags["sha256"] == bundle.verify(f"{recipe.folder('sweep')}/bundle")
+    assert version.tags["sha256"] == bundle.verify(str(folder / "bundle"))
+    tracked = runs(client)
+    assert tracked["00-recipe"].info.run_id == run_before
+    assert tracked["00-recipe"].data.tags["mlflow.parentRunId"] == result["run_id"]
+    assert tracked["00-recipe"].data.tags["labels"] == tracked["tiny sweep"].data.tags["labels"], "data"
+    assert tracked["01-3"].info.status == "FAILED"
+    assert "3 heads" in tracked["01-3"].data.tags["supreme.trial_reason"]
+    assert tracked["tiny sweep"].data.metrics["best_value"] == best["value"]
+    assert tracked["tiny sweep"].data.tags["supreme.winner"] == result["best"]
+    assert "sweep.html" in [item.path for item in client.list_artifacts(result["run_id"])]
+    log = (Path(recipe.root) / "sweep.log").read_text()
+    assert "sweep: 02-asymmetric finished (loss=asymmetric), macro AUROC" in log
+    for of_tune in ("TensorBoard", "View detailed results", "Trial status", "Traceback", "Failed to fetch"):
+        assert of_tune not in log, of_tune
+
+
+def test_finished_it_is_skipped_but_a_failed_trial_is_tried_once_more(recipe: config.Recipe) -> None:
+    first = records(recipe)
+    finish(recipe)
+    second = records(recipe)
+    assert second["01-3"].tries == first["01-3"].tries + 1
+    assert {k: v for k, v in second.items() if k != "01-3"} == {k: v for k, v in first.items() if k != "01-3"}
+    log = (Path(recipe.root) / "sweep.log").read_text()
+    finish(recipe)
+    left_out, _result = (Path(recipe.root) / "sweep.log").read_text().removeprefix(log).splitlines()
+    assert left_out.endswith("sweep.trials=3 leaves out 1 of the combinations")
+    assert records(recipe) == second, "nothing was left to do"
+
+
+def test_it_grows_by_what_is_new_alone(recipe: config.Recipe) -> None:
+    before = records(recipe)
+    grown = swept(Path(recipe.root), space={"training.loss": ["bce", "asymmetric", "focal"]}, trials=4)
+    result = finish(grown)
+    after = records(grown)
+    assert {name: after[name] for name in before if not before[name].full} == {
+        name: record for name, record in before.items() if not record.full
+    }
+    assert [name for name, record in after.items() if name not in before and not record.full] == ["03-focal"]
+    assert result["trials"]["03-focal"]["status"] == "finished"

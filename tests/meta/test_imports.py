@@ -22,8 +22,8 @@ ORDER = (
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
     *("training", "inference", "tracking", "registry"),
-    *("pretraining", "sweep"),
-    *("evaluation", "prediction", "promotion", "reporting"),
+    *("starting", "pretraining", "sweep"),
+    *("evaluation", "prediction", "promotion", "planning", "reporting"),
 )
 #: Package -> files and folders of `supreme` that may import it.
 ALONE = {
@@ -33,6 +33,7 @@ ALONE = {
     "ray": (
         *(
             "runtime/session.py",
+            "runtime/observability.py",
             "runtime/submit.py",
             "shards/build.py",
             "reports/spread.py",
@@ -45,7 +46,7 @@ ALONE = {
             "training/run/preemption.py",
             "training/profiling/profiler.py",
         ),
-        *("sweep/tuner.py", "inference/engine_on_ray.py", "training/run/failures.py"),
+        *("sweep/tuner.py", "sweep/gate.py", "inference/engine_on_ray.py", "training/run/failures.py"),
     ),
     "aiohttp": ("reports/llm/endpoint.py",),
     "botocore": ("storage",),

@@ -70,3 +70,10 @@ def test_progress_without_any_progress_has_no_eta(clock, caplog):
         clock[0] += 20
         progress.update(100)
     assert "ETA ?" in caplog.messages[0]
+
+
+def test_a_label_stands_on_every_line(capsys):
+    log.configure(label="03-vit1d")
+    log.get("train").info("epoch 1")
+    assert capsys.readouterr().err.endswith("train [03-vit1d]: epoch 1\n")
+    log.configure()

@@ -104,6 +104,7 @@ def test_arrays_in_another_lead_order_and_files_of_them_score_alike(
     result = registry.score_records(model, str(folder), QUERIES)
     assert result.record_ids == ("r0", "r1", "r2")
     close(result.scores, expected)
+    close(model.score_files([str(folder / f"r{number}.hea") for number in range(3)], QUERIES), expected)
     for uri in (folder / "r1", folder / "r1.hea"):
         one = registry.score_records(model, str(uri), QUERIES)
         assert (one.record_ids, one.refused) == (("r1",), ("",))
@@ -169,7 +170,7 @@ def test_what_cannot_be_looked_up_is_said(
     with pytest.raises(ValueError, match="'V1' and 'V1' are both lead V1: keep one"):
         model.score(signals, RATE_HZ, QUERIES, leads=["V1", *CHANNELS[1:]])
     for place in (str(tmp_path / "nothing"), ""):
-        with pytest.raises(config.ConfigError, match="no WFDB record, no folder of them"):
+        with pytest.raises(config.ConfigError, match="no ECG file, no folder of them"):
             registry.score_records(model, place, QUERIES)
     (tmp_path / "short.hea").write_text((folder / "r0.hea").read_text().replace("r0", "short"))
     (tmp_path / "short.dat").write_bytes((folder / "r0.dat").read_bytes()[: 24 * 300])

@@ -47,28 +47,44 @@ def train(
     callbacks: Sequence[ray.train.UserCallback] = (),
     name: str = RUN_NAME,
 ) -> TrainedModel:
+    """Train into the stage's folder, and read the model back. Raises as `train_weights`."""
+    if is_trained(stage.folder):
+        trained = load_trained(stage)
+        history.write(stage.folder, trained.state.reports)  # it may have been damaged since
+        return trained
+    train_weights(stage, report=report, callbacks=callbacks, name=name)
+    return load_trained(stage)
+
+
+def train_weights(
+    stage: PretrainStage,
+    *,
+    report: Reporter,
+    callbacks: Sequence[ray.train.UserCallback] = (),
+    name: str = RUN_NAME,
+    turn: Callable[[], None] = lambda: None,
+) -> None:
     """Train into the stage's folder, from the latest checkpoint there; needs a Ray session.
 
     A driver that is killed or terminated (SIGTERM) leaves that checkpoint: run again, at most
     ``training.checkpoint_every`` is repeated.
 
+    Args:
+        turn: called by every worker when it is ready; training begins when it returns.
+
     Raises:
         ConfigError: too few records, no validation records, or a checkpoint of another configuration.
         TrainingStopped: a loss or gradient is not finite.
     """
-    if is_trained(stage.folder):
-        trained = load_trained(stage)
-        history.write(stage.folder, trained.state.reports)  # it may have been damaged since
-        return trained
     plan = stage.check()
     embed_queries(stage)
     counts = plan.model_dump(exclude={"folder"})
     logger.info("training: %s", ", ".join(f"{name} {count:,}" for name, count in counts.items()))
     failures = 0
     while (state := latest_state(stage)) is None or not state.ended:
-        recorder = _Recorder(report, stage.folder, state.reports if state else [])
+        recorder = _Recorder(report, stage, state.reports if state else [])
         try:
-            _fit(stage, name, [recorder, *callbacks])
+            _fit(stage, name, [recorder, *callbacks], turn)
         except CONTROLLER_GONE as error:
             failures += 1
             start_again(error, failures, stage.recipe.training.max_failures)
@@ -77,7 +93,6 @@ def train(
             assert state is not None
             assert state.ended
     release(stage, state)
-    return load_trained(stage)
 
 
 def embed_queries(stage: PretrainStage) -> None:
@@ -88,7 +103,8 @@ def embed_queries(stage: PretrainStage) -> None:
     cache = absolute(storage.join(recipe.root, "embeddings"))
     objective, encoder = OBJECTIVES[recipe.training.objective], open_encoder(recipe.text)
     unseen = inputs.unseen if objective.zero_shot else ()
-    queries = Queries.embed(inputs.vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen)
+    white = stage.start.whitening() if stage.start else None
+    queries = Queries.embed(inputs.vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen, white)
     queries.write(storage.join(stage.folder, QUERIES))
     if objective.reads_reports:
         # A cache of their own: every run reads that of the queries, and reports may be many.
@@ -100,12 +116,13 @@ def embed_queries(stage: PretrainStage) -> None:
 class _Recorder(ray.train.UserCallback):
     """In the controller: pass every report on and keep ``metrics.jsonl`` complete, also across restarts."""
 
-    def __init__(self, report: Reporter, folder: str, reports: Sequence[Report]) -> None:
-        self.report, self.folder, self.reports = report, folder, list(reports)
+    def __init__(self, report: Reporter, stage: PretrainStage, reports: Sequence[Report]) -> None:
+        self.report, self.reports = report, list(reports)
+        self.folder, self.label, self.name = stage.folder, stage.label, stage.recipe.name
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray after every report of the workers."""
-        log.configure()  # this process is Ray's
+        self._configure_process()
         latest = Report.from_line(metrics[0])
         earlier = [report for report in self.reports if report.samples_seen < latest.samples_seen]
         self.reports = [*earlier, latest]
@@ -127,17 +144,23 @@ class _Recorder(ray.train.UserCallback):
             damage = storage_error(error)
             if damage and not isinstance(damage, storage.Unavailable):
                 raise damage
-        log.configure()
+        self._configure_process()
         logger.warning("%s", describe_failures(worker_exceptions))
 
+    def _configure_process(self) -> None:
+        log.configure(label=self.label)  # it is Ray's
+        log.bind(self.name, "sweep" if self.label else "pretrain")
 
-def _fit(stage: PretrainStage, name: str, callbacks: list[ray.train.UserCallback]) -> None:
+
+def _fit(
+    stage: PretrainStage, name: str, callbacks: list[ray.train.UserCallback], turn: Callable[[], None]
+) -> None:
     training = stage.recipe.training
     system, path = storage.filesystem(storage.join(stage.folder, RAY_FOLDER))
     loop = train_loop
 
     def worker_loop() -> None:
-        loop(stage)
+        loop(stage, turn)
 
     trainer = Trainer(
         worker_loop,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 
 import ray.train
 import ray.train.torch
@@ -32,9 +33,10 @@ from supreme.training.run.worker import WorkerRun
 _RAY_REPORT_LOGGER = str(sys.modules["ray.train.v2._internal.execution.context"].__file__)
 
 
-def train_loop(stage: PretrainStage) -> None:
-    """Train from the latest checkpoint, or from nothing, to the end."""
+def train_loop(stage: PretrainStage, turn: Callable[[], None] = lambda: None) -> None:
+    """Train from the latest checkpoint, or from nothing, to the end; first call ``turn``, which may wait."""
     run, state = open_run(stage)
+    turn()
     run.train(state)
 
 
@@ -44,9 +46,10 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     Reads the embedded queries (and reports) that the driver wrote to the folder, and the label table.
     """
     recipe, inputs = stage.recipe, stage.inputs
-    _configure_process(recipe.training.threads_per_worker)
+    _configure_process(recipe.training.threads_per_worker, stage.label)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    log.bind(recipe.name, "sweep" if stage.label else "pretrain", rank)
     queries = Queries.read(storage.join(stage.folder, QUERIES))
     labels = inputs.read_labels(with_unseen=queries.unseen is not None)
     learner = _make_learner(stage, labels, queries, rank, world)
@@ -68,8 +71,8 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     return run, state
 
 
-def _configure_process(threads: int) -> None:
-    log.configure()
+def _configure_process(threads: int, label: str) -> None:
+    log.configure(label=label)
     for name in ("ray.data", "ray.train", _RAY_REPORT_LOGGER):
         logging.getLogger(name).setLevel(logging.WARNING)
     quieten_ray_data()
@@ -82,17 +85,20 @@ def _configure_process(threads: int) -> None:
 def _make_learner(
     stage: PretrainStage, labels: LabelMatrix, queries: Queries, rank: int, world: int
 ) -> Learner:
-    """An untrained learner, the same on all workers.
+    """A learner before its first step, the same on all workers: untrained, or with the weights of a start.
 
     Raises:
-        ConfigError: the embedded queries are not those of the labels.
+        ConfigError: the embedded queries are not those of the labels, or the start has other weights.
     """
     recipe, samples, entities = stage.recipe, stage.inputs.train.samples, labels.codes.shape[1]
     if len(queries.offsets) - 1 != entities:
         raise ConfigError(f"{len(queries.offsets) - 1} queries for {entities} entities: start with --new")
     torch.manual_seed(recipe.seed)
+    task = make_task(recipe, queries.known(), samples, positive_rate(labels.codes))
+    if stage.start:
+        stage.start.load_into(task)
     learner = Learner(
-        make_task(recipe, queries.known(), samples, positive_rate(labels.codes)),
+        task,
         recipe.training,
         queries,
         rate_hz=recipe.shards.rate_hz,

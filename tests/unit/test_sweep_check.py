@@ -1,0 +1,51 @@
+"""Before anything starts, the model of each trial is built and sees two records of zeros."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import training_data
+
+from supreme import config
+from supreme.sweep import dry_run
+from supreme.sweep.dry_run import SweepPlan
+
+pytestmark = pytest.mark.unit
+
+
+def planned(root: Path, **sweep: object) -> SweepPlan:
+    made = training_data.recipe(root, workers=1)
+    made = config.parse(made.model_dump(mode="json") | {"sweep": sweep})
+    training_data.write(made)
+    before = sorted(path for path in root.rglob("*"))
+    plan = dry_run.plan(made)
+    assert isinstance(plan, SweepPlan)
+    assert sorted(path for path in root.rglob("*")) == before, "a dry run writes nothing"
+    return plan
+
+
+def test_a_dry_run_names_trials_samples_and_models_that_cannot_be_built(tmp_path: Path) -> None:
+    space = {
+        "model.fusion_heads": [2, 3],
+        "model.encoder": ["resnet1d", "vit1d"],
+        "model.heads": {"values": [4], "when": {"model.encoder": "vit1d"}},
+        "training.batch_size": [16, 32],
+    }
+    plan = planned(tmp_path, space=space, epochs=2)
+    assert len(plan.trials) == 8
+    for trial in plan.trials:
+        broken = trial.changes.get("model.fusion_heads") == 3
+        assert ("3 heads" in trial.problem) == broken, trial
+        batch = int(str(trial.changes.get("training.batch_size", 16)))
+        assert trial.samples == trial.steps * batch == 600 // batch * batch
+    assert plan.samples == sum(trial.samples for trial in plan.trials)
+    assert plan.hours is None
+
+
+def test_every_objective_and_loss_is_tried_as_it_would_be_trained(tmp_path: Path) -> None:
+    space = {"training.objective": ["supreme", "linear", "merl", "ked"], "training.loss": ["bce", "focal"]}
+    plan = planned(tmp_path, space=space, search="tpe", trials=3)
+    assert [trial.name for trial in plan.trials] == ["00-recipe"]
+    assert plan.to_propose == 2
+    assert [trial.problem for trial in planned(tmp_path / "grid", space=space).trials] == [""] * 8
