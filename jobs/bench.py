@@ -3,6 +3,7 @@
 python jobs/bench.py building                simulated records in the layout of MIMIC-IV-ECG
 python jobs/bench.py labels bench.records=800256   reports to labels on all cores
 python jobs/bench.py model                   a training step: plain transformer, ViT-tiny, whole model
+python jobs/bench.py rates --result-file FILE     what `jobs/plan.py` plans with, as plan.rates=FILE
 python jobs/bench.py reading                 simulated ECGs
 python jobs/bench.py reading real=FOLDER     those of the data sets in a folder instead
 python jobs/bench.py rules real=FOLDER       reports read by the rules
@@ -25,6 +26,7 @@ SUITES = {
     "building": "benchmarks.building.compare",
     "labels": "benchmarks.labels.compare",
     "model": "benchmarks.model.compare",
+    "rates": "benchmarks.rates.measure",
     "reading": "benchmarks.reading.compare",
     "rules": "benchmarks.reports.compare_rules",
     "scoring": "benchmarks.scoring.compare",

@@ -25,6 +25,7 @@ from supreme.settings.examine import Examine
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
 from supreme.settings.names import Name, check_name, same_name
+from supreme.settings.planning import Planning
 from supreme.settings.promote import Promote
 from supreme.settings.section import Section, at_most
 from supreme.settings.sweep import Sweep
@@ -75,6 +76,7 @@ class Recipe(Section):
     predict: Predict = Predict()
     export: Export = Export()
     bench: Bench = Bench()
+    plan: Planning = Planning()
 
     @model_validator(mode="after")
     def _augmentable(self) -> Recipe:

@@ -1,14 +1,13 @@
 """Stage folders: what a stage is asked for (``stage.json``, first), what it wrote (``manifest.json``, last).
 
-A folder without a manifest is unfinished. A stage whose manifest matches its configuration and inputs is
-skipped; the same folder asked for with another configuration is refused with the difference. Only files that
-the stage itself writes are ever deleted.
+A stage whose manifest matches its configuration and inputs is skipped; the same folder asked for with another
+configuration is refused with the difference. Only files that the stage itself writes are ever deleted.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -16,14 +15,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from supreme import __version__, log, storage
+from supreme import __version__, log, owner, storage
 from supreme.config import ConfigError, difference, digest
 from supreme.storage.documents import read_document
 
 MANIFEST = "manifest.json"
 REQUEST = "stage.json"
 _MAX_EXAMPLES = 5
-_PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 
 Result = TypeVar("Result", bound=BaseModel)
 OnChange = Literal["refuse", "replace", "follow"]
@@ -45,7 +43,7 @@ class Stage(Generic[Result]):
 
     def writes(self, name: str) -> bool:
         """Whether a file (name relative to the folder) is one that this stage writes, finished or not."""
-        return any(_matches(_PARTIAL.sub("", name), pattern) for pattern in self.files)
+        return any(_matches(storage.final_name(name), pattern) for pattern in self.files)
 
     @property
     def remedy(self) -> str:
@@ -62,6 +60,9 @@ class Request(BaseModel):
     """The resolved sections of the recipe that decide the stage's output."""
     inputs: dict[str, str] = {}
     """Input folder or file -> digest of its manifest."""
+
+    def same_but_inputs(self, other: Request) -> bool:
+        return (self.stage, self.config) == (other.stage, other.config)
 
     @field_validator("config")
     @classmethod
@@ -144,8 +145,7 @@ def begin(
         new: delete the stage's files first.
 
     Raises:
-        ConfigError: the folder belongs to another configuration (the message holds the difference), or holds
-            files with names of this stage that supreme did not write.
+        ConfigError: another configuration made it (the message holds the difference), or another program.
     """
     if not new:
         new = on_change == "replace" and not _is_finished(folder, stage, request)
@@ -159,18 +159,34 @@ def begin(
     return None
 
 
+@contextmanager
+def opened(
+    folder: str, stage: Stage[Result], request: Request, *, on_change: OnChange = "refuse", new: bool = False
+) -> Iterator[Manifest[Result] | None]:
+    """:func:`begin` a stage, and own its folder for the block where there is something to do.
+
+    Raises:
+        ConfigError: as :func:`begin`, or another process is at work in the folder.
+    """
+    if not new and _is_finished(folder, stage, request):
+        yield read(folder, stage)
+        return
+    with owner.owned(folder):
+        yield begin(folder, stage, request, on_change=on_change, new=new)
+
+
 def is_started(folder: str, stage: Stage[Result], request: Request) -> bool:
     """Whether a stage folder was begun with this request.
 
     Raises:
-        ConfigError: it was begun with another one; the message holds the difference.
+        ConfigError: it was begun with another one, with the difference.
     """
     earlier = read_request(folder, stage)
     if earlier is None:
         return False
     changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
     if changes:
-        if _same_but_inputs(earlier, request):
+        if earlier.same_but_inputs(request):
             what = "of other data than is there now"
             missing = ", ".join(sorted(earlier.inputs.keys() - request.inputs.keys()))
             remedy = f"ask for {missing} as well, or " if missing else ""
@@ -191,7 +207,7 @@ def publish(
 ) -> Manifest[Result]:
     """Write the manifest; ``files`` defaults to all files of the stage in the folder, hashed."""
     if files is None:
-        names = [name for name in _own_files(folder, stage) if not _PARTIAL.search(name)]
+        names = [name for name in _own_files(folder, stage) if storage.final_name(name) == name]
         files = {name: describe(storage.join(folder, name)) for name in names}
     manifest = Manifest[stage.result](  # type: ignore[name-defined]
         **request.model_dump(),
@@ -206,8 +222,8 @@ def publish(
 def clear(folder: str, stage: Stage[Result]) -> None:
     """Delete what a stage has written to a folder, and nothing else; a folder of other origin is left alone.
 
-    The manifest goes first, so that a folder half deleted does not look finished, and the request last, so
-    that it is still known as ours.
+    The manifest goes first, so that what is half deleted does not look finished; the request, which makes it
+    ours, goes last.
     """
     request = storage.join(folder, REQUEST)
     if not storage.exists(request):
@@ -217,18 +233,18 @@ def clear(folder: str, stage: Stage[Result]) -> None:
         storage.delete_file(storage.join(folder, name))
     storage.delete_file(request)
     storage.delete_empty_folders(folder)
-    if others := storage.list_files(folder):
+    if others := [name for name in storage.list_files(folder) if name != owner.FILE]:
         logger.info(f"{folder}: left alone, not written by this stage: {_examples(others)}")
 
 
 def describe(uri: str, rows: int | None = None) -> FileEntry:
-    """Digest and size of a file."""
+    """Digest and size."""
     content = storage.read_bytes(uri)
     return FileEntry(sha256=storage.sha256(content), bytes=len(content), rows=rows)
 
 
 def describe_all(folder: str, names: Iterable[str]) -> dict[str, FileEntry]:
-    """:func:`describe` of files by their names relative to a folder."""
+    """:func:`describe` by names relative to a folder."""
     return {name: describe(storage.join(folder, name)) for name in sorted(set(names))}
 
 
@@ -239,8 +255,7 @@ def _own_files(folder: str, stage: Stage[Result]) -> list[str]:
 def _refuse_foreign(folder: str, stage: Stage[Result]) -> None:
     """A folder without a request must not hold files that this stage would overwrite."""
     foreign = _own_files(folder, stage)
-    foreign += [MANIFEST] if storage.exists(storage.join(folder, MANIFEST)) else []
-    if foreign:
+    if foreign := foreign + [MANIFEST] * storage.exists(storage.join(folder, MANIFEST)):
         raise ConfigError(
             f"{folder} holds {_examples(foreign)} but no {REQUEST}, so another program wrote them: move them "
             "away, or give another name=... or root=..."
@@ -248,8 +263,7 @@ def _refuse_foreign(folder: str, stage: Stage[Result]) -> None:
 
 
 def _is_finished(folder: str, stage: Stage[Result], request: Request) -> bool:
-    earlier = read_request(folder, stage)
-    return earlier == request and storage.exists(storage.join(folder, MANIFEST))
+    return read_request(folder, stage) == request and storage.exists(storage.join(folder, MANIFEST))
 
 
 def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
@@ -259,20 +273,16 @@ def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
         return False
     if not storage.exists(storage.join(folder, MANIFEST)):
         return True
-    extended = _same_but_inputs(earlier, request) and earlier.inputs.keys() <= request.inputs.keys()
+    extended = earlier.same_but_inputs(request) and earlier.inputs.keys() <= request.inputs.keys()
     if extended:
         logger.info(f"{folder}: its inputs have changed: made again")
     return extended
 
 
 def read_request(folder: str, stage: Stage[Result]) -> Request | None:
-    """What a stage folder was begun with, finished or not; None where nothing was."""
+    """What a folder was begun with, finished or not; None where nothing was."""
     uri = storage.join(folder, REQUEST)
     return read_document(uri, Request, remedy=stage.remedy) if storage.exists(uri) else None
-
-
-def _same_but_inputs(one: Request, other: Request) -> bool:
-    return (one.stage, one.config) == (other.stage, other.config)
 
 
 def _matches(name: str, pattern: str) -> bool:

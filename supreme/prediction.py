@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from supreme import config, log, storage
+from supreme import config, log, owner, storage
 from supreme.evaluation.bundle_scorer import BundleScorer, Query, probabilities
 from supreme.inference import bundle, engine
 from supreme.inference.folder_reader import FolderReader
@@ -129,9 +129,10 @@ def predict(
     understood = Understood(settings.queries, tuple(model.understand(settings.queries)), model_uri)
     parts = storage.with_ending(settings.output, ".parquet", f".parts-{_digest(reader, scorer, digest)}")
     rejected_uri = storage.with_ending(settings.output, ".parquet", ".rejected.parquet")
-    engine.score(reader, scorer, parts, settings.uri)
-    scored, rejected = _write(reader, parts, settings.output, rejected_uri, understood)
-    engine.delete_parts(reader, parts)
+    with owner.owned(parts):
+        engine.score(reader, scorer, parts, settings.uri)
+        scored, rejected = _write(reader, parts, settings.output, rejected_uri, understood)
+        engine.delete_parts(reader, parts)
     return PredictionResult(
         output=settings.output,
         rejected_output=rejected_uri,

@@ -50,7 +50,8 @@ def check_record(
     Raises:
         BadRecord: the leads or the signal cannot be used, with the reason.
     """
-    ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=derive_limb_leads)
+    derive = derive_limb_leads or record.stores_eight_leads
+    ordered, derived = order_leads(record.signal, record.leads, derive_limb_leads=derive)
     if duration_s is not None:
         # A copy, since a view would keep all of a long record in memory.
         ordered = np.ascontiguousarray(signal.first_seconds(ordered, record.rate_hz, duration_s))

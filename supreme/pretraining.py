@@ -30,9 +30,14 @@ def run(recipe: Recipe, *, new: bool = False) -> PretrainManifest:
         TrainingStopped: a loss or gradient is not finite.
     """
     stage = PretrainStage.open(recipe)
-    manifest = stage.begin(new=new)
-    if manifest and not tracking.is_behind(stage.folder):
-        return manifest
+    with stage.opened(new=new) as manifest:
+        if manifest and not tracking.is_behind(stage.folder):
+            return manifest
+        return _run(stage, manifest)
+
+
+def _run(stage: PretrainStage, manifest: PretrainManifest | None) -> PretrainManifest:
+    recipe = stage.recipe
     uri = tracking.open_store(recipe.tracking, recipe.root, stage.folder)
     mlflow_run = tracking.start_or_resume(
         uri,

@@ -26,7 +26,7 @@ _WORDS = (
 )
 _SECRET_NAME = re.compile(rf"(?i){_WORDS}")
 #: Whole words of a key that are too short to be looked for inside others.
-_SHORT_WORDS = frozenset({"auth", "key", "pass", "pwd", "sas", "session", "sig", "pin"})
+_SHORT_WORDS = frozenset({"auth", "key", "pass", "pwd", "sas", "salt", "session", "sig", "pin"})
 #: Keys of a recipe that name where a secret is, or are none.
 _PUBLIC_NAMES = re.compile(r"(?i)(?:_env|_mode|_path|_file|_format)$")
 _VALUE = r"""(?:\\"(?:(?!\\").)*\\"|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s,;&'"}\])]+)"""

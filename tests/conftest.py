@@ -50,6 +50,16 @@ def cases() -> Path:
 
 
 @pytest.fixture(scope="session")
+def formats() -> Path:
+    """The folder of real ECG files in hospital formats; the test is skipped where there is none."""
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "formats"
+    folder = Path(os.environ.get("SUPREME_FORMATS", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no ECG files at {folder}: set SUPREME_FORMATS to a folder that holds them")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``host:port`` of an S3 server, see :func:`faulty_s3.lake`."""
     with faulty_s3.lake(tmp_path_factory.mktemp("weed")) as address:

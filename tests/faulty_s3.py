@@ -45,7 +45,8 @@ class Request:
 
 
 #: What happens to a request: "" passes it on, "503 SlowDown" answers so instead of the server, "reset" drops
-#: the connection, "hang" never answers, "cut" sends half of the answer's body, "garble" one byte of it wrong.
+#: the connection, "hang" never answers, "cut" sends half of the answer's body, "garble" one byte of it wrong,
+#: "lost" none of it, of a request that was carried out.
 Plan = Callable[[Request], str]
 
 
@@ -135,6 +136,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
+        if fault == "lost":
+            self._reset()
+            return
         length = answer.headers.get("Content-Length") if self.command == "HEAD" else str(len(content))
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.headers.items():

@@ -21,7 +21,8 @@ from supreme.settings.data import Shards
 from supreme.shards import codec, schema
 from supreme.shards.result import SHARDS, ShardResult
 from supreme.training.data.sources import shard_folders
-from supreme.training.run.summary import PretrainResult, WeightSelection
+from supreme.training.run.stage import PretrainStage
+from supreme.training.run.summary import PretrainManifest, PretrainResult, WeightSelection
 
 ENTITIES = ("sinus_rhythm", "atrial_fibrillation", "left_bundle_branch_block", "tall_t_wave")
 SPLITS = {"train": 300, "validation": 60}
@@ -191,3 +192,9 @@ def result(**changes: Any) -> PretrainResult:
     selection = WeightSelection(metric="", value=None, rule="")
     texts = {"weights_sha256": "", "stopped_early": False, "selection": selection, "validation_digest": ""}
     return PretrainResult(**(nothing | texts | changes))
+
+
+def begin(stage: PretrainStage, *, new: bool = False) -> PretrainManifest | None:
+    """Open the folder of a stage and leave it again."""
+    with stage.opened(new=new) as finished:
+        return finished

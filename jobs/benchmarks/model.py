@@ -100,11 +100,11 @@ def compare(recipe: Recipe, session: Session) -> Measurements:
     models = {recipe.model.encoder: recipe.model, VIT: vit}
     for name, config in models.items():
         steps[f"{name}, bf16"] = _own_step(config, ecg, bf16=True)
-        steps[f"{name} + fusion network, bf16"] = _whole_step(config, ecg)
+        steps[f"{name} + fusion network, bf16"] = whole_step(config, ecg)
     for step in steps.values():
         step()  # the first one allocates
     turns = STEPS * recipe.bench.repetitions
-    seconds = interleaved({name: partial(_timed, step, device) for name, step in steps.items()}, turns)
+    seconds = interleaved({name: partial(timed, step, device) for name, step in steps.items()}, turns)
     milliseconds = {name: round(1e3 * median(times), 1) for name, times in seconds.items()}
     for line in table({name: {"ms a step": value} for name, value in milliseconds.items()}):
         logger.info(line)
@@ -141,7 +141,8 @@ def _encoder_step(encoder: nn.Module, ecg: Tensor, optimizer: torch.optim.Optimi
     return step
 
 
-def _whole_step(config: Model, ecg: Tensor) -> Step:
+def whole_step(config: Model, ecg: Tensor) -> Step:
+    """A training step of encoder and fusion network with `ENTITIES` queries, in bf16, on this batch."""
     model = SupremeModel(config, TEXT_DIM, ecg.shape[-1]).to(ecg.device).train()
     optimizer, training = make_optimizer(model, Training()), Training()
     queries = torch.randn(ENTITIES, TEXT_DIM, device=ecg.device)
@@ -159,8 +160,9 @@ def _whole_step(config: Model, ecg: Tensor) -> Step:
     return step
 
 
-def _timed(step: Step, device: str) -> float:
-    # On a CPU the seconds of this process: what others do on a shared machine is not in them.
+def timed(step: Step, device: str) -> float:
+    """Seconds of a step: on a GPU of the clock, on a CPU of this process."""
+    # What others do on a shared machine is not in the seconds of a process.
     clock = time.process_time if device == "cpu" else time.perf_counter
     start = clock()
     step()

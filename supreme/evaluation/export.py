@@ -90,9 +90,13 @@ def run(job: ExportJob, *, new: bool = False) -> manifest.Manifest[ExportResult]
         ConfigError: the folder holds an export with other settings.
         Unavailable: storage does not answer or is full; finished parts are kept.
     """
-    if finished := manifest.begin(job.folder, EXPORT, job.request, on_change="follow", new=new):
-        logger.info("%s is finished", job.folder)
-        return finished
+    with manifest.opened(job.folder, EXPORT, job.request, on_change="follow", new=new) as finished:
+        if finished:
+            logger.info("%s is finished", job.folder)
+        return finished or _export(job)
+
+
+def _export(job: ExportJob) -> manifest.Manifest[ExportResult]:
     rows = export_files.write_parts(job)
     signals = export_files.join_parts(job, len(rows))
     table = export_files.csv_bytes([export_files.COLUMNS, *rows])

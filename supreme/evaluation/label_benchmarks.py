@@ -18,6 +18,8 @@ from supreme.records import label_sets
 from supreme.records.label_sets import LabelSet
 from supreme.records.recordings import recording_key
 
+#: Kinds whose labels come from a table of the user's own.
+OWN_FOLDERS = ("wfdb_folder", "ecg_folder")
 #: Name of the benchmark that has a column for each label of a `wfdb_folder`.
 OWN_LABELS = "labels"
 _MAX_OWN_LABELS = 5000
@@ -25,7 +27,7 @@ _MAX_OWN_LABELS = 5000
 
 def has_benchmarks(kind: str, dataset: str, own: Sequence[LabelSet] = ()) -> bool:
     """Whether records of a data set may carry codes that any benchmark knows."""
-    return benchmarks.is_annotated(kind) or bool(_sets(kind, dataset, own)) or kind == "wfdb_folder"
+    return benchmarks.is_annotated(kind) or bool(_sets(kind, dataset, own)) or kind in OWN_FOLDERS
 
 
 def all_benchmarks(
@@ -44,7 +46,7 @@ def all_benchmarks(
     """
     result = [benchmarks.benchmark(dataset, kind, table)] if benchmarks.is_annotated(kind) else []
     result += [benchmark(labels, dataset, kind, table) for labels in _sets(kind, dataset, own)]
-    if kind == "wfdb_folder":
+    if kind in OWN_FOLDERS:
         result.append(benchmark(own_labels(dataset, table), dataset, kind, table))
     return {one.name: one for one in result if one.record_ids and one.classes}
 

@@ -104,7 +104,7 @@ def compare_models(entered: Sequence[Entrant], margin: float) -> ModelComparison
         min_positives=result.min_positives,
         bootstrap=result.bootstrap,
         pairs=tuple(
-            ModelPair(a=first.name, b=other.name, datasets=tuple(_judged(one, margin) for one in comparisons))
+            ModelPair(a=first.name, b=other.name, datasets=tuple(judge(one, margin) for one in comparisons))
             for other, comparisons in zip(others, adjusted, strict=True)
         ),
         leaderboards=tuple(leaderboard.leaderboards(entered, result.min_positives)),
@@ -112,7 +112,8 @@ def compare_models(entered: Sequence[Entrant], margin: float) -> ModelComparison
     )
 
 
-def _judged(comparison: Comparison, margin: float) -> DatasetVerdict:
+def judge(comparison: Comparison, margin: float) -> DatasetVerdict:
+    """A comparison with its verdict, in one word and in a sentence."""
     return DatasetVerdict(
         verdict=verdict(comparison, margin), sentence=sentence(comparison, margin), comparison=comparison
     )

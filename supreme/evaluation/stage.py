@@ -72,9 +72,16 @@ def run(
     labelled = datasets.datasets(recipe)
     folder = folder_of(recipe, model)
     request = _request(recipe, model, labelled)
-    if manifest.begin(folder, EVALUATION, request, on_change=on_change, new=new):
-        logger.info("%s is finished", folder)
-        return results.read(folder)
+    with manifest.opened(folder, EVALUATION, request, on_change=on_change, new=new) as finished:
+        if finished is None:
+            return _evaluate(recipe, model, labelled, folder, request)
+    logger.info("%s is finished", folder)
+    return results.read(folder)
+
+
+def _evaluate(
+    recipe: config.Recipe, model: Target, labelled: list[DataSet], folder: str, request: manifest.Request
+) -> EvaluationResult:
     loaded = versions.load(model.uri, model.store, quality_checked=True) if model.kind == "bundle" else None
     trained_on = loaded.trained_on if loaded else None
     if trained_on is None:

@@ -40,6 +40,7 @@ def target(recipe: config.Recipe, uri: str = "") -> Target:
 
     Raises:
         ConfigError: there is no such model.
+        BundleError: a registered version is no bundle.
     """
     named = uri or recipe.evaluation.model_uri
     uri = named or model_uri(recipe)
@@ -53,7 +54,7 @@ def target(recipe: config.Recipe, uri: str = "") -> Target:
     version = version or versions.resolve(uri, store)
     return Target(
         f"models:/{version.name}/{version.version}",
-        version.tags.get(versions.SHA256, ""),
+        versions.sha256_of(version),
         version.run_id or "",
         Selection.of(version),
         store,

@@ -14,8 +14,8 @@ from supreme.config import ConfigError
 from supreme.inference.foreign_convention import ForeignConvention, open_convention
 from supreme.inference.program import ExportedProgram
 from supreme.inference.program_file import ProgramArchive, read_program, refusing
-from supreme.inference.toml_file import read_toml
 from supreme.settings.section import Names, Section
+from supreme.storage.toml_file import read_toml
 
 BATCH_SIZE = 64
 

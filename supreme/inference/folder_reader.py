@@ -1,4 +1,4 @@
-"""Records of a folder of WFDB files for the scoring engine."""
+"""Records of a folder of ECG files for the scoring engine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from supreme import config, ecg, storage
 from supreme.inference.engine import BATCH_SIZE, Signal, Unit
 from supreme.preparation import check_record
 from supreme.records import Entry
-from supreme.records.record_files import RecordFiles
-from supreme.records.wfdb_files import WfdbReader, entry_of
+from supreme.records.ecg_files import EcgReader, list_records
+from supreme.records.record_files import HEADER
+from supreme.records.wfdb_files import entry_of
 from supreme.settings.evaluation import Predict
 
 #: What is known of a record beside its scores; `reason` is empty where it was scored.
@@ -28,30 +29,27 @@ RECORD = pa.schema(
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads, orders and judges the WFDB records below a folder."""
+    """Reads, orders and judges the ECG files below a folder."""
 
-    files: WfdbReader
+    files: EcgReader
     entries: tuple[Entry, ...]
     derive_limb_leads: bool = False
 
     @classmethod
     def of(cls, settings: Predict, *, derive_limb_leads: bool = False) -> FolderReader:
-        """Every header at any depth; the record id is its path below the folder.
+        """Every file at any depth; the record id is its path below the folder.
 
         Raises:
-            ConfigError: not a folder, or no header in it.
+            ConfigError: not a folder, or no file in it.
         """
         folder = settings.uri
         if not folder or not storage.is_folder(folder):
-            raise config.ConfigError(
-                f"predict.uri={folder!r} is no folder: give the folder of the WFDB records"
-            )
-        entries = tuple(
-            entry_of("", stem, storage.join(folder, stem)) for stem in RecordFiles.below(folder).stems
-        )
+            raise config.ConfigError(f"predict.uri={folder!r} is no folder: give the folder of the ECG files")
+        files = list_records(folder, settings.unit)
+        entries = tuple(entry_of("", stem, storage.join(folder, files.place(stem))) for stem in files.stems)
         if not entries:
-            raise config.ConfigError(f"predict.uri={folder}: no WFDB header (.hea) in it or below it")
-        return cls(WfdbReader.of(settings), entries, derive_limb_leads)
+            raise config.ConfigError(f"predict.uri={folder}: no file in it or below it")
+        return cls(EcgReader.of(settings), entries, derive_limb_leads)
 
     @property
     def units(self) -> list[Unit]:
@@ -66,11 +64,13 @@ class FolderReader:
         rows: list[dict[str, object]] = []
         signals: list[Signal | None] = []
         for entry in self.entries[index * BATCH_SIZE : (index + 1) * BATCH_SIZE]:
-            row: dict[str, object] = {"record_id": entry.record_id, "source_uri": entry.source_uri}
+            row: dict[str, object] = {
+                "record_id": entry.record_id,
+                "source_uri": storage.with_ending(entry.source_uri, HEADER, ""),
+            }
             signal: Signal | None = None
             try:
-                record, _ = self.files.read(entry)
-                checked = check_record(record, derive_limb_leads=self.derive_limb_leads)
+                checked = check_record(self.files.read(entry), derive_limb_leads=self.derive_limb_leads)
             except ecg.BadRecord as error:
                 row |= {"reason": error.reason, "detail": error.detail, "quality": []}
             else:

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, Field, model_validator
 from supreme import ecg
 from supreme.config import ConfigError
 from supreme.inference.convention import MAX_SAMPLES
-from supreme.inference.toml_file import parse_toml, read_file
 from supreme.settings.section import Section
+from supreme.storage.toml_file import parse_toml, read_file
 
 _NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 

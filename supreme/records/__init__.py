@@ -70,6 +70,8 @@ class Record:
     rate_hz: float
     gains: tuple[float, ...] = ()
     """Steps of the converter in a millivolt, of each channel, where they differ; else empty."""
+    stores_eight_leads: bool = False
+    """The source's format stores I, II and V1 to V6 only, so that the other four are always derived."""
 
     @property
     def signal_mv(self) -> np.ndarray:

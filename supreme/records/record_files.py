@@ -6,7 +6,7 @@ import difflib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from supreme import log, storage
@@ -14,7 +14,10 @@ from supreme.records import cells, is_hidden
 
 HEADER = ".hea"
 #: What tables append to a record's name.
-_EXTENSIONS = (".hea", ".dat", ".mat", ".atr", ".csv", ".json", ".xml", ".png", ".pdf")
+_EXTENSIONS = (
+    *(".hea", ".dat", ".mat", ".atr", ".csv", ".json", ".xml", ".png", ".pdf"),
+    *(".dcm", ".dicom", ".scp", ".edf", ".npy"),
+)
 _NEAR = 0.75
 #: So many ids without a record are compared with all names, which takes time.
 _MOST_COMPARED = 3
@@ -49,6 +52,8 @@ class RecordFiles:
     """The records below a folder, by path without extension."""
 
     stems: tuple[str, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where a record lies below the folder, if not at its path."""
 
     @classmethod
     def below(cls, uri: str, names: Iterable[str] | None = None) -> RecordFiles:
@@ -69,6 +74,10 @@ class RecordFiles:
             if path := form.get(fold(record)):
                 return path
         return None
+
+    def place(self, path: str) -> str:
+        """Where the record at a path lies below the folder."""
+        return self.places.get(path, path)
 
     def spelling(self, record: str, path: str | None) -> str:
         """An id, as the file at ``path`` spells it where the table spells it in another way."""

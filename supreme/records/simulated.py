@@ -19,6 +19,8 @@ from supreme.ecg import MIMIC_LEADS
 from supreme.records import Entry, Record
 from supreme.records.simulator import beats, findings, render, report, rhythm, truth
 
+#: Raise it whenever a record of a seed becomes another one, so that older shards are refused.
+SIMULATOR_VERSION = 2
 DURATION_S = 10.0
 _RECORDS_PER_PATIENT = 1.3
 _MIMIC_ADU_PER_MV = 200

@@ -93,16 +93,20 @@ class WfdbFolder:
             on_unread=unread.extend,
         )
         tables.check(where, table, "id")
-        files = RecordFiles.below(self.uri, names)
+        files = self.record_files(names)
         rows = table.to_pylist()
         paths = [files.find(row["id"]) for row in rows]
         self._refuse_double(where, paths)
         self._report(where, table, unread, files, paths)
         entries = [
-            self._entry(where, row, files.spelling(row["id"], path), path)
+            self._entry(where, row, files.spelling(row["id"], path), path and files.place(path))
             for row, path in zip(rows, paths, strict=True)
         ]
         return in_order(entries, where)
+
+    def record_files(self, names: list[str]) -> RecordFiles:
+        """The records that rows may mean; ``names``: every visible file below the folder."""
+        return RecordFiles.below(self.uri, names)
 
     def read(self, entry: Entry) -> Record:
         """One record.

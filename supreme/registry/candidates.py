@@ -39,6 +39,15 @@ def pretrained(recipe: config.Recipe) -> Pretrained:
     )
 
 
+def uri_of_pretrained(recipe: config.Recipe) -> str:
+    """The version of the recipe's pre-trained bundle, which is registered if it is not yet.
+
+    Raises:
+        ConfigError: as :func:`pretrained`.
+    """
+    return str(register(recipe)["model_uri"])
+
+
 def register(recipe: config.Recipe) -> dict[str, Any]:
     """Register the bundle as a version with the alias `candidate`; the version and its selection.
 

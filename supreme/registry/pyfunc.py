@@ -11,7 +11,7 @@ import numpy as np
 from supreme.inference.bundle import DOWNLOAD_NOTE, BundleError
 from supreme.inference.bundle.documents import read_yaml
 from supreme.inference.query_model import EcgQueryModel
-from supreme.registry.versions import _sha256, find
+from supreme.registry.versions import find, sha256_of
 
 _MAX_NOTE_BYTES = 2**16
 
@@ -48,4 +48,4 @@ def _registered_digest(note: Path) -> str:
     if not {"model_name", "model_version"} <= origin.keys():
         raise BundleError(f"{note} names no version: download the model again")
     version = find(f"models:/{origin['model_name']}/{origin['model_version']}")
-    return _sha256(version) if version else ""
+    return sha256_of(version) if version else ""

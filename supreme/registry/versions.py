@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,12 @@ from supreme.tracking.logged import safe_value
 from supreme.training.run.summary import PretrainResult
 
 CHAMPION, CANDIDATE, PREVIOUS = "champion", "candidate", "previous"
-SHA256, REASON = "sha256", "promotion_reason"
+SHA256 = "sha256"
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))$")
 #: What MLflow says about a missing model, version and alias.
 _ABSENT = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
+#: What artifact stores say about a file that is not there.
+_NO_FILE = re.compile("No such (artifact|file)")
 
 logger = log.get("registry")
 
@@ -97,13 +99,40 @@ def load(uri: str, tracking_uri: str | None = None, *, quality_checked: bool = F
     """
     if not uri.startswith("models:"):
         return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked)
-    version = resolve(uri, tracking_uri)
-    source = str(version.source)
+    with _downloaded(resolve(uri, tracking_uri), tracking_uri) as (bundle, digest):
+        return EcgQueryModel.from_bundle(bundle, digest, quality_checked=quality_checked)
+
+
+def verify(version: ModelVersion, tracking_uri: str | None = None) -> None:
+    """Read the bundle of a version from the artifact store, and compare it with what was registered.
+
+    Raises:
+        BundleError: its files are not there, or not those that were registered.
+        TrackingError: the tracking server is away, or refuses the login.
+    """
+    with _downloaded(version, tracking_uri) as (bundle, digest):
+        files.read(bundle, digest)
+
+
+@contextmanager
+def _downloaded(version: ModelVersion, tracking_uri: str | None) -> Iterator[tuple[str, str]]:
+    """Local copy of a version's files for the block, and the digest that they must have."""
+    digest, source = sha256_of(version), str(version.source)
+    uri = f"models:/{version.name}/{version.version}"
     with tempfile.TemporaryDirectory() as folder:
-        download = partial(mlflow.artifacts.download_artifacts, dst_path=folder, tracking_uri=tracking_uri)
-        server.call(tracking_uri, lambda: download(source), f"download {uri}", limit_s=server.TRANSFER_S)
-        bundle = str(_root(Path(folder)))
-        return EcgQueryModel.from_bundle(bundle, _sha256(version), quality_checked=quality_checked)
+
+        def download() -> bool:
+            try:
+                mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=tracking_uri)
+            except (OSError, MlflowException) as error:
+                if not _NO_FILE.search(str(error)):
+                    raise
+                return False
+            return True
+
+        if not server.call(tracking_uri, download, f"download {uri}", limit_s=server.TRANSFER_S):
+            raise BundleError(f"{uri}: its files are no longer in the artifact store: register it again")
+        yield str(_root(Path(folder))), digest
 
 
 def resolve(uri: str, tracking_uri: str | None = None) -> ModelVersion:
@@ -191,46 +220,6 @@ def register(
     return client.get_model_version(model, version.version)
 
 
-def promote(version: ModelVersion, *, tracking_uri: str, reason: str) -> None:
-    """Give a version the alias `champion`, whoever has it; the champion before it becomes `previous`.
-
-    Raises:
-        TrackingError: the tracking server is away, or refuses the login.
-    """
-    with lock.exclusive(version.name, tracking_uri) as still_mine:
-        champion = find(f"models:/{version.name}@{CHAMPION}", tracking_uri)
-        still_mine()
-        _promote(version, champion, tracking_uri, reason)
-
-
-def replace_champion(
-    version: ModelVersion, champion: ModelVersion | None, *, tracking_uri: str, reason: str
-) -> bool:
-    """As :func:`promote`, if ``champion`` is the champion still (None: if there is none); else False.
-
-    Of several processes that have compared their candidates with the same champion only one replaces it.
-
-    Raises:
-        TrackingError: the tracking server is away, or refuses the login.
-    """
-    with lock.exclusive(version.name, tracking_uri) as still_mine:
-        current = find(f"models:/{version.name}@{CHAMPION}", tracking_uri)
-        is_unchanged = same(current, champion) if champion else current is None
-        if is_unchanged:
-            still_mine()
-            _promote(version, current, tracking_uri, reason)
-        return is_unchanged
-
-
-def _promote(version: ModelVersion, champion: ModelVersion | None, tracking_uri: str, reason: str) -> None:
-    client = server.connect(tracking_uri)
-    if champion is not None and not same(champion, version):
-        client.set_registered_model_alias(version.name, PREVIOUS, champion.version)
-    client.set_model_version_tag(version.name, version.version, REASON, safe_value(reason, REASON))
-    client.set_registered_model_alias(version.name, CHAMPION, version.version)
-    logger.info("version %s of %s is the champion: %s", version.version, version.name, reason)
-
-
 def _is_in_place(version: ModelVersion, tracking_uri: str) -> bool:
     """Whether a version is the champion or the candidate, so that registering it again changes nothing."""
     aliases = (CHAMPION, CANDIDATE)
@@ -254,7 +243,12 @@ def _upload(client: MlflowClient, bundle: files.BundleFiles, run_id: str) -> str
     return f"{client.get_run(run_id).info.artifact_uri}/{place}"
 
 
-def _sha256(version: ModelVersion) -> str:
+def sha256_of(version: ModelVersion) -> str:
+    """The digest of the bundle that was registered.
+
+    Raises:
+        BundleError: it is no version of this program.
+    """
     if not version.tags.get(SHA256):
         raise BundleError(
             f"version {version.version} of {version.name} has no tag {SHA256}: register its bundle again"

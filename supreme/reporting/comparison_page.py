@@ -54,20 +54,24 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, manifest.Ma
     entrants = model_comparison.entrants(recipe)
     request = _request(recipe, entrants)
     folder = recipe.folder(f"compare/{config.digest(sorted(request.inputs))[:12]}")
-    finished = manifest.begin(folder, COMPARISON, request, on_change="replace", new=new)
-    if finished is None:
-        result = model_comparison.compare_models(entrants, recipe.compare.margin)
-        storage.write_json(storage.join(folder, NUMBERS), result.model_dump(mode="json"))
-        pages = {
-            PAGE: render(recipe.name, result),
-            CSV: comparison_tables.csv_text(result),
-            LATEX: comparison_tables.latex_text(result),
-        }
-        for name, text in pages.items():
-            storage.write_bytes(storage.join(folder, name), text.encode())
-        summary = ComparisonSummary(verdicts={rival: dict(row) for rival, row in result.verdicts().items()})
-        finished = manifest.publish(folder, COMPARISON, request, summary)
-    return folder, finished
+    with manifest.opened(folder, COMPARISON, request, on_change="replace", new=new) as finished:
+        return folder, finished or _publish(recipe, entrants, request, folder)
+
+
+def _publish(
+    recipe: config.Recipe, entrants: list[Entrant], request: manifest.Request, folder: str
+) -> manifest.Manifest[ComparisonSummary]:
+    result = model_comparison.compare_models(entrants, recipe.compare.margin)
+    storage.write_json(storage.join(folder, NUMBERS), result.model_dump(mode="json"))
+    pages = {
+        PAGE: render(recipe.name, result),
+        CSV: comparison_tables.csv_text(result),
+        LATEX: comparison_tables.latex_text(result),
+    }
+    for name, text in pages.items():
+        storage.write_bytes(storage.join(folder, name), text.encode())
+    summary = ComparisonSummary(verdicts={rival: dict(row) for rival, row in result.verdicts().items()})
+    return manifest.publish(folder, COMPARISON, request, summary)
 
 
 def read(folder: str) -> ModelComparison:

@@ -19,6 +19,7 @@ from supreme.records import all_sources
 from supreme.records.label_sets import LabelSet, label_sets, unmapped
 from supreme.reporting import examples, figures, html, plates
 from supreme.reports.vocabulary import CODE_SYSTEMS, load_base
+from supreme.settings.data import Source
 from supreme.shards import leakage
 from supreme.shards.read import ShardDataset
 from supreme.shards.result import Leakage, ShardResult, SharedRecordings
@@ -138,22 +139,28 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, Manifest[Da
         config={"seed": recipe.seed, "plates": PLATES},
         inputs={f"shards/{name}": one.manifest.digest() for name, one in shards.items()},
     )
-    finished = manifest.begin(folder, DATA_CARD, request, on_change="replace", new=new)
     uri = storage.join(folder, CARD)
-    if finished is None:
-        tables = {name: one.table((*_COLUMNS, *_MEASURES)) for name, one in shards.items()}
-        between = leakage.across(tables)
-        cards = [
-            describe(name, sources[name].kind, shards[name], tables[name], recipe.seed) for name in sources
-        ]
-        for card in cards:
-            for text in card.warnings:
-                log.get("shard").warning(f"{card.name}: {text}")
-        page = html.template("data_card.html").render(recipe=recipe.name, datasets=cards, between=between)
-        storage.write_bytes(uri, page.encode())
-        result = DataCardResult(leakage_across_datasets=between)
-        finished = manifest.publish(folder, DATA_CARD, request, result)
-    return uri, finished
+    with manifest.opened(folder, DATA_CARD, request, on_change="replace", new=new) as finished:
+        return uri, finished or _publish(recipe, sources, shards, request, uri)
+
+
+def _publish(
+    recipe: config.Recipe,
+    sources: dict[str, Source],
+    shards: dict[str, ShardDataset],
+    request: Request,
+    uri: str,
+) -> manifest.Manifest[DataCardResult]:
+    tables = {name: one.table((*_COLUMNS, *_MEASURES)) for name, one in shards.items()}
+    between = leakage.across(tables)
+    cards = [describe(name, sources[name].kind, shards[name], tables[name], recipe.seed) for name in sources]
+    for card in cards:
+        for text in card.warnings:
+            log.get("shard").warning(f"{card.name}: {text}")
+    page = html.template("data_card.html").render(recipe=recipe.name, datasets=cards, between=between)
+    storage.write_bytes(uri, page.encode())
+    result = DataCardResult(leakage_across_datasets=between)
+    return manifest.publish(recipe.folder("data_card"), DATA_CARD, request, result)
 
 
 def describe(name: str, kind: str, shards: ShardDataset, records: pa.Table, seed: int) -> DataSetCard:

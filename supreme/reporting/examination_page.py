@@ -71,9 +71,17 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, manifest.Ma
     labelled = datasets.datasets(recipe)
     folder = recipe.folder(f"examination/{target.sha256[:12]}")
     request = _request(recipe, target.sha256, labelled)
-    finished = manifest.begin(folder, EXAMINATION, request, on_change="follow", new=new)
-    if finished is not None:
-        return folder, finished
+    with manifest.opened(folder, EXAMINATION, request, on_change="follow", new=new) as finished:
+        return folder, finished or _publish(recipe, target, labelled, request, folder)
+
+
+def _publish(
+    recipe: config.Recipe,
+    target: targets.Target,
+    labelled: list[DataSet],
+    request: manifest.Request,
+    folder: str,
+) -> manifest.Manifest[ExaminationSummary]:
     model = versions.load(target.uri, target.store, quality_checked=True)
     parts = [part for part in datasets.unseen_parts(labelled, model.trained_on) if part.benchmark.classes]
     if not parts:
@@ -101,7 +109,7 @@ def write(recipe: config.Recipe, *, new: bool = False) -> tuple[str, manifest.Ma
         suspects={name: one.suspects for name, one in examined.items()},
         explains={one.method: one.is_explanation for one in tests},
     )
-    return folder, manifest.publish(folder, EXAMINATION, request, summary)
+    return manifest.publish(folder, EXAMINATION, request, summary)
 
 
 def _request(recipe: config.Recipe, sha256: str, labelled: Sequence[DataSet]) -> manifest.Request:

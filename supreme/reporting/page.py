@@ -106,29 +106,33 @@ def write(
         config={"plates": recipe.evaluation.plates, "model_uri": model.uri},
         inputs={"evaluation": evaluation.manifest.digest(), "metrics": storage.sha256(lines)},
     )
-    finished = manifest.begin(folder, REPORT, request, on_change="replace", new=new)
     uri = storage.join(folder, PAGE)
-    if finished is None:
-        points = [json.loads(line) for line in lines.splitlines()]
-        scored = _scored_records(evaluation)
-        text = render(
-            evaluation.result.named(model.uri),
-            curves=_roc_curves(evaluation.result, scored),
-            training=points,
-            plates=_plates(recipe, evaluation.result, scored),
-            origin={
-                "evaluated": evaluation.manifest.created,
-                "code_version": evaluation.manifest.code_version,
-            },
-        )
-        storage.write_bytes(uri, text.encode())
-        if model.run_id and model.store:
-            run = tracking.TrackingRun.attach(model.store, model.run_id)
-            run.log_file(uri, "report")
-            if points:
-                run.log_text(figures.training(points), "figures/training.svg")
-        finished = manifest.publish(folder, REPORT, request, ReportResult(bytes=len(text.encode())))
-    return uri, finished
+    with manifest.opened(folder, REPORT, request, on_change="replace", new=new) as finished:
+        if finished is None:
+            text = _text(recipe, model, evaluation, lines)
+            storage.write_bytes(uri, text.encode())
+            if model.run_id and model.store:
+                run = tracking.TrackingRun.attach(model.store, model.run_id)
+                run.log_file(uri, "report")
+                if lines.strip():
+                    run.log_text(figures.training(_points(lines)), "figures/training.svg")
+            finished = manifest.publish(folder, REPORT, request, ReportResult(bytes=len(text.encode())))
+        return uri, finished
+
+
+def _points(lines: bytes) -> list[Any]:
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def _text(recipe: config.Recipe, model: Target, evaluation: EvaluationFolder, lines: bytes) -> str:
+    scored = _scored_records(evaluation)
+    return render(
+        evaluation.result.named(model.uri),
+        curves=_roc_curves(evaluation.result, scored),
+        training=_points(lines),
+        plates=_plates(recipe, evaluation.result, scored),
+        origin={"evaluated": evaluation.manifest.created, "code_version": evaluation.manifest.code_version},
+    )
 
 
 def render(

@@ -70,9 +70,20 @@ def build(
     base = load_base()
     corrected = check(recipe)
     request = _request(recipe, shard_folders, rules, corrected, base)
-    finished = manifest.begin(folder, LABELS_STAGE, request, on_change="follow", new=new)
-    if finished is not None:
-        return finished
+    with manifest.opened(folder, LABELS_STAGE, request, on_change="follow", new=new) as finished:
+        return finished or _publish(recipe, shard_folders, folder, request, spread, rules, corrected)
+
+
+def _publish(
+    recipe: Recipe,
+    shard_folders: list[str],
+    folder: str,
+    request: Request,
+    spread: Spread,
+    rules: Extractor,
+    corrected: Corrections,
+) -> LabelManifest:
+    base = load_base()
     parts = statement_table.parts(shard_folders, RECORDS_PER_PART)
     unique = _collect(parts, spread)
     extracted = _extract(recipe, unique, rules, base, spread)
@@ -198,16 +209,22 @@ def _correct(statements: dict[str, Statement], corrected: Corrections) -> dict[s
 
 def _label(uri: str, parts: Sequence[ShardSlice], labeller: Labeller, spread: Spread) -> Counts:
     """Write the label table part by part, in the order of the shards."""
-    total = Counts(Counter(), 0)
+    total, covered = Counts(Counter(), 0), Counter({part.shards.folder: 0 for part in parts})
     progress = log.Progress(logger, "records labelled", sum(part.rows for part in parts))
     done = 0
     with parquet.writer(uri, LABEL_SCHEMA) as writer:
-        for table, counts in spread(label, parts, labeller):
+        for part, (table, counts) in zip(parts, spread(label, parts, labeller), strict=True):
             writer.write_table(table)
+            covered[part.shards.folder] += counts.covered
             total.labels.update(counts.labels)
             total = total._replace(covered=total.covered + counts.covered)
             done += len(table)
             progress.update(done)
+    if total.covered and (silent := sorted(folder for folder, count in covered.items() if not count)):
+        raise ConfigError(
+            f"{', '.join(silent)}: no report there names an entity, so that every record would be trained on "
+            "as one without findings: leave the source out of [[sources]]; real=FOLDER evaluates on it"
+        )
     return total
 
 

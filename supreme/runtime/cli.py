@@ -25,6 +25,9 @@ class Options:
     new: bool = False
     profile: bool = False
     """Of `jobs/pretrain.py` alone."""
+    rollback: bool = False
+    """This and the next: of `jobs/promote.py` alone."""
+    history: bool = False
 
 
 #: A job: a recipe and switches to its result (or plan): a mapping, a dataclass or a pydantic model.

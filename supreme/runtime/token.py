@@ -8,6 +8,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from supreme.config import ConfigError
+
 
 def keep_token_private() -> None:
     """Create Ray's token file for its user alone, or take it away from others; Ray would let anybody read it.
@@ -40,3 +42,25 @@ def _create(path: Path) -> None:
             return
     finally:
         os.unlink(partial)
+
+
+def check_token(needed_by: str) -> None:
+    """Refuse a token that is missing, or that its file gives away or spoils.
+
+    Raises:
+        ConfigError: naming variable or file, and the remedy.
+    """
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        raise ConfigError(f"no token for {needed_by}: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH")
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    try:
+        token, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: the token for {needed_by}") from error
+    if not token or token != token.strip():
+        problem = "is empty" if not token.strip() else "has blanks or line ends around the token"
+        raise ConfigError(f"{path} {problem}: write it with `printf %s TOKEN`")
+    if mode & 0o077:
+        raise ConfigError(f"{path} can be read by others ({mode:o}): chmod 600 {path}, and change the token")

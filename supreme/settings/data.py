@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 from supreme.settings.names import OptionalName
 from supreme.settings.section import Section, at_most
 from supreme.settings.uris import Uri
-from supreme.settings.wfdb import ChannelLeads, GainPerMv
+from supreme.settings.wfdb import ChannelLeads, GainPerMv, SampleUnit
 
 Records = Annotated[int, Field(gt=0), at_most(20_000_000, "all public ECGs together are ten million")]
+Weight = Annotated[int, Field(ge=1), at_most(1_000, "a record seen so often in an epoch is learned by heart")]
 MAX_SAMPLES = 1_000_000
 """Of a record in a shard: it is 24 MB then, and a batch of them is held in memory."""
 MAX_ROW_GROUP_BYTES = 1 << 30
@@ -19,7 +20,7 @@ MAX_ROW_GROUP_BYTES = 1 << 30
 
 #: Each is a module of `supreme.records`; data sets below `real` are recognised in this order.
 SourceKind = Literal[
-    "simulated", "ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg", "code15", "wfdb_folder"
+    "simulated", "ptbxl", "csn", "cpsc2018", "cinc2021", "mimic_iv_ecg", "code15", "wfdb_folder", "ecg_folder"
 ]
 
 
@@ -34,24 +35,34 @@ class Source(Section):
     """Folder or `s3://` prefix of the data set in its own layout (not used by `simulated`)."""
     records: Records | None = None
     """Number of ECGs to draw for `simulated`; for other kinds the most records to read, first by id."""
+    weight: Weight = 1
+    """How often a training record is seen in an epoch: more than once for a small data set beside a large."""
     rate_hz: Literal[100, 500] | None = None
     """Which of PTB-XL's two signals to read; the higher rate that is present when not set (`ptbxl` only)."""
     report_filter: Literal["none", "merl"] = "none"
     """`merl`: refuse records whose report has fewer than four words, as MERL does (`mimic_iv_ecg` only)."""
     table: Uri = ""
-    """CSV or Parquet table of the records; the only one in the folder when empty (`wfdb_folder` only)."""
+    """CSV or Parquet table of the records (`wfdb_folder` and `ecg_folder` only). When empty, `wfdb_folder`
+    takes the only one in the folder, and `ecg_folder` has every ECG file as a record."""
     gain_per_mv: GainPerMv = None
     """Converter steps in a millivolt of every channel, instead of gains and units in the WFDB headers: for a
     data set whose headers are wrong."""
     leads: ChannelLeads = Field(default_factory=dict)
     """Channel name -> lead, for names that are not understood, as `leads = {CH1 = "I", CH2 = "-aVR"}`."""
+    unit: SampleUnit = ""
+    """Unit of the samples in HDF5 and `.npy` files that name none, as `mV`, `uV` or `1e-4 V` (`ecg_folder`
+    and `code15` only); mV with a warning when empty."""
 
     @model_validator(mode="after")
     def _only_where_it_is_read(self) -> Source:
-        readers = {"rate_hz": "ptbxl", "report_filter": "mimic_iv_ecg", "table": "wfdb_folder"}
-        for field, kind in readers.items():
-            if getattr(self, field) != type(self).model_fields[field].default and self.kind != kind:
-                raise ValueError(f"{field} is read by kind {kind!r} only, not by {self.kind!r}")
+        readers = {
+            **{"rate_hz": ("ptbxl",), "report_filter": ("mimic_iv_ecg",)},
+            **{"table": ("wfdb_folder", "ecg_folder"), "unit": ("ecg_folder", "code15")},
+        }
+        for field, kinds in readers.items():
+            if getattr(self, field) != type(self).model_fields[field].default and self.kind not in kinds:
+                names = " and ".join(map(repr, kinds))
+                raise ValueError(f"{field} is read by kind {names} only, not by {self.kind!r}")
         if self.kind == "simulated" and (self.gain_per_mv or self.leads):
             raise ValueError("gain_per_mv and leads are read from WFDB headers: 'simulated' has none")
         return self

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from supreme.settings.section import Count, Names, Section, at_most
 from supreme.settings.uris import ModelUri, Uri, Uris
-from supreme.settings.wfdb import ChannelLeads, GainPerMv
+from supreme.settings.wfdb import ChannelLeads, GainPerMv, SampleUnit
 
 Fractions = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=20)
@@ -56,10 +56,10 @@ class Evaluation(Section):
 
 
 class Predict(Section):
-    """Scores for a folder of WFDB records."""
+    """Scores for a folder of ECG files."""
 
     uri: Uri = ""
-    """Folder or `s3://` prefix of the records."""
+    """Folder or `s3://` prefix of ECG files of any known format, at any depth."""
     queries: Names = ()
     """Text queries, such as `["atrial fibrillation?"]`."""
     gain_per_mv: GainPerMv = None
@@ -67,6 +67,8 @@ class Predict(Section):
     `sources.N.gain_per_mv`."""
     leads: ChannelLeads = Field(default_factory=dict)
     """Channel name -> lead, for names that are not understood, as `sources.N.leads`."""
+    unit: SampleUnit = ""
+    """Unit of the samples in HDF5 and `.npy` files that name none, as `sources.N.unit`."""
     output: Uri = Field(default="", pattern=r"^$|\.parquet(\?|$)")
     """Parquet file to write; `predictions.parquet` in the recipe's folder when empty."""
 

@@ -13,7 +13,7 @@ from itertools import chain
 import ray
 from ray.exceptions import RayTaskError
 
-from supreme import config, log
+from supreme import config, log, owner
 from supreme.settings.data import Source
 from supreme.shards import part, plan, scales
 from supreme.shards.plan import Plan
@@ -43,10 +43,11 @@ def carry_out(planned: Plan) -> ShardManifest:
     if planned.finished:
         return planned.finished
     scales.check_before_building(planned.job, [*chain(*planned.todo.values())])
-    plan.begin(planned)
-    if planned.todo:
-        _make_parts(planned)
-    return plan.publish(planned)
+    with owner.owned(planned.job.folder):
+        plan.begin(planned)
+        if planned.todo:
+            _make_parts(planned)
+        return plan.publish(planned)
 
 
 def _make_parts(planned: Plan) -> None:

@@ -23,6 +23,7 @@ from supreme.config import ConfigError
 from supreme.manifest import Manifest, Request
 from supreme.preparation import PREPARATION_VERSION
 from supreme.records import SPLITS, Entry, split_of
+from supreme.records.simulated import SIMULATOR_VERSION
 from supreme.settings.data import Source
 from supreme.shards import estimate, leakage, part
 from supreme.shards.estimate import PlanSummary
@@ -134,7 +135,7 @@ def survey(recipe: config.Recipe, source: Source, *, new: bool = False, whole: b
     job = Job(source, shards, recipe.seed, folder, whole)
     request = _request(job)
     if not new:
-        _check_preparation(folder)
+        _check_preparation(folder, request)
     index = _index(job)
     if new or not manifest.is_started(folder, SHARDS, request):
         return Plan(job, request, new, None, {}, _new_parts(index, job, names=()), ())
@@ -202,21 +203,25 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    sections = {"source": job.source.model_dump(mode="json"), "shards": shards, "seed": job.seed}
-    sections |= {"columns": SCHEMA.names, "preparation": PREPARATION_VERSION}
+    source = job.source.model_dump(mode="json", exclude={"weight"})  # which only training reads
+    sections = {"source": source, "shards": shards, "seed": job.seed, "columns": SCHEMA.names}
+    sections["preparation"] = PREPARATION_VERSION
+    if job.source.kind == "simulated":
+        sections["simulator"] = SIMULATOR_VERSION
     return Request(stage="shards", config=sections)
 
 
-def _check_preparation(folder: str) -> None:
+def _check_preparation(folder: str, request: Request) -> None:
     """Refuse shards that other code would not make again, also where only new records are to be added."""
-    earlier = manifest.read_request(folder, SHARDS)
-    if earlier is None or (version := earlier.config.get("preparation", 0)) == PREPARATION_VERSION:
+    if (earlier := manifest.read_request(folder, SHARDS)) is None:
         return
-    raise ConfigError(
-        f"{folder} was made by preparation {version}, this is {PREPARATION_VERSION}: the same records would "
-        "give other samples or verdicts. Make it again with jobs/shard.py --new, or give another name=... "
-        "to keep it"
-    )
+    before, now = earlier.config | {"simulator": earlier.config.get("simulator", 1)}, request.config
+    for what in ("preparation", *(["simulator"] if before["source"]["kind"] == "simulated" else [])):
+        if (version := before.get(what, 0)) != now.get(what):
+            raise ConfigError(
+                f"{folder} was made by {what} {version}, this is {now.get(what)}, which gives other samples "
+                "or verdicts. Make it again with jobs/shard.py --new, or give another name=... to keep it"
+            )
 
 
 def _stale(

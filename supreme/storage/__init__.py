@@ -15,10 +15,8 @@ import hashlib
 import json
 import os
 import re
-import threading
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +29,6 @@ from supreme.storage.errors import NotFound, NotRegular, OutsideFolder, StorageE
 
 T = TypeVar("T")
 
-_FLUSH_EVERY_S = 0.2
 _PARTIAL = re.compile(r"\.[0-9a-f]{8}\.partial$")
 
 __all__ = ["NotFound", "NotRegular", "OutsideFolder", "StorageError", "TooLarge", "Unavailable"]
@@ -202,7 +199,7 @@ def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
         try:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with (
-                _to_disk(partial),
+                local.to_disk(partial),
                 fs.LocalFileSystem().open_output_stream(partial, compression=None) as stream,
             ):
                 yield stream
@@ -222,32 +219,6 @@ def writing(uri: str, size: int = 0) -> Iterator[NativeFile]:
         raise errors.of_file(path, error, size) from error
 
 
-@contextmanager
-def _to_disk(path: str) -> Iterator[None]:
-    """A power failure must not leave a name without content: what the block writes is on the disk after it.
-
-    It goes there while the block is still writing, so that the end has little to wait for.
-    """
-    written = threading.Event()
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-
-    def flush() -> None:
-        while not written.wait(_FLUSH_EVERY_S):
-            os.fdatasync(descriptor)
-
-    try:
-        with ThreadPoolExecutor(1) as thread:
-            flushed = thread.submit(flush)
-            try:
-                yield
-            finally:
-                written.set()
-            flushed.result()
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def final_name(name: str) -> str:
     """The name that a file gets once it is complete: without what :func:`writing` adds before."""
     return _PARTIAL.sub("", name)
@@ -257,6 +228,17 @@ def write_bytes(uri: str, content: bytes) -> None:
     """Write whole or not at all."""
     with writing(uri, len(content)) as stream:
         stream.write(content)
+
+
+def create(uri: str, content: bytes) -> bool:
+    """Write a small file where there is none; whether it was written. Of several at once one succeeds."""
+    if place := _object(uri):
+        return objects.create(place, content)
+    path = _local(uri)
+    try:
+        return local.create(path, content)
+    except OSError as error:
+        raise errors.of_file(path, error, len(content)) from error
 
 
 def read_json(uri: str) -> Any:

@@ -29,6 +29,23 @@ def read(place: Place, limit: int | None = None) -> bytes:
     return with_client(place, get)
 
 
+def create(place: Place, content: bytes) -> bool:
+    """Write an object where there is none; whether it was written."""
+    from botocore.exceptions import ClientError
+
+    def put(client: Any) -> bool:
+        try:
+            client.put_object(Bucket=place.bucket, Key=place.key, Body=content, IfNoneMatch="*")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                raise
+            # There is one; an earlier request of ours may have made it, with its answer lost.
+            return read(place, limit=len(content) + 1) == content
+        return True
+
+    return with_client(place, put)
+
+
 class Reader(io.RawIOBase):
     """An object for reading at random, one request a read; refuses one that changes meanwhile."""
 

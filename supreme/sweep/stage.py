@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
-from supreme import log, manifest, pretraining, storage, tracking
+from supreme import log, manifest, owner, pretraining, storage, tracking
 from supreme.config import Recipe
 from supreme.manifest import Request
 from supreme.registry import versions
@@ -46,8 +46,18 @@ def run(recipe: Recipe, *, draw: Draw, new: bool = False) -> SweepManifest:
         RuntimeError: no trial came to its end.
     """
     folder, stage = absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
-    records = ledger.plan(recipe, [] if new else ledger.read(folder))
-    finished = stage.begin_folder(folder, SWEEP, request(stage), new=new)
+    ledger.plan(recipe, [] if new else ledger.read(folder))
+    with (
+        stage.opened_folder(folder, SWEEP, request(stage), new=new) as finished,
+        # A finished sweep may have to grow.
+        owner.owned(folder) if finished else nullcontext(),
+    ):
+        return _run(stage, folder, finished, draw)
+
+
+def _run(stage: PretrainStage, folder: str, finished: SweepManifest | None, draw: Draw) -> SweepManifest:
+    recipe = stage.recipe
+    records = ledger.plan(recipe, ledger.read(folder))
     if left_out := ledger.left_out(recipe, records):
         logger.warning("sweep.trials=%s leaves out %d of the combinations", recipe.sweep.trials, left_out)
     runs = TrialRuns(recipe)

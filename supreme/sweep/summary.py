@@ -10,6 +10,7 @@ from supreme.manifest import Manifest, Stage
 from supreme.training.run.summary import RUN_FILES
 
 PAGE = "sweep.html"
+
 Status = Literal["waiting", "running", "stopped", "failed", "finished"]
 
 

@@ -25,6 +25,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 CHECKOUT = Path(__file__).resolve().parents[2]
 #: Process id, name and address of all sockets that listened while jobs ran.
 LISTENING: set[tuple[str, str, str]] = set()
+SUBMIT = str(CHECKOUT / "cluster" / "submit.sh")
+#: Jobs that are submitted with it.
+OURS = ("label", "pretrain", "report")
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -111,9 +114,11 @@ def _is_loopback(address: str) -> bool:
 
 def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) -> dict[str, Any]:
     """The result of a job, as soon as it is there: the command tails the log for seconds after the end."""
-    command = [RAY, "job", "submit", "--address", cluster["RAY_ADDRESS"], "--working-dir", ".", "--"]
+    ray_submit = [RAY, "job", "submit", "--address", cluster["RAY_ADDRESS"], "--working-dir", ".", "--"]
+    # Both ways that are documented.
+    command = [SUBMIT, job] if job in OURS else [*ray_submit, "python", f"jobs/{job}.py"]
     result_file, log = folder / f"{job}.json", folder / f"{job}.log"
-    command += ["python", f"jobs/{job}.py", *TINY, "--result-file", str(result_file), *arguments]
+    command += [*TINY, "--result-file", str(result_file), *arguments]
     with log.open("wb") as stream:
         process = subprocess.Popen(command, env=cluster, cwd=CHECKOUT, stdout=stream, stderr=stream)
     deadline = time.monotonic() + 420
@@ -123,7 +128,7 @@ def _submit(cluster: dict[str, str], folder: Path, job: str, *arguments: str) ->
             assert time.monotonic() < deadline, f"{job}:\n{log.read_text()[-6000:]}"
             LISTENING.update(_listening(Path(cluster["SUPREME_CLUSTER"], "pid").read_text().strip()))
             time.sleep(0.2)
-        if job == "shard":
+        if job in ("shard", *OURS):
             assert process.wait(180) == 0, log.read_text()
     finally:
         process.kill()
@@ -221,6 +226,32 @@ def test_ports_that_cannot_be_are_refused(tmp_path: Path, variables: dict[str, s
     assert refused.returncode == 2
     assert reason in refused.stderr
     assert not (tmp_path / "cluster").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "code", "reason"),
+    [
+        # Only the cluster can know, and its exit code comes back.
+        ({}, ["pretrain", *TINY], 2, "is not finished: run jobs/shard.py first"),
+        ({}, ["pretrain", *TINY, "training.epoch=1"], 2, "training.epoch"),
+        ({"RAY_AUTH_TOKEN": "0" * 64}, ["shard", *TINY], 2, "refuses the token"),
+        ({"RAY_AUTH_MODE": "disabled"}, ["shard", *TINY], 2, "no token for http"),
+        ({"RAY_ADDRESS": "http://127.0.0.1:9"}, ["shard", *TINY], 2, "does not answer"),
+    ],
+)
+def test_a_submission_ends_with_the_code_of_its_job_or_is_refused(
+    cluster: dict[str, str],
+    tmp_path: Path,
+    changes: dict[str, str],
+    arguments: list[str],
+    code: int,
+    reason: str,
+) -> None:
+    command = [SUBMIT, *arguments, f"root={tmp_path}"]
+    done = subprocess.run(command, env=cluster | changes, capture_output=True, text=True, timeout=240)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert reason in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_wrong_token_is_turned_away(cluster: dict[str, str], tmp_path: Path) -> None:

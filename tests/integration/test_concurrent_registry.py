@@ -17,7 +17,7 @@ import tiny_bundle
 from benchmarks.object_store import free_ports
 
 from supreme import tracking
-from supreme.registry import lock, versions
+from supreme.registry import history, lock, versions
 
 pytestmark = pytest.mark.slow
 
@@ -27,15 +27,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTENDER = """
 import json, sys, time
 from pathlib import Path
-from supreme.registry import versions
+from supreme.registry import champion, history, versions
 store, model, run_id, start, bundle = sys.argv[1:]
 Path(f"{start}.{Path(bundle).name}.{time.time_ns()}.ready").touch()
 while not Path(start).exists():
     time.sleep(0.005)
-champion = versions.find(f"models:/{model}@champion", store)
+current = versions.find(f"models:/{model}@champion", store)
 version = versions.register(bundle, run_id, tracking_uri=store, model=model)
-promoted = versions.replace_champion(version, champion, tracking_uri=store, reason=f"for {bundle}")
-print(json.dumps({"version": int(version.version), "promoted": promoted}))
+note = history.DecisionNote(f"for {bundle}")
+entry = champion.replace_champion(version, current, tracking_uri=store, note=note)
+print(json.dumps({"version": int(version.version), "promoted": entry is not None}))
 """
 
 #: Arguments: store, model, file that says that the lock is held.
@@ -133,6 +134,8 @@ def test_at_once_there_is_one_version_a_bundle_and_one_champion(
     assert winners == {int(champion.version)}
     assert sum(result["promoted"] for result in results) == 1
     assert versions.find(f"models:/{model}@previous", store) is None
+    [entry] = history.read(model, store)
+    assert (entry.number, entry.version, entry.moved) == (1, int(champion.version), True)
     assert not run.client.search_registered_models(f"name LIKE '{model}.lock%'")
     assert versions.load(f"models:/{model}@champion", store).vocabulary
 

@@ -14,7 +14,8 @@ from wfdb_writer import write_record
 from jobs import predict as job
 from supreme import config, ecg, prediction, signal, tracking
 from supreme.inference.folder_reader import FolderReader
-from supreme.registry import versions
+from supreme.registry import champion, versions
+from supreme.registry.history import DecisionNote
 from supreme.runtime.cli import Options
 from supreme.runtime.session import ray_session
 from supreme.settings.evaluation import Predict
@@ -59,7 +60,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     tiny_bundle.write(f"{root}/bundle")
     run = tracking.start_or_resume(store, "tests", f"{root}/stage", "pretrain", {})
     version = versions.register(f"{root}/bundle", run.run_id, tracking_uri=store, model="supreme-ecg")
-    versions.promote(version, tracking_uri=store, reason="first")
+    champion.promote(version, tracking_uri=store, note=DecisionNote("first"))
     return root
 
 
@@ -195,7 +196,7 @@ def test_wrong_settings_are_refused_with_the_remedy(
 
 
 def test_a_folder_without_records_is_said(tmp_path: Path) -> None:
-    with pytest.raises(config.ConfigError, match="no WFDB header"):
+    with pytest.raises(config.ConfigError, match="no file in it"):
         FolderReader.of(Predict(uri=str(tmp_path)))
 
 

@@ -61,6 +61,22 @@ def sent(store: Proxy) -> list[str]:
     return [request.method for request in store.requests]
 
 
+def test_of_many_who_create_an_object_one_does_also_where_its_answer_is_lost(
+    store: Proxy, at: Callable[[str], str]
+) -> None:
+    uri = at("lake/owner.json")
+    with ThreadPoolExecutor(6) as threads:
+        created = [*threads.map(lambda number: storage.create(uri, b"%d" % number), range(6))]
+    assert created.count(True) == 1
+    assert storage.read_bytes(uri) == b"%d" % created.index(True)
+    storage.delete_file(uri)
+    lost = iter(["lost"])
+    store.plan = lambda request: next(lost, "") if request.method == "PUT" else ""
+    assert storage.create(uri, b"mine")
+    assert not storage.create(uri, b"yours")
+    assert storage.read_bytes(uri) == b"mine"
+
+
 def test_a_small_object_is_one_request_to_write_and_one_to_read(
     store: Proxy, at: Callable[[str], str]
 ) -> None:

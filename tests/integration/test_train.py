@@ -355,9 +355,9 @@ def test_without_a_better_validation_it_ends(session: Cluster, root: Path) -> No
 
 def test_another_configuration_in_the_same_folder_is_refused(session: Cluster, root: Path) -> None:
     recipe = training_data.recipe(root)
-    assert PretrainStage.open(recipe).begin() is None
+    assert training_data.begin(PretrainStage.open(recipe)) is None
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
-        PretrainStage.open(training_data.recipe(root, learning_rate=0.02)).begin()
+        training_data.begin(PretrainStage.open(training_data.recipe(root, learning_rate=0.02)))
     with pytest.raises(config.ConfigError, match=r"learning_rate: 0\.01 -> 0\.02"):
         train(training_data.recipe(root, epochs=6, learning_rate=0.02), root / "undisturbed")
     (root / "undisturbed/state.json").unlink()
@@ -377,13 +377,13 @@ def test_what_cannot_be_trained_says_why(session: Cluster, root: Path, tmp_path:
     made = training_data.recipe(tmp_path)
     training_data.write(made)
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
-        PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)).begin()
+        training_data.begin(PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)))
     opened = PretrainStage.open(made)
-    assert opened.begin() is None  # what failed has not claimed the folder
+    assert training_data.begin(opened) is None  # what failed has not claimed the folder
     manifest.publish(opened.folder, PRETRAIN, opened.request, training_data.result(), {})
     with pytest.raises(config.ConfigError, match=r"lower training\.batch_size"):
-        PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)).begin(new=True)
-    assert opened.begin(), "nothing is deleted by what is refused"
+        training_data.begin(PretrainStage.open(training_data.recipe(tmp_path, batch_size=500)), new=True)
+    assert training_data.begin(opened), "nothing is deleted by what is refused"
     Path(tmp_path, "tiny/labels/vocabulary.json").write_text("{}")
     with pytest.raises(config.ConfigError, match=r"vocabulary\.json is not what .*jobs/label\.py"):
         train(training_data.recipe(tmp_path), tmp_path / "unlabelled")

@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 #: A room imports only from rooms before it.
 ORDER = (
     *("ecg", "nested", "redaction", "settings", "config"),
-    *("log", "read_ahead", "retry", "storage", "manifest", "runtime"),
+    *("log", "read_ahead", "retry", "storage", "owner", "manifest", "runtime"),
     *("records", "signal", "quality", "preparation", "shards"),
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
     *("training", "inference", "tracking", "registry"),
     *("pretraining", "sweep"),
-    *("evaluation", "prediction", "promotion", "reporting"),
+    *("evaluation", "prediction", "promotion", "planning", "reporting"),
 )
 #: Package -> files and folders of `supreme` that may import it.
 ALONE = {
@@ -31,7 +31,13 @@ ALONE = {
     "ecg_augmentations": ("augment.py",),
     "mlflow": ("tracking", "registry"),
     "ray": (
-        *("runtime/session.py", "shards/build.py", "reports/spread.py", "reports/llm/cluster.py"),
+        *(
+            "runtime/session.py",
+            "runtime/submit.py",
+            "shards/build.py",
+            "reports/spread.py",
+            "reports/llm/cluster.py",
+        ),
         *("training/data/ray_stream.py", "training/run/driver.py", "training/run/ray_trainer.py"),
         *(
             "training/run/worker.py",

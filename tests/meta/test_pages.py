@@ -36,7 +36,7 @@ def _keys(model: type[BaseModel], prefix: str) -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         sections = reference._section_types(field.annotation)
-        item = {"sources": "N.", "space": "KEY."}.get(name, "")
+        item = {"sources": "N.", "instances": "N.", "space": "KEY."}.get(name, "")
         below = f"{prefix}{name}.{item}"
         keys += [key for section in sections for key in _keys(section, below)]
         keys += [] if sections else [f"{prefix}{name}"]

@@ -14,7 +14,7 @@ from wfdb_writer import ecg_mv, write_cpsc2018, write_csn, write_mat_record, wri
 
 from supreme.ecg import LEADS, MIMIC_LEADS
 from supreme.preparation import PREPARATION_VERSION
-from supreme.records.simulated import write_mimic_folder
+from supreme.records.simulated import SIMULATOR_VERSION, write_mimic_folder
 from supreme.settings.data import Shards, Source
 from supreme.shards import part
 from supreme.shards.codec import CODECS
@@ -22,8 +22,8 @@ from supreme.shards.rows import Job
 
 pytestmark = pytest.mark.unit
 
-#: Version -> digest of what :func:`_prepared` gives.
-GOLDEN = {1: "68e102b8834280fbd146062407428e05384a0cb502eb83a465b92c91559995c7"}
+#: Versions of preparation and simulator -> digest of what :func:`_prepared` gives.
+GOLDEN = {(1, 2): "432f155ea878738105d56224f9027bc50e0cb8a0012092ea1d22e53c24e41a86"}
 
 
 def test_other_samples_or_verdicts_have_another_version(tmp_path: Path) -> None:
@@ -31,9 +31,10 @@ def test_other_samples_or_verdicts_have_another_version(tmp_path: Path) -> None:
     assert len(lines) > 60
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     (tmp_path / "prepared.txt").write_text("\n".join(lines))
-    assert {PREPARATION_VERSION: digest} == GOLDEN, (
+    assert {(PREPARATION_VERSION, SIMULATOR_VERSION): digest} == GOLDEN, (
         f"records give other samples, flags, fingerprints or refusals than before ({tmp_path}/prepared.txt): "
-        "raise PREPARATION_VERSION in supreme/preparation.py, so that older shards are made again, and put "
+        "raise PREPARATION_VERSION in supreme/preparation.py (or, where only simulated records changed, "
+        "SIMULATOR_VERSION in supreme/records/simulated.py), so that older shards are made again, and put "
         f"{digest!r} here"
     )
 

@@ -107,7 +107,7 @@ def test_errors_are_not_swallowed(path: Path) -> None:
 def test_only_jobs_speak_on_stdout() -> None:
     sources = _files("supreme", "jobs")
     speakers = {_name(path) for path in sources for called, _ in _calls(path) if called == "print"}
-    assert speakers <= {"supreme/runtime/cli.py", "supreme/log.py"}
+    assert speakers <= {"supreme/runtime/cli.py", "supreme/runtime/submit.py", "supreme/log.py"}
 
 
 def test_no_path_of_a_machine() -> None:

@@ -68,7 +68,7 @@ def test_every_manifest_is_read_once_when_training_begins(
     lone_worker.prepare(monkeypatch)
     reads = count_reads(monkeypatch)
     opened = PretrainStage.open(recipe)
-    assert opened.begin() is None
+    assert training_data.begin(opened) is None
     opened.check()
     driver.embed_queries(opened)
     manifests = ("simulated/manifest.json", "second/manifest.json", "labels/manifest.json")

@@ -16,7 +16,7 @@ from test_registry import finished
 
 from jobs import promote, register
 from supreme import config, promotion, tracking
-from supreme.evaluation import compare, results, summary, targets
+from supreme.evaluation import compare, compare_benchmarks, results, summary, targets
 from supreme.evaluation.benchmarks import Benchmark
 from supreme.evaluation.class_results import LeftOut
 from supreme.evaluation.folder import EvaluationFolder
@@ -90,7 +90,10 @@ def columns(ids: dict[str, list[str]], names: tuple[str, ...], values: np.ndarra
 
 def test_a_better_model_is_promoted_and_a_worse_one_is_not(tmp_path: Path) -> None:
     good, poor = contender(tmp_path / "good", 0.3), contender(tmp_path / "poor!", 2.0)
-    up, down = promotion.decide(good, poor, 0.02), promotion.decide(poor, good, 0.02)
+    up, down = (
+        promotion.decide(good, poor, Promote(margin=0.02)),
+        promotion.decide(poor, good, Promote(margin=0.02)),
+    )
     assert up.promoted
     assert not down.promoted
     assert "not worse by more than 0.02: difference +0." in up.reason
@@ -102,17 +105,17 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not(tmp_path: Path) -> No
 
 def test_the_margin_decides_about_a_model_that_is_a_little_worse(tmp_path: Path) -> None:
     a, b = contender(tmp_path / "a", 0.62), contender(tmp_path / "bb", 0.5)
-    [first, _] = promotion.decide(a, b, 0.0).comparisons
+    [first, _] = promotion.decide(a, b, Promote(margin=0.0)).comparisons
     assert -1 < first.low < first.difference < 0
-    assert not promotion.decide(a, b, -first.low - 1e-6).promoted
-    assert promotion.decide(a, b, -first.low + 1e-6).promoted
-    same = promotion.decide(a, a, 0.0)
+    assert not promotion.decide(a, b, Promote(margin=-first.low - 1e-6)).promoted
+    assert promotion.decide(a, b, Promote(margin=-first.low + 1e-6)).promoted
+    same = promotion.decide(a, a, Promote(margin=0.0))
     assert same.promoted, "an equal model is not worse"
 
 
 def test_without_real_data_simulated_ecgs_decide_and_the_reason_says_so(tmp_path: Path) -> None:
     a, b = (contender(tmp_path / name, 0.3, kind="simulated") for name in ("a", "bb"))
-    decision = promotion.decide(a, b, 0.1)
+    decision = promotion.decide(a, b, Promote(margin=0.1))
     assert decision.promoted
     assert "on d (240 records, 3 classes), no real data to compare on" in decision.reason
 
@@ -124,7 +127,7 @@ def test_without_replicates_the_closed_form_decides(tmp_path: Path) -> None:
             contender(tmp_path / name, noise, bootstrap=bootstrap)
             for name, noise in (("a", 0.5), ("bb", 0.6))
         )
-        pairs.append(promotion.decide(a, b, 0.1).comparisons[0])
+        pairs.append(promotion.decide(a, b, Promote(margin=0.1)).comparisons[0])
     closed, drawn = pairs
     assert (closed.share_above, drawn.share_above is None) == (None, False)
     assert (closed.low, closed.high) == pytest.approx((drawn.low, drawn.high), abs=0.01)
@@ -133,16 +136,19 @@ def test_without_replicates_the_closed_form_decides(tmp_path: Path) -> None:
 def test_only_records_that_neither_has_seen_are_compared(tmp_path: Path) -> None:
     a, b = contender(tmp_path / "a", 0.3), contender(tmp_path / "bb", 0.3, left_out=100)
     for one, other in ((a, b), (b, a)):
-        assert {comparison.records for comparison in promotion.decide(one, other, 0.02).comparisons} == {140}
+        assert {
+            comparison.records
+            for comparison in promotion.decide(one, other, Promote(margin=0.02)).comparisons
+        } == {140}
 
 
 def test_a_model_that_does_not_say_what_it_has_seen_is_never_promoted(tmp_path: Path) -> None:
     unknown, known = contender(tmp_path / "a", 0.0, known=False), contender(tmp_path / "bb", 3.0)
     for champion in (None, known):
-        decision = promotion.decide(unknown, champion, 1.0, new_data=True)
+        decision = promotion.decide(unknown, champion, Promote(margin=1.0), new_data=True)
         assert not decision.promoted
         assert "does not say what it was trained on" in decision.reason
-    decision = promotion.decide(known, unknown, 1.0)
+    decision = promotion.decide(known, unknown, Promote(margin=1.0))
     assert "trained on is unknown, which may flatter it" in decision.reason
 
 
@@ -168,7 +174,7 @@ def test_without_labels_validation_decides_on_the_same_data_only(
     candidate, champion = (
         Contender(n, True, one, None) for n, one in ((2, challenger), (1, selection(0.80)))
     )
-    decision = promotion.decide(candidate, champion, 0.02, new_data=new_data)
+    decision = promotion.decide(candidate, champion, Promote(margin=0.02), new_data=new_data)
     assert decision.promoted is promoted
     assert reason in decision.reason
 
@@ -177,7 +183,7 @@ def test_too_few_positives_fall_back_to_validation(tmp_path: Path) -> None:
     a, b = (
         contender(tmp_path / name, 0.3, min_positives=1000, selection=selection(0.8)) for name in ("a", "bb")
     )
-    decision = promotion.decide(a, b, 0.02)
+    decision = promotion.decide(a, b, Promote(margin=0.02))
     assert decision.promoted
     assert "no class has enough positives to compare; not worse by" in decision.reason
 
@@ -194,11 +200,11 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
     return recipe.model_copy(update={"evaluation": evaluation, "promote": Promote(margin=0.9)})
 
 
-def registered(recipe: config.Recipe, seed: int, trained_on: Provenance | None) -> str:
+def registered(recipe: config.Recipe, seed: int, trained_on: Provenance | None, value: float = 0.8) -> str:
     """A pre-training stage with a bundle of this provenance, registered."""
     store = tracking.open_store(Tracking(), recipe.root)
     pretrained = recipe.model_copy(update={"name": f"pretrained-{seed}"})
-    finished(pretrained, store, seed, 0.8)
+    finished(pretrained, store, seed, value)
     tiny_bundle.write(f"{pretrained.folder('pretrain')}/bundle", seed, trained_on=trained_on)
     return str(register.run(pretrained, Options())["model_uri"])
 
@@ -207,15 +213,16 @@ def test_no_evaluation_comparison_or_promotion_uses_a_record_that_a_model_has_se
     recipe: config.Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used: list[set[str]] = []
-    original = compare.paired
+    original = compare.pair_scores
 
-    def spy(scores_a: pa.Table, scores_b: pa.Table, bench: Benchmark, *rest: object) -> compare.Comparison:
+    def spy(scores_a: pa.Table, scores_b: pa.Table, bench: Benchmark, *rest: object) -> compare.PairedScores:
         for table in (scores_a, scores_b):
             assert table.column("record_id").to_pylist()
         used.append(set(bench.record_ids))
         return original(scores_a, scores_b, bench, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compare, "paired", spy)
+    for module in (compare, compare_benchmarks):
+        monkeypatch.setattr(module, "pair_scores", spy)
     both = recipe.model_copy(update={"sources": (*recipe.sources, evaluation_data.cpsc_source(recipe))})
     first = registered(recipe, 11, evaluation_data.seen_by(recipe))
     result = promote.run(recipe, Options())
@@ -224,12 +231,14 @@ def test_no_evaluation_comparison_or_promotion_uses_a_record_that_a_model_has_se
     second = registered(recipe, 12, evaluation_data.seen_by(both))
     result = promote.run(recipe, Options())
     assert (result["model_uri"], result["promoted"]) == (second, True)
-    assert list(result["comparisons"]) == ["pooled", "cpsc2018", "cpsc_2018", "simulated"]
+    shared = ["pooled", "cpsc2018", "cpsc_2018", "simulated"]
+    published = ["merl: cpsc2018", "merl-corrected: cpsc2018"]
+    assert list(result["comparisons"]) == shared + published
     simulated = {f"simulated/t{i:02d}" for i in range(50)}
     training = (
         simulated | {f"cpsc2018/A{i:04d}" for i in range(30)} | {f"cpsc_2018/A{i:04d}" for i in range(30)}
     )
-    assert len(used) == 4
+    assert len(used) >= 6
     for records in used:
         assert records
         assert not records & training

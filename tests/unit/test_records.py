@@ -128,7 +128,11 @@ def test_discovery_finds_every_layout_and_only_those(tmp_path):
     _write_all(tmp_path)
     found = discover(str(tmp_path))
     assert [(source.kind, source.dataset) for source in found] == FOUND
-    assert {kind for kind, _ in FOUND} == set(get_args(SourceKind)) - {"simulated", "wfdb_folder"}
+    assert {kind for kind, _ in FOUND} == set(get_args(SourceKind)) - {
+        "simulated",
+        "wfdb_folder",
+        "ecg_folder",
+    }
     assert all(len(open_source(source, 0, 100).index()) == 1 for source in found)
     assert [source.dataset for source in discover(str(tmp_path / "cinc" / "training" / "georgia"))] == [
         "georgia"
@@ -158,8 +162,8 @@ def test_an_index_asks_the_storage_no_more_for_more_records(tmp_path, monkeypatc
 
 
 def test_options_are_refused_where_they_are_not_read():
-    for field, value in (("rate_hz", 100), ("report_filter", "merl"), ("table", "t.csv")):
-        with pytest.raises(ConfigError, match=f"{field} is read by kind '[a-z_0-9]+' only, not by 'csn'"):
+    for field, value in (("rate_hz", 100), ("report_filter", "merl"), ("table", "t.csv"), ("unit", "mV")):
+        with pytest.raises(ConfigError, match=f"{field} is read by kind '[a-z_0-9' ]+ only, not by 'csn'"):
             config.parse({"sources": [{"kind": "csn", "uri": "x", field: value}]})
 
 

@@ -17,7 +17,8 @@ from mlflow.exceptions import MlflowException
 
 from jobs import register
 from supreme import config, manifest, tracking
-from supreme.registry import versions
+from supreme.registry import champion, history, versions
+from supreme.registry.history import DecisionNote
 from supreme.runtime.cli import Options
 from supreme.settings.tracking import Tracking
 from supreme.tracking import server as server_module
@@ -115,19 +116,24 @@ def test_the_champion_before_becomes_previous(
 ) -> None:
     registered = [versions.register(f, run.run_id, tracking_uri=store, model="heirs") for f in bundles[:2]]
     for version in [registered[0], registered[1], registered[1]]:
-        versions.promote(version, tracking_uri=store, reason="better")
+        champion.promote(version, tracking_uri=store, note=DecisionNote("better"))
     assert number("models:/heirs@champion", store) == 2
     assert number("models:/heirs@previous", store) == 1
-    assert versions.resolve("models:/heirs/2", store).tags["promotion_reason"] == "better"
+    entries = history.read("heirs", store)
+    assert [(one.version, one.champion, one.reason) for one in entries] == [
+        (1, None, "better"),
+        (2, 1, "better"),
+        (2, 2, "better"),
+    ]
 
 
 def test_plain_pyfunc_answers_like_registry_load(
     store: str, run: tracking.TrackingRun, bundles: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions.promote(
+    champion.promote(
         versions.register(bundles[0], run.run_id, tracking_uri=store, model="plain"),
         tracking_uri=store,
-        reason="first",
+        note=DecisionNote("first"),
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     ecg_mv = tiny_bundle.ecgs(2)
@@ -226,7 +232,7 @@ def test_the_same_through_a_tracking_server(
     version = versions.register(bundles[0], run.run_id, tracking_uri=server, model="served")
     same = versions.register(bundles[0], run.run_id, tracking_uri=server, model="served")
     assert versions.same(same, version)
-    versions.promote(version, tracking_uri=server, reason="first")
+    champion.promote(version, tracking_uri=server, note=DecisionNote("first"))
     same_answers("models:/served@champion", bundles[0], server)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     loaded = mlflow.pyfunc.load_model("models:/served@champion")

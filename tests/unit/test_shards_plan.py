@@ -350,9 +350,21 @@ def test_shards_of_another_preparation_are_not_mixed_with_new_ones(
     before = snapshot(folder)
     if growing:
         source.entries += _entries(1, 3)
-    with pytest.raises(ConfigError, match=r"made by preparation \d, this is \d: .*jobs/shard.py --new"):
+    with pytest.raises(ConfigError, match=r"made by preparation \d, this is \d.*jobs/shard.py --new"):
         plan.survey(recipe, GROWING)
     assert snapshot(folder) == before
     made = build(recipe, new=True)
     assert made.config["preparation"] == plan.PREPARATION_VERSION
     assert build(recipe) == made
+
+
+def test_shards_of_another_simulator_are_refused_and_other_sources_do_not_have_one(
+    tmp_path, source, monkeypatch
+):
+    simulated, recipe = Source(kind="simulated", records=4), _recipe(tmp_path)
+    planned = plan.survey(recipe, simulated)
+    plan.begin(planned)
+    monkeypatch.setattr(plan, "SIMULATOR_VERSION", plan.SIMULATOR_VERSION + 1)
+    with pytest.raises(ConfigError, match=r"made by simulator 2, this is 3.*jobs/shard.py --new"):
+        plan.survey(recipe, simulated)
+    assert "simulator" not in plan.survey(recipe, Source(kind="csn", uri="growing")).request.config

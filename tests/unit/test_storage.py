@@ -130,7 +130,7 @@ except storage.Unavailable as error:
 
 def test_what_is_written_goes_to_the_disk_meanwhile_and_before_it_gets_its_name(tmp_path, monkeypatch):
     happened, early = [], threading.Event()
-    monkeypatch.setattr(storage, "_FLUSH_EVERY_S", 0.001)
+    monkeypatch.setattr(storage.local, "_FLUSH_EVERY_S", 0.001)
     monkeypatch.setattr(os, "fdatasync", lambda _: early.set())
     monkeypatch.setattr(os, "fsync", lambda file: happened.append(os.fstat(file).st_size))
     monkeypatch.setattr(os, "replace", lambda *_: happened.append("named"))
@@ -150,7 +150,7 @@ def test_a_disk_that_did_not_take_it_all_is_told_and_the_old_file_stays(tmp_path
         failed.set()
         raise OSError(errno.EIO, "told once, and to one who asks")
 
-    monkeypatch.setattr(storage, "_FLUSH_EVERY_S", 0.001)
+    monkeypatch.setattr(storage.local, "_FLUSH_EVERY_S", 0.001)
     monkeypatch.setattr(os, call, fail)
     told = "x: Input/output error"
     with pytest.raises(storage.Unavailable, match=told), storage.writing(uri) as stream:  # noqa: PT012

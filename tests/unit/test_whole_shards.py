@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import tiny_bundle
 from wfdb_writer import write_record
@@ -96,6 +97,7 @@ def test_a_record_scores_the_same_from_shards_and_from_its_file(source: Source, 
     reader = FolderReader.of(Predict(uri=source.uri))
     engine.score(reader, scorer, f"{tmp_path}/parts", "files")
     [table] = engine.read_parts(reader, f"{tmp_path}/parts")
+    table = table.filter(pc.not_equal(table["reason"], "unknown_format"))  # the table beside the records
     ids = [f"hospital/{name}" for name in table.column("record_id").to_pylist()]
     np.testing.assert_array_equal(from_shards.of(ids, "hospital"), engine.outputs_of(table))
     assert np.ptp(from_shards.values[:, :2], axis=0).min() > 0

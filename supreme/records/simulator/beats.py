@@ -10,8 +10,8 @@ from supreme.records.simulator.leads import heart_vector
 from supreme.records.simulator.qrs import conducted, wide_beat
 from supreme.records.simulator.repolarisation import st_t
 
-#: The atria are seen weaker by V2-V6 than one dipole on Dower's torso says; I, II, V1..V6.
-_ATRIAL_GAIN = np.array([1.0, 0.85, 1.0, 0.7, 0.45, 0.4, 0.4, 0.45])
+#: The atria are seen weaker by V1-V6 than one dipole on Dower's torso says; I, II, V1..V6.
+_ATRIAL_GAIN = np.array([1.0, 0.85, 0.75, 0.6, 0.4, 0.33, 0.3, 0.33])
 
 
 class Heart:

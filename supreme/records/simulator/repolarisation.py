@@ -10,6 +10,9 @@ from supreme.records.simulator.leads import REGIONS, heart_vector
 #: The T wave is seen weaker by V3-V6 than one dipole on Dower's torso says; I, II, V1..V6.
 _T_GAIN = np.array([1.0, 1.0, 1.0, 1.2, 0.7, 0.7, 0.75, 0.85])
 
+#: How far below the level of the PR segment V1-V6 begin their ST segment.
+_J_BELOW_MV = np.array([0, 0, 0.025, 0.025, 0.030, 0.035, 0.025, 0.010])
+
 
 def st_t(body: Body, qrs: Pulses) -> Pulses:
     """The ST segment, the T wave and sometimes a U wave that follow a QRS, relative to its onset."""
@@ -41,7 +44,15 @@ def st_t(body: Body, qrs: Pulses) -> Pulses:
         up = REGIONS["diffuse"] * np.array([0.5, 0.6, 0.2, 1.2, 1.2, 1.0, 0.8, 0.6])
         st = st + up * (0.05 + 0.10 * findings.of("early_repolarization"))
         t = t * (1.2 + 0.4 * findings.of("early_repolarization"))
-    return _t_pulses(body, t, st)
+    return np.concatenate([_t_pulses(body, t, st), _j_point(body)])
+
+
+def _j_point(body: Body) -> Pulses:
+    """The level at which the QRS ends and the ST segment begins scatters from patient to patient."""
+    rng, end = body.detail, body.qrs_s
+    j_mv = body.projection @ rng.normal(0, 0.030, 3) + rng.normal(0, 0.020, 8) - _J_BELOW_MV
+    st_mv = body.projection @ rng.normal(0, 0.012, 3) + rng.normal(0, 0.007, 8)
+    return np.stack([np.r_[end + 0.008, rng.uniform(0.012, 0.030), j_mv], np.r_[end + 0.070, 0.050, st_mv]])
 
 
 def _wall_changes(body: Body, t: np.ndarray, st: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

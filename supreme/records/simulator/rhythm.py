@@ -8,6 +8,9 @@ import numpy as np
 
 from supreme.records.simulator.findings import SINUS, Findings
 
+#: PR interval from which a first-degree block is called, and the severity from which it may be a long one.
+_BLOCK_S, _LONG_BLOCK = 0.203, 0.85
+
 
 @dataclass
 class Beats:
@@ -79,11 +82,11 @@ def _pr(findings: Findings, rr_s: float, rng: np.random.Generator) -> float:
     if findings.has("ventricular_preexcitation"):
         return float(rng.uniform(0.07, 0.115))
     if findings.has("first_degree_av_block"):
-        longest = min(0.40, 0.62 * rr_s)
-        return max(
-            0.205, 0.212 + (longest - 0.212) * findings.of("first_degree_av_block") * rng.uniform(0.5, 1.0)
-        )
-    return float(min(np.clip(rng.normal(0.155, 0.018), 0.12, 0.195), 0.45 * rr_s))
+        # The commonest block is one of a little above 200 ms.
+        severity = findings.of("first_degree_av_block")
+        longest = min(0.40 if severity > _LONG_BLOCK else 0.31, 0.62 * rr_s)
+        return max(_BLOCK_S, _BLOCK_S + (longest - _BLOCK_S) * severity * rng.uniform(0.5, 1.0))
+    return float(min(np.clip(rng.normal(0.158, 0.021), 0.12, _BLOCK_S), 0.45 * rr_s))
 
 
 def _sinus(findings: Findings, duration_s: float, rng: np.random.Generator) -> Beats:

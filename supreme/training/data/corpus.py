@@ -28,7 +28,7 @@ class Corpus:
 
     shards: tuple[ShardDataset, ...]
     groups: tuple[tuple[int, RowGroup], ...]
-    """Position in ``shards``, and the row group there."""
+    """Position in ``shards``, and the row group there; as often as its source is weighted."""
 
     @classmethod
     def open(cls, folders: Sequence[str], split: str) -> Corpus:
@@ -36,8 +36,11 @@ class Corpus:
         return cls.of([ShardDataset.open(folder) for folder in folders], split)
 
     @classmethod
-    def of(cls, shards: Sequence[ShardDataset], split: str) -> Corpus:
+    def of(cls, shards: Sequence[ShardDataset], split: str, weights: Sequence[int] = ()) -> Corpus:
         """One split of shard folders that are open.
+
+        Args:
+            weights: how often the records of each folder are seen in an epoch; once when empty.
 
         Raises:
             ConfigError: two of them hold signals of different length or rate.
@@ -47,12 +50,14 @@ class Corpus:
             raise ConfigError(
                 f"shards differ in (rate_hz, samples): {shapes}; build them with one [shards] section"
             )
-        groups = ((i, group) for i, s in enumerate(shards) for group in s.row_groups(split))
+        groups: list[tuple[int, RowGroup]] = []
+        for i, (s, weight) in enumerate(zip(shards, weights or [1] * len(shards), strict=True)):
+            groups += [(i, group) for group in s.row_groups(split)] * weight
         return cls(tuple(shards), tuple(groups))
 
     @property
     def sizes(self) -> np.ndarray:
-        """Rows of each row group."""
+        """Rows of each of ``groups``."""
         return np.array([group.rows for _, group in self.groups], np.int64)
 
     @property

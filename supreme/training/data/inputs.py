@@ -45,7 +45,7 @@ class TrainingInputs:
         label_manifest = manifest.require(labels, LABEL_STAGE)
         return cls(
             names=tuple(recipe.stage_of(folder) for folder in folders),
-            train=Corpus.of(shards, "train"),
+            train=Corpus.of(shards, "train", [source.weight for source in recipe.sources]),
             validation=Corpus.of(shards, "validation"),
             label_folder=labels,
             label_manifest=label_manifest,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -34,6 +36,7 @@ class TrainingPlan(BaseModel):
 
     folder: str
     records: int
+    """Of an epoch: those of a source count as often as it is weighted."""
     validation_records: int
     entities: int
     steps: int
@@ -82,17 +85,19 @@ class PretrainStage:
             "text": recipe.text.model_dump(mode="json"),
             "model": recipe.model.model_dump(mode="json"),
             "training": recipe.training.model_dump(mode="json", exclude=MAY_CHANGE),
+            "weights": {source.dataset: source.weight for source in recipe.sources},
         }
         return Request(stage="pretrain", config=sections, inputs=self.inputs.digests())
 
-    def begin(self, *, new: bool = False) -> PretrainManifest | None:
-        """Open the stage's folder; the manifest when it is finished. Raises as `begin_folder`."""
-        return self.begin_folder(self.folder, PRETRAIN, self.request, new=new)
+    def opened(self, *, new: bool = False) -> AbstractContextManager[PretrainManifest | None]:
+        """Own the stage's folder; the manifest when it is finished. Raises as `opened_folder`."""
+        return self.opened_folder(self.folder, PRETRAIN, self.request, new=new)
 
-    def begin_folder(
+    @contextmanager
+    def opened_folder(
         self, folder: str, stage: Stage[Result], request: Request, *, new: bool = False
-    ) -> Manifest[Result] | None:
-        """Open the folder of a stage that trains on these inputs, as `supreme.manifest.begin`.
+    ) -> Iterator[Manifest[Result] | None]:
+        """Own the folder of a stage that trains on these inputs, as `supreme.manifest.opened`.
 
         Raises:
             ConfigError: it belongs to another configuration, or labels, records or text encoder are not there
@@ -102,7 +107,8 @@ class PretrainStage:
             self.inputs.verify()
             self.check()
             open_encoder(self.recipe.text)
-        return manifest.begin(folder, stage, request, new=new)
+        with manifest.opened(folder, stage, request, new=new) as finished:
+            yield finished
 
     def check(self) -> TrainingPlan:
         """The plan of a run that has records to train and to validate on.

@@ -1,0 +1,1 @@
+"""Rules that Kubernetes manifests are held against without a cluster."""

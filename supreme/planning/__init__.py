@@ -1,0 +1,1 @@
+"""What a run will take, from measured rates: bytes, hours, instances, money."""
