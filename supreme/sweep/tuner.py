@@ -141,7 +141,7 @@ class _Scheduler(FIFOScheduler):
         self.queue, self.halving = queue, Halving()
         self.reasons: dict[str, str] = {}
         for record in queue.records.values():
-            if record.is_settled and not record.full:
+            if record.status in ("finished", "stopped") and not record.full:
                 trial = trials.trial(stage.recipe, record)
                 samples = stage.trial(trial.recipe, trial.folder, trial.name).plan().samples
                 reports = history.read(trial.folder)
