@@ -26,23 +26,23 @@ def run(recipe: Recipe, options: Options) -> Mapping[str, object]:
     """Run all stages in one Ray session; the result joins those of the stages."""
     logger = log.get("pipeline")
     if options.dry_run:
-        return {"plan": {stage.__name__: _plan(stage, recipe, options) for stage in STAGES}}
-    from supreme import tracking
+        return {"plan": {one.__name__: _plan(one, recipe, options) for one in STAGES}}
+    from supreme import starting, tracking
     from supreme.reports import stage as labels
 
     # Fail before hours of work, not after.
     if recipe.training.objective == "simclr":
         raise ConfigError("simclr trains an encoder that answers no queries: run jobs/pretrain.py, not this")
-    records.check(recipe)
-    labels.check(recipe)
+    for check in (records.check, labels.check, starting.check):
+        check(recipe)
     tracking.open_store(recipe.tracking, recipe.root, recipe.folder("pretrain"))
     results: dict[str, object] = {}
     own, start = recipe, time.monotonic()
-    # One Ray session for all stages: start-up is most of what a finished pipeline takes.
-    with ray_session():
+    with ray_session():  # one for all: start-up is most of what a finished pipeline takes
         for number, stage in enumerate(STAGES, 1):
-            stage_start, title = time.monotonic(), f"stage {number}/{len(STAGES)}: {stage.__name__}"
-            logger.info(title)
+            name, stage_start = stage.__name__, time.monotonic()
+            log.bind(recipe.name, name)
+            logger.info(title := f"stage {number}/{len(STAGES)}: {name}")
             # The gate judges what was just trained; the recipe may name another model to evaluate.
             named = recipe.evaluation.model_uri and stage is not promote
             results |= stage.run(recipe if named else own, options)

@@ -7,10 +7,39 @@ import logging
 import os
 import sys
 import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from supreme.redaction import redact as redact
 from supreme.redaction import redact_values as redact_values
+
+#: Environment variable: `json` for JSON lines on stderr.
+FORMAT = "SUPREME_LOG_FORMAT"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What this process works on: in every JSON line, and the labels of metrics."""
+
+    run: str = ""
+    """Name of the recipe."""
+    stage: str = ""
+    rank: int = 0
+    """Of a training worker."""
+
+
+_context = Context()
+
+
+def bind(run: str, stage: str, rank: int = 0) -> None:
+    """Say what this process works on."""
+    global _context
+    _context = Context(run, stage, rank)
+
+
+def bound() -> Context:
+    """What this process works on."""
+    return _context
 
 
 class _Console(logging.Formatter):
@@ -26,7 +55,7 @@ class _Console(logging.Formatter):
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {"time": record.created, "level": record.levelname, "logger": record.name}
-        fields |= {"message": record.getMessage(), **getattr(record, "fields", {})}
+        fields |= {**asdict(_context), "message": record.getMessage(), **getattr(record, "fields", {})}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         # Before they are quoted: a quotation mark in a secret is another text then.
@@ -36,14 +65,15 @@ class _JsonLines(logging.Formatter):
 def configure(level: str = "INFO", json_file: str | None = None, label: str = "") -> None:
     """Send the `supreme` loggers to stderr, and to a JSON-lines file when one is named.
 
-    ``label`` stands on every line: the name of the run that this process belongs to.
+    With ``SUPREME_LOG_FORMAT=json`` stderr has JSON lines too, for machines that collect logs. ``label``
+    stands on every other line: the name of the run that this process belongs to.
     """
     logger = logging.getLogger("supreme")
     logger.setLevel(level)
     logger.propagate = False
     logger.handlers.clear()
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(_Console(label))
+    console.setFormatter(_JsonLines() if os.environ.get(FORMAT) == "json" else _Console(label))
     logger.addHandler(console)
     if json_file:
         os.makedirs(os.path.dirname(os.path.abspath(json_file)), exist_ok=True)

@@ -82,7 +82,7 @@ def measure(recipe: config.Recipe, session: Session) -> Measurements:
     return result.model_dump(mode="json")
 
 
-def _write(row: dict[str, object], job: part.Job) -> None:
+def _write(row: dict[str, str], job: part.Job) -> None:
     part.write(row, job)
 
 

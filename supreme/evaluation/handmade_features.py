@@ -79,11 +79,11 @@ def features(signal_mv: np.ndarray, rate_hz: float) -> np.ndarray:
     ecg = np.ascontiguousarray(resample(ecg, rate_hz, RATE_HZ))
     if ecg.shape[1] >= RATE_HZ:
         ecg -= np.median(ecg, axis=1, keepdims=True)
-        slope = np.diff(_smooth(ecg, 0.012), axis=1)
+        slope = np.diff(smooth(ecg, 0.012), axis=1)
         beats = find_beats(slope)
         values |= _noise(ecg)
         if len(beats) > 2:
-            windows = _windows(ecg, beats)
+            windows = beat_windows(ecg, beats)
             values |= _rhythm(beats)
             if len(windows):
                 beat = median_beat(windows, float(np.median(np.diff(beats))))
@@ -96,7 +96,7 @@ def features(signal_mv: np.ndarray, rate_hz: float) -> np.ndarray:
 def find_beats(slope: np.ndarray) -> np.ndarray:
     """Samples of the QRS complexes: peaks of the energy of the slope over all leads."""
     size = np.maximum(slope.std(axis=1, keepdims=True), 1e-6)
-    energy = _smooth(((slope / np.sqrt(size)) ** 2).sum(axis=0), 0.09)
+    energy = smooth(((slope / np.sqrt(size)) ** 2).sum(axis=0), 0.09)
     top = np.percentile(energy, 98.5)
     if top <= 0:
         return np.empty(0, int)
@@ -107,7 +107,7 @@ def median_beat(windows: np.ndarray, rr_samples: float) -> MedianBeat:
     """The median of ``(beats, 12, samples)`` with its landmarks."""
     beat = np.median(windows, axis=0)
     centre = round(BEFORE_S * RATE_HZ)
-    slope = _smooth(np.sqrt((np.diff(_smooth(beat, 0.008), axis=1) ** 2).sum(axis=0)), 0.010)
+    slope = smooth(np.sqrt((np.diff(smooth(beat, 0.008), axis=1) ** 2).sum(axis=0)), 0.010)
     reach = round(0.13 * RATE_HZ)
     near = np.flatnonzero(
         slope[centre - reach : centre + reach] > slope[centre - 20 : centre + 20].max() * _EDGE
@@ -127,7 +127,7 @@ def median_beat(windows: np.ndarray, rr_samples: float) -> MedianBeat:
 
 def _wave(beat: np.ndarray, first: int, last: int, edge: float, *, tilted: bool) -> tuple[slice, int]:
     """Where the largest deflection over all leads stands out of a window, and its peak."""
-    part = _smooth(beat[:, first:last], 0.02)
+    part = smooth(beat[:, first:last], 0.02)
     if tilted:
         part = part - np.linspace(part[:, 0], part[:, -1], part.shape[1], axis=1)
     size = np.sqrt((part**2).sum(axis=0))
@@ -139,7 +139,8 @@ def _wave(beat: np.ndarray, first: int, last: int, edge: float, *, tilted: bool)
     return slice(first + a, first + max(b, a + 1)), first + peak
 
 
-def _windows(ecg: np.ndarray, beats: np.ndarray) -> np.ndarray:
+def beat_windows(ecg: np.ndarray, beats: np.ndarray) -> np.ndarray:
+    """Each whole beat of ``(12, T)`` as ``(beats, 12, samples)``."""
     before, after = round(BEFORE_S * RATE_HZ), round(AFTER_S * RATE_HZ)
     whole = beats[(beats >= before) & (beats + after <= ecg.shape[1])]
     return ecg[:, whole[:, None] + np.arange(-before, after)].transpose(1, 0, 2)
@@ -151,7 +152,7 @@ def _noise(ecg: np.ndarray) -> dict[str, float]:
     bend = np.abs(np.diff(steps, axis=1)).sum(axis=0)
     steepest = float(np.abs(steps).sum(axis=0).max())
     return {
-        "fine_noise_mv": float(np.median(np.abs(ecg - _smooth(ecg, 0.02)))),
+        "fine_noise_mv": float(np.median(np.abs(ecg - smooth(ecg, 0.02)))),
         "sharpest_bend": float(bend.max()) / steepest if steepest > 0 else np.nan,
     }
 
@@ -266,5 +267,6 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b) / size if size > 0 else 0.0
 
 
-def _smooth(signal: np.ndarray, seconds: float) -> np.ndarray:
+def smooth(signal: np.ndarray, seconds: float) -> np.ndarray:
+    """Moving mean over so many seconds at :data:`RATE_HZ`."""
     return uniform_filter1d(signal, max(1, round(seconds * RATE_HZ)), axis=-1)

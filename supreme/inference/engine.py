@@ -7,9 +7,13 @@ ends with the same bits: which records a batch holds depends on the records alon
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +21,7 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from supreme import log, storage
+from supreme.runtime import observability
 from supreme.storage.parquet import read_table, write_table
 
 #: What the model said of each record; NaN where it was refused.
@@ -110,6 +115,7 @@ def score(reader: RecordReader, model: ScoringModel, folder: str, what: str) -> 
         unit = reader.units[index]
         write_table(storage.join(folder, _file(unit)), table)
         done += unit.records
+        observability.add("supreme_records_total", unit.records)
         progress.update(done)
 
 
@@ -183,18 +189,34 @@ def _scored(reader: RecordReader, model: ScoringModel, todo: Sequence[int]) -> I
     if engine_on_ray.is_worth_it(sum(reader.units[index].records for index in todo)):
         yield from engine_on_ray.scored(reader, model, todo)
         return
-    with _one_thread():
-        run = model.load()
-    for index in todo:
-        prepared = prepare(reader, model, index)
-        with _one_thread():
-            part = answer(prepared, run, model)
-        yield index, part
+    with _one_thread_each():
+        yield from _in_threads(reader, model, todo)
+
+
+def _in_threads(
+    reader: RecordReader, model: ScoringModel, todo: Sequence[int]
+) -> Iterator[tuple[int, pa.Table]]:
+    """On all cores of this process: torch and numpy release the interpreter while they compute."""
+    run, cores = model.load(), len(os.sched_getaffinity(0))
+
+    def part(index: int) -> tuple[int, pa.Table]:
+        return index, answer(prepare(reader, model, index), run, model)
+
+    rest, pending = iter(todo), deque[Future[tuple[int, pa.Table]]]()
+    with ThreadPoolExecutor(cores) as threads:
+        try:
+            # A bounded number of units is in memory.
+            pending.extend(threads.submit(part, index) for index in islice(rest, cores + 1))
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(threads.submit(part, index) for index in islice(rest, 1))
+        finally:
+            threads.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """As the workers on Ray: threads sum in another order, and the last bits would differ."""
+def _one_thread_each() -> Iterator[None]:
+    """As the workers on Ray: several threads sum in another order, and the last bits would differ."""
     import torch
 
     threads = torch.get_num_threads()

@@ -8,11 +8,11 @@ import pyarrow as pa
 
 from supreme import config, ecg, storage
 from supreme.inference.engine import BATCH_SIZE, Signal, Unit
-from supreme.preparation import check_record
+from supreme.preparation import CheckedEcg, check_record
 from supreme.records import Entry
 from supreme.records.ecg_files import EcgReader, list_records
 from supreme.records.record_files import HEADER
-from supreme.records.wfdb_files import entry_of
+from supreme.records.wfdb_files import WfdbReader, entry_of
 from supreme.settings.evaluation import Predict
 
 #: What is known of a record beside its scores; `reason` is empty where it was scored.
@@ -79,3 +79,15 @@ class FolderReader:
             rows.append(row)
             signals.append(signal)
         return pa.Table.from_pylist(rows, RECORD), signals
+
+
+def read_ecg_file(uri: str) -> CheckedEcg:
+    """The ECG in one file, its leads in order and judged.
+
+    Raises:
+        ValueError: it cannot be used; the message names the file and the reason.
+    """
+    try:
+        return check_record(EcgReader(WfdbReader()).read(entry_of("", uri, uri)))
+    except ecg.BadRecord as error:
+        raise ValueError(f"{uri}: {error}") from error

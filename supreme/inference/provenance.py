@@ -122,6 +122,17 @@ class Provenance:
                 raise ProvenanceError(f"the recordings of {dataset.dataset} are not those of config.json")
         return cls(tuple(datasets), keys, fingerprints)
 
+    def joined(self, other: Provenance) -> Provenance:
+        """What both have seen; a data set of which both have seen the same is there once."""
+        parts = list(zip(self.datasets, self.keys, self.fingerprints, strict=True))
+        parts += [
+            part
+            for part in zip(other.datasets, other.keys, other.fingerprints, strict=True)
+            if part[0] not in self.datasets
+        ]
+        datasets, keys, fingerprints = zip(*parts, strict=True) if parts else ((), (), ())
+        return Provenance(datasets, keys, fingerprints)
+
     def to_safetensors(self) -> bytes:
         """The content of `recordings.safetensors`."""
         tensors = {f"{at}.keys": part for at, part in enumerate(self.keys)}

@@ -11,6 +11,7 @@ from supreme import ecg
 from supreme.inference import signal_check
 from supreme.inference.bundle import files, loader
 from supreme.inference.convention import InputConvention
+from supreme.inference.folder_reader import read_ecg_file
 from supreme.inference.provenance import Provenance
 from supreme.inference.query_embeddings import QueryEmbeddings
 from supreme.inference.windows import windows_uv
@@ -56,7 +57,16 @@ class EcgQueryModel:
         Raises:
             BundleError: a file is missing, changed or damaged, or none of a bundle's; the message names it.
         """
-        loaded = loader.load(files.read(folder, expected))
+        return cls.from_files(files.read(folder, expected), quality_checked=quality_checked)
+
+    @classmethod
+    def from_files(cls, content: files.BundleFiles, *, quality_checked: bool = False) -> EcgQueryModel:
+        """Load the verified bytes of a bundle onto the CPU.
+
+        Raises:
+            BundleError: a file is damaged, or two contradict each other.
+        """
+        loaded = loader.load(content)
         config = loaded.config
         queries = QueryEmbeddings(
             loaded.vocabulary, loaded.query_texts, loaded.query_embeddings, loaded.whitening, config.text
@@ -90,6 +100,18 @@ class EcgQueryModel:
     def score(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
         """Probabilities float32 ``(B, Q)`` in [0, 1]; see :meth:`logits`."""
         return (1 / (1 + np.exp(-self.logits(ecg_mv, rate_hz, queries)))).astype(np.float32)
+
+    def score_files(self, uris: Sequence[str], queries: Sequence[str]) -> np.ndarray:
+        """Probabilities float32 ``(B, Q)`` of ECG files of any known format, local or on S3.
+
+        A WFDB record is its header (``r1.hea``), a record of an array ``exams_part0.hdf5/12``.
+
+        Raises:
+            ValueError: a file cannot be used; the message names it and the reason.
+        """
+        ecgs = map(read_ecg_file, uris)
+        scores = [self.score(one.signal_mv[None], one.rate_hz, queries) for one in ecgs]
+        return np.concatenate(scores) if scores else np.zeros((0, len(queries)), np.float32)
 
     def logits(self, ecg_mv: np.ndarray, rate_hz: float, queries: Sequence[str]) -> np.ndarray:
         """Logits float64 ``(B, Q)``: positive where what a query names is more likely present than not.

@@ -177,6 +177,6 @@ def _stage(name: str, records: int, per_s: float, instance: Instance | None, uni
 def _warnings(machines: Iterable[MachineRates], recipe: Recipe) -> Iterator[str]:
     for machine in dict.fromkeys(machines):
         if machine.by != "jobs/bench.py":
-            yield f"rates of {machine.machine} were not measured here ({machine.by}): give plan.rates of yours"
+            yield f"rates of {machine.machine} were not measured here ({machine.by}): give plan.rates"
     if recipe.labels.extractor == "llm":
         yield "labels are planned by rules; `python jobs/label.py --dry-run` has the language model's share"

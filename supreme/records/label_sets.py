@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.resources import files
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from supreme import storage
 from supreme.config import ConfigError
+from supreme.storage.toml_file import read_toml
 
-_MAX_BYTES = 1 << 22
 #: A column of this name is in every table of labels or scores.
 RESERVED = ("record_id", "patient_id")
 
@@ -150,17 +150,7 @@ def read(uri: str) -> LabelSet:
     Raises:
         ConfigError: no such file, no TOML, or a key that is unknown, absent or wrong; the message names it.
     """
-    try:
-        text = storage.read_bytes(uri, _MAX_BYTES).decode("utf-8-sig")
-        table = LabelSetTable.model_validate(tomllib.loads(text))
-    except storage.StorageError as error:
-        raise ConfigError(f"evaluation.benchmarks: {error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{uri}: no TOML in UTF-8 ({error}): repair it") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{uri}: {key}: {first['msg'].removeprefix('Value error, ')}") from None
+    table = read_toml(uri, LabelSetTable)
     if not table.datasets:
         raise ConfigError(f'{uri}: no `datasets`: name those that it describes, as datasets = ["ward-7"]')
     if table.kind:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from supreme import config, log
 from supreme.tracking import server
 from supreme.tracking.logged import redacted_file
-from supreme.tracking.source import submitter
+from supreme.tracking.source import source_tags, submitter
 from supreme.tracking.store import experiment_id
 
 EVIDENCE = "decision.json"
@@ -118,7 +118,7 @@ def append(
     run = client.create_run(
         experiment_id(client, note.experiment),
         run_name=title,
-        tags={"supreme.stage": action, "supreme.decision": "moved" if moved else "not moved"},
+        tags=source_tags() | {"supreme.stage": action, "supreme.decision": "moved" if moved else "not moved"},
     )
     run_id = str(run.info.run_id)
     client.log_text(run_id, redacted_file(EVIDENCE, note.evidence.encode()).decode(), EVIDENCE)

@@ -97,10 +97,15 @@ def load(uri: str, tracking_uri: str | None = None, *, quality_checked: bool = F
         BundleError: the files are not those that were registered, or hold anything but a bundle.
         TrackingError: the tracking server is away, or refuses the login.
     """
+    return EcgQueryModel.from_files(read_bundle(uri, tracking_uri), quality_checked=quality_checked)
+
+
+def read_bundle(uri: str, tracking_uri: str | None = None) -> files.BundleFiles:
+    """The verified bytes of the model that :func:`load` loads. Raises as that."""
     if not uri.startswith("models:"):
-        return EcgQueryModel.from_bundle(uri, quality_checked=quality_checked)
+        return files.read(uri)
     with _downloaded(resolve(uri, tracking_uri), tracking_uri) as (bundle, digest):
-        return EcgQueryModel.from_bundle(bundle, digest, quality_checked=quality_checked)
+        return files.read(bundle, digest)
 
 
 def verify(version: ModelVersion, tracking_uri: str | None = None) -> None:

@@ -35,6 +35,7 @@ from supreme.reports.result import LabelManifest, LabelResult
 from supreme.reports.spread import Spread, in_process
 from supreme.reports.statement_table import STATEMENTS, ShardSlice, Statement
 from supreme.reports.vocabulary import Vocabulary, load_base
+from supreme.runtime import observability
 from supreme.shards.result import SHARDS
 from supreme.storage import parquet
 
@@ -219,6 +220,7 @@ def _label(uri: str, parts: Sequence[ShardSlice], labeller: Labeller, spread: Sp
             total.labels.update(counts.labels)
             total = total._replace(covered=total.covered + counts.covered)
             done += len(table)
+            observability.add("supreme_records_total", len(table))
             progress.update(done)
     if total.covered and (silent := sorted(folder for folder, count in covered.items() if not count)):
         raise ConfigError(

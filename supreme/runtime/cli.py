@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import NoReturn
 
 from pydantic_core import to_jsonable_python
@@ -69,6 +70,7 @@ def main(
         recipe = config.load(arguments.config, arguments.overrides)
         switches_set = {field.name: getattr(arguments, field.name, False) for field in fields(Options)}
         redaction.hide_variable(recipe.llm.key_env)
+        log.bind(recipe.name, Path(sys.argv[0]).stem)
         line = result_line(run(recipe, Options(**switches_set)))
         if arguments.result_file:
             storage.write_bytes(arguments.result_file, (line + "\n").encode())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from supreme import config, log
-from supreme.runtime import leftovers
+from supreme.runtime import leftovers, observability
 from supreme.runtime.interrupt import catch_sigterm, is_terminated
 from supreme.runtime.token import keep_token_private
 
@@ -50,6 +50,7 @@ def ray_session() -> Iterator[None]:
         if local:
             _name_cluster(ray.get_runtime_context().gcs_address)
         quieten_ray_data()
+        observability.put("supreme_job_running", 1.0)
         yield
 
 

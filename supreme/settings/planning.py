@@ -39,7 +39,7 @@ class Planning(Section):
     cores: Cores = Field(default=16, gt=0)
     """CPU cores for the other stages."""
     rates: Uri = ""
-    """Result file of `jobs/bench.py rates` on your machine; the rates that come with the project when empty."""
+    """Result file of `jobs/bench.py rates` on your machine; the project's own rates when empty."""
     instances: Annotated[tuple[Instance, ...], Field(strict=False, max_length=100)] = ()
     """The price table."""
     storage_per_gb_month: Price = 0.0

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from supreme.settings.augment import Augment
 from supreme.settings.section import Count, Epochs, Section, at_most
+from supreme.settings.uris import ModelUri
 
 Objective = Literal["supreme", "linear", "merl", "ked", "simclr"]
 Loss = Literal["bce", "weighted_bce", "asymmetric", "focal"]
@@ -19,6 +20,9 @@ MAX_REPORTS = 100_000
 class Training(Section):
     """Optimisation, checkpoints and workers."""
 
+    start_from: ModelUri = ""
+    """Go on from the weights of `models:/name@alias`, `models:/name/version` or the folder of a bundle, with
+    the same architecture, input and text encoder; empty: from nothing."""
     epochs: Epochs = Field(default=8, gt=0)
     """Passes over the training records; may be a fraction."""
     batch_size: Annotated[int, at_most(65_536, "a worker holds a batch in memory")] = Field(default=32, gt=0)

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from supreme import config, log, owner
+from supreme.runtime import observability
 from supreme.settings.data import Source
 from supreme.shards import part, plan, scales
 from supreme.shards.plan import Plan
@@ -66,6 +67,8 @@ def _make_parts(planned: Plan) -> None:
     try:
         for row in tasks.iter_rows():
             done, refused = done + row["seen"], refused + row["rejected"]
+            observability.add("supreme_records_total", row["seen"])
+            observability.add("supreme_rejected_total", row["rejected"])
             progress.update(done, rejected=refused)
     except RayTaskError as error:
         raise error.cause or error from None

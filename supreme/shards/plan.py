@@ -203,7 +203,9 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    source = job.source.model_dump(mode="json", exclude={"weight"})  # which only training reads
+    # Only training reads the weight; a unit that is new and not set is no other configuration.
+    exclude = {"weight"} if job.source.unit else {"weight", "unit"}
+    source = job.source.model_dump(mode="json", exclude=exclude)
     sections = {"source": source, "shards": shards, "seed": job.seed, "columns": SCHEMA.names}
     sections["preparation"] = PREPARATION_VERSION
     if job.source.kind == "simulated":

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from supreme import log, manifest, owner, pretraining, storage, tracking
-from supreme.config import Recipe
+from supreme.config import ConfigError, Recipe
 from supreme.manifest import Request
 from supreme.registry import versions
 from supreme.runtime.session import ray_session
@@ -45,6 +45,10 @@ def run(recipe: Recipe, *, draw: Draw, new: bool = False) -> SweepManifest:
         StorageError: the storage failed all trials.
         RuntimeError: no trial came to its end.
     """
+    if recipe.training.start_from:
+        raise ConfigError(
+            "training.start_from: a sweep compares encoders and objectives from nothing: leave it out"
+        )
     folder, stage = absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
     ledger.plan(recipe, [] if new else ledger.read(folder))
     with (

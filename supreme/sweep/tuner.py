@@ -7,6 +7,7 @@ so that Tune's own state, which is pickled, is never read back.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,6 +21,7 @@ from ray.tune.search import Searcher
 
 from supreme import log, storage
 from supreme.config import Recipe
+from supreme.runtime import observability
 from supreme.storage.errors import AGAIN
 from supreme.sweep import ledger, trials
 from supreme.sweep.gate import Gate
@@ -82,7 +84,7 @@ def run(stage: PretrainStage, folder: str, queue: TrialQueue, open_reporter: Ope
             verbose=0,
             # What a trial itself raises is noted and not raised: only lost processes are left.
             failure_config=ray.tune.FailureConfig(max_failures=recipe.training.max_failures),
-            callbacks=[_Endings(queue, scheduler)],
+            callbacks=[_Endings(queue, scheduler), _TrialStates()],
         ),
     )
     for name in _QUIET:
@@ -96,6 +98,16 @@ def run(stage: PretrainStage, folder: str, queue: TrialQueue, open_reporter: Ope
         raise storage.Unavailable(
             f"{folder}: trials failed, as on a full disk: make room, then {AGAIN}"
         ) from None
+
+
+class _TrialStates(ray.tune.Callback):
+    """Counts the trials of each state for the metrics endpoint."""
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune after every event."""
+        states = Counter(str(trial.status) for trial in trials)
+        for state in ("PENDING", "RUNNING", "TERMINATED", "ERROR"):
+            observability.put("supreme_trials", states[state], state=state)
 
 
 def _ahead(recipe: Recipe) -> int:
@@ -206,6 +218,7 @@ def _judged(line: dict[str, Any], samples: int) -> dict[str, float]:
 def _train_trial(stage: PretrainStage, trial: Trial, open_reporter: OpenReporter, gate: Gate) -> None:
     """In the trial's process: repeat the reports of before a restart, then train on; note a failure."""
     log.configure(label=stage.label)
+    log.bind(stage.recipe.name, "sweep")
     try:
         samples = stage.plan().samples
         for earlier in history.read(stage.folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
@@ -109,26 +108,6 @@ class TrackingRun:
     def log_text(self, text: str, name: str) -> None:
         """Store a text, for instance a figure as SVG, as the artifact ``name``; secrets are redacted."""
         self.client.log_text(self.run_id, redacted_file(name, text.encode()).decode(), name)
-
-
-def git_tags() -> dict[str, str]:
-    """Commit and state of the checkout that this package runs from; empty for an installed package."""
-    checkout = Path(__file__).resolve().parents[2]
-    if not (checkout / ".git").exists():
-        return {}
-    try:
-        commit = _git(checkout, "rev-parse", "HEAD")
-        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"mlflow.source.git.commit": commit, "supreme.git.changed": str(bool(changed)).lower()}
-
-
-def _git(checkout: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, check=True, timeout=10
-    )
-    return done.stdout.strip()
 
 
 def _number_lists(values: dict[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from supreme import __version__, log, storage
+from supreme import log, storage
 from supreme.manifest import REQUEST
+from supreme.runtime import observability
 from supreme.tracking import note
 from supreme.tracking.logged import safe_value
-from supreme.tracking.run import TrackingRun, git_tags
+from supreme.tracking.run import TrackingRun
 from supreme.tracking.server import Attempt, reason, worded
+from supreme.tracking.source import dataset_inputs, request_of, source_tags
 from supreme.tracking.store import experiment_id
 from supreme.training.run import history
 
@@ -52,6 +54,7 @@ class Link:
         elif self.away and not failure:
             logger.info("the tracking server is back and has everything")
         self.away = bool(failure)
+        observability.put("supreme_tracking_up", 0.0 if failure else 1.0)
 
 
 @dataclass
@@ -61,6 +64,8 @@ class StageRun(TrackingRun):
     folder: str
     params: dict[str, Any] = field(repr=False)
     tags: dict[str, Any] = field(repr=False)
+    inputs: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Stage -> digest of the data that is read; that of the parent for a nested run."""
     link: Link = field(default_factory=Link, repr=False)
     _described: bool = field(default=False, repr=False)
     _lines: Sequence[history.Report] = field(default=(), repr=False)
@@ -72,9 +77,12 @@ class StageRun(TrackingRun):
         return self.__dict__ | {"_attempt": None}
 
     def describe(self) -> None:
-        """Status, tags, parameters and the recipe; raises what goes wrong."""
+        """Status, tags, data, parameters and the recipe; raises what goes wrong."""
         self.client.update_run(self.run_id, status="RUNNING")
         self.set_tags(self.tags)
+        if self.inputs:
+            data = dataset_inputs(self.inputs, _parent_folder(self.folder), "training")
+            self.client.log_inputs(self.run_id, data)
         self.log_params(self.params)
         self.log_dict(self.params, "recipe.json")
         self._described = True
@@ -168,14 +176,18 @@ def start_or_resume(
         uri: from :func:`open_store`.
         folder: stage folder; a stage that is killed and started again goes on in the same run.
         params: nested parameters, normally ``recipe.model_dump(mode="json")``.
-        tags: for instance the digests of the data; git commit and code version are added.
+        tags: those of `supreme.tracking.source` and the name of the stage are added.
         parent: run under which this one is shown.
     """
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     link = parent.link if parent else Link()
     nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
-    tags = {"supreme.code_version": __version__, **git_tags(), **(tags or {}), **nested}
-    run = StageRun(uri, note.write(folder, complete=False).run_id, client, folder, dict(params), tags, link)
+    request = request_of(folder)
+    inputs = request.inputs if request else parent.inputs if parent else {}
+    stage = {"supreme.stage": request.stage} if request else {}
+    tags = {**source_tags(), **stage, **(tags or {}), **nested}
+    run_id = note.write(folder, complete=False).run_id
+    run = StageRun(uri, run_id, client, folder, dict(params), tags, inputs, link)
     if run.run_id:
         run._attempt = resume = Attempt(lambda: _resume(run))
         failure = resume.failure(START_WAIT_S if not link.away else 1.0)
@@ -232,6 +244,11 @@ def _create(client: MlflowClient, experiment: str, name: str, folder: str) -> st
         client.delete_run(other.info.run_id)
     note.write(folder, run_id=first.info.run_id)
     return str(first.info.run_id)
+
+
+def _parent_folder(folder: str) -> str:
+    """The folder of all stages, above that of one."""
+    return folder.partition("?")[0].rstrip("/").rpartition("/")[0]
 
 
 def _resume(run: StageRun) -> bool:

@@ -26,6 +26,13 @@ PROBE_TIMEOUT_S = 2.5
 _DATABASE = "mlflow.db"
 _ARTIFACTS = "mlartifacts"
 
+#: What MLflow's page opens: runs and models by their metric, not traces of language models.
+_EXPERIMENT = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.experiment.primaryMetric.name": "validation_macro_auroc",
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
+}
+
 logger = log.get("tracking")
 
 
@@ -144,8 +151,9 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         ConfigError: it was deleted.
     """
     if client.get_experiment_by_name(name) is None:
+        place = _artifact_location(client.tracking_uri)
         try:
-            return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
+            return client.create_experiment(name, artifact_location=place, tags=_EXPERIMENT)
         except MlflowException as error:
             if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
                 raise  # unless another process was faster
@@ -155,6 +163,8 @@ def experiment_id(client: MlflowClient, name: str) -> str:
             f"tracking.experiment: {name!r} was deleted on the tracking store: restore it "
             f"(mlflow experiments restore -x {experiment.experiment_id}) or give another name"
         )
+    for tag in _EXPERIMENT.keys() - experiment.tags.keys():
+        client.set_experiment_tag(experiment.experiment_id, tag, _EXPERIMENT[tag])
     return str(experiment.experiment_id)
 
 

@@ -22,7 +22,7 @@ ORDER = (
     *("text", "reports"),
     *("models", "losses", "augment", "objectives", "metrics"),
     *("training", "inference", "tracking", "registry"),
-    *("pretraining", "sweep"),
+    *("starting", "pretraining", "sweep"),
     *("evaluation", "prediction", "promotion", "planning", "reporting"),
 )
 #: Package -> files and folders of `supreme` that may import it.
@@ -33,6 +33,7 @@ ALONE = {
     "ray": (
         *(
             "runtime/session.py",
+            "runtime/observability.py",
             "runtime/submit.py",
             "shards/build.py",
             "reports/spread.py",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from checks.everything import check, definitions
 from checks.manifests import of_kind
 from checks.render import render
+from jsonschema import Draft7Validator
 
 pytestmark = pytest.mark.unit
 
@@ -56,6 +60,35 @@ def test_the_overlays_are_these() -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_overlay_is_valid(overlay: str) -> None:
     assert [str(finding) for finding in check([KUBERAY / "overlays" / overlay])] == []
+
+
+def test_the_language_model_is_valid_beside_an_overlay_and_not_alone() -> None:
+    vllm = KUBERAY.parent / "vllm"
+    assert [str(finding) for finding in check([KUBERAY / "overlays" / "one-gpu", vllm])] == []
+    alone = {f"{finding.manifest.name}: {finding.message}" for finding in check([vllm])}
+    assert "vllm-clients: selects no pod" in alone
+
+
+def test_virtual_machines_are_what_ray_up_takes() -> None:
+    spec = importlib.util.find_spec("ray")
+    assert spec
+    assert spec.origin
+    schema = json.loads((Path(spec.origin).parent / "autoscaler" / "ray-schema.json").read_text())
+    text = (KUBERAY.parent / "vm" / "aws.yaml").read_text()
+    cluster = yaml.safe_load(text)
+    assert [error.message for error in Draft7Validator(schema).iter_errors(cluster)] == []
+    assert cluster["provider"]["use_internal_ips"] is True
+    nodes = cluster["available_node_types"]
+    assert nodes["head"]["resources"] == {"CPU": 0}
+    assert nodes["gpu"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    for node in nodes.values():
+        assert node["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
+        assert all(disk["Ebs"]["Encrypted"] for disk in node["node_config"]["BlockDeviceMappings"])
+    commands = " ".join(cluster["setup_commands"])
+    assert commands.count("--constraint constraints.txt") == commands.count("pip install")
+    assert "RAY_AUTH_MODE=token" in commands
+    assert "dashboard-host=127.0.0.1" in text
+    assert "cluster/vm/token" in (KUBERAY.parents[1] / ".gitignore").read_text()
 
 
 def test_every_stage_of_the_pipeline_has_a_job() -> None:

@@ -80,8 +80,10 @@ def test_a_gpu_that_waits_for_data_is_said_and_counted(own: str) -> None:
 
 
 def test_the_cheapest_instance_is_taken_by_gpu(own: str) -> None:
-    prices = "[{name='one', gpus=1, cores=8, price_per_hour=2}, {name='eight', gpus=8, cores=96, price_per_hour=12}, {name='c', cores=4}]"
-    stage = _plan(own, f"plan.instances={prices}", "plan.gpus=16").stages[2]
+    one = "{name='one', gpus=1, cores=8, price_per_hour=2}"
+    eight = "{name='eight', gpus=8, cores=96, price_per_hour=12}"
+    prices = f"plan.instances=[{one}, {eight}, {{name='c', cores=4}}]"
+    stage = _plan(own, prices, "plan.gpus=16").stages[2]
     assert (stage.instance, stage.instances) == ("eight", 2)
 
 

@@ -365,6 +365,6 @@ def test_shards_of_another_simulator_are_refused_and_other_sources_do_not_have_o
     planned = plan.survey(recipe, simulated)
     plan.begin(planned)
     monkeypatch.setattr(plan, "SIMULATOR_VERSION", plan.SIMULATOR_VERSION + 1)
-    with pytest.raises(ConfigError, match=r"made by simulator 2, this is 3.*jobs/shard.py --new"):
+    with pytest.raises(ConfigError, match=r"made by simulator \d, this is \d.*jobs/shard.py --new"):
         plan.survey(recipe, simulated)
     assert "simulator" not in plan.survey(recipe, Source(kind="csn", uri="growing")).request.config

@@ -5,8 +5,11 @@ Only the tags that are listed here are taken from a file: names, birth dates and
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from collections.abc import Sequence
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -54,7 +57,7 @@ def read(content: bytes) -> EcgFile:
     """
     if _DEFLATED.encode() in content[:1024]:
         raise BadRecord("unsupported", "deflated DICOM: export it with an uncompressed transfer syntax")
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    _quieten_pydicom()
     data = pydicom.dcmread(BytesIO(content), force=True, specific_tags=[*_TAGS])
     groups = [group for group in data.get("WaveformSequence") or [] if not _is_median(group)]
     if "WaveformSequence" not in data:
@@ -81,6 +84,14 @@ def read(content: bytes) -> EcgFile:
         statements=() if confirmed else statements,
         overread=statements if confirmed else (),
     )
+
+
+@cache
+def _quieten_pydicom() -> None:
+    """Its warnings quote what stands in a file, which may be a name."""
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def _is_median(group: Dataset) -> bool:

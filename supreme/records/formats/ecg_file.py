@@ -26,13 +26,15 @@ LEADS_BY_NUMBER = {
 }
 #: Steps of 1 pV: equal samples are equal bits, whichever way a format writes its scale.
 _DECIMALS = 9
-#: Who signed is no finding, and is a name.
+#: Who signed is no finding, and is a name: what follows is cut off.
 _SIGNATURE = re.compile(
-    r"\s*\(?(?:electronically\s+)?(?:un)?(?:confirmed|reviewed|over-?read|interpreted|read|referred|signed|"
-    r"edited|verified|technician|operator|ordered|requested|physician|attending|validated)"
-    r"\s*(?:by|md|:)",
-    re.IGNORECASE,
+    r"\b(?:electronically\s+)?(?:un)?(?:confirmed|reviewed|over-?read|interpreted|read|referred|signed|edited|"
+    r"verified|validated|ordered|requested|acquired|dictated)\s*by\b.*"
+    r"|\b(?:technician|operator|physician|cardiologist|overreader|editor|signature)\s*:.*"
+    r"|\b(?:dr|prof)\b\.?\s.*",
+    re.IGNORECASE | re.DOTALL,
 )
+_STATUS = re.compile(r"(?:un|not )?confirmed(?: diagnosis| report| ecg| interpretation)?\.?", re.IGNORECASE)
 _CONFIRMED = re.compile(r"\s*(?:confirmed|over-?read|reviewed|electronically signed)\b", re.IGNORECASE)
 
 
@@ -145,9 +147,9 @@ def choose_rhythm(groups: Sequence[Sequence[str]]) -> int:
 
 
 def lines(statements: Iterable[str]) -> tuple[str, ...]:
-    """Statements without blanks at their ends, empty lines, and lines that say who signed."""
-    texts = (" ".join(statement.split()) for statement in statements)
-    return tuple(text for text in texts if text and not _SIGNATURE.match(text))
+    """Statements without blanks at their ends, empty lines, and what says who signed."""
+    texts = (_SIGNATURE.sub("", " ".join(statement.split())).rstrip(" ,;:-(") for statement in statements)
+    return tuple(text for text in texts if text and not _STATUS.fullmatch(text))
 
 
 def is_confirmed(text: str) -> bool:

@@ -12,6 +12,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from supreme.ecg import BadRecord
 
+_MAX_BYTES = 1 << 25
 #: An ECG has some thousands, twenty deep.
 _MAX_ELEMENTS, _MAX_DEPTH = 200_000, 100
 
@@ -39,8 +40,10 @@ def parse(content: bytes) -> Element:
     """The root element; names are without namespaces.
 
     Raises:
-        BadRecord: `unsafe_header` for entities, `unreadable` for what is no well-formed XML.
+        BadRecord: `unsafe_header` for entities, `too_large`, `unreadable` for what is no well-formed XML.
     """
+    if len(content) > _MAX_BYTES:
+        raise BadRecord("too_large", f"{len(content):,} bytes of XML; at most {_MAX_BYTES:,} are read")
     parser = DefusedXMLParser(target=_BoundedBuilder(), forbid_dtd=False, forbid_entities=True)
     try:
         parser.feed(content)

@@ -20,6 +20,7 @@ from supreme.reports.llm import prompt
 from supreme.reports.llm.dialect import SEED
 from supreme.reports.llm.question import Question
 from supreme.reports.llm.replies import Reply
+from supreme.runtime import observability
 
 #: Questions in a batch; eight batches are in the engine at once.
 BATCH = 64
@@ -73,7 +74,9 @@ class Engine:
         try:
             rows = processor(ray.data.from_items([asdict(question) for question in questions]))
             for number, row in enumerate(rows.iter_rows(), 1):
+                observability.add("supreme_llm_calls_total")
                 if row[_ERROR]:
+                    observability.add("supreme_llm_failures_total")
                     failed[row["statement_id"]] = row[_ERROR]
                     # Its kind only: the rest may repeat the report.
                     kind = row[_ERROR].partition(":")[0]

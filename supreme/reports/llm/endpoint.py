@@ -22,6 +22,7 @@ from supreme.reports.llm.address import Address, complaint
 from supreme.reports.llm.dialect import Dialect
 from supreme.reports.llm.question import Question
 from supreme.reports.llm.replies import Reply
+from supreme.runtime import observability
 
 MAX_BODY_BYTES = 4 << 20
 #: So many statements without an answer, one after the other, end the run.
@@ -122,6 +123,7 @@ class Endpoint:
                     keep(await self._ask(session, question))
                 except _Unanswered as error:
                     failed[question.statement_id] = str(error)
+                    observability.add("supreme_llm_failures_total")
                     self._count_silence(question, str(error))
                 done += 1
                 progress.update(done, calls=self.counts["calls"], unanswered=len(failed))
@@ -187,6 +189,7 @@ class Endpoint:
         await self._requests.take()
         await self._tokens.take(expected)
         self.counts["calls"] += 1
+        observability.add("supreme_llm_calls_total")
         started = time.monotonic()
         try:
             async with session.post(
@@ -217,6 +220,7 @@ class Endpoint:
         used = usage.prompt_tokens + usage.completion_tokens
         if used:
             self._tokens.charge(used - expected)
+            observability.add("supreme_llm_tokens_total", used)
         return Reply(
             statement_id=question.statement_id,
             ask=question.ask,

@@ -37,23 +37,29 @@ class Queries:
         shrinkage: float,
         cache_folder: str | None,
         unseen: Iterable[Entity] = (),
+        whitening: Whitening | None = None,
     ) -> Queries:
         """Embed all phrasings of all entities, and the names of unseen ones.
 
         The whitening is fitted over the base vocabulary as well, so that it separates findings that are not
         trained on, for later queries. No label is used.
+
+        Args:
+            whitening: that of a model that training goes on from, instead of one that is fitted.
         """
         texts = [query_texts(entity) for entity in vocabulary]
         phrasings = [text for of_entity in texts for text in of_entity]
-        base = [text for entity in load_base() for text in query_texts(entity)]
         raw = embed(phrasings, encoder, cache_folder)
-        white = Whitening.fit(embed(list(dict.fromkeys(phrasings + base)), encoder, cache_folder), shrinkage)
+        if whitening is None:
+            base = [text for entity in load_base() for text in query_texts(entity)]
+            every = embed(list(dict.fromkeys(phrasings + base)), encoder, cache_folder)
+            whitening = Whitening.fit(every, shrinkage)
         names = [query_texts(entity)[0] for entity in unseen]
         counts = [0, *(len(of_entity) for of_entity in texts)]
         return cls(
             torch.from_numpy(raw),
-            torch.from_numpy(white.mean),
-            torch.from_numpy(white.matrix),
+            torch.from_numpy(whitening.mean),
+            torch.from_numpy(whitening.matrix),
             torch.from_numpy(np.cumsum(counts)),
             torch.from_numpy(embed(names, encoder, cache_folder)) if names else None,
         )

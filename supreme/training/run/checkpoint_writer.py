@@ -10,10 +10,12 @@ it, and then the run cannot be opened any more.
 
 from __future__ import annotations
 
+import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from supreme import storage
+from supreme.runtime import observability
 from supreme.training.learner.learner import Learner
 from supreme.training.run import checkpoint as checkpoints
 from supreme.training.run.checkpoint import Snapshot, State
@@ -65,6 +67,7 @@ class CheckpointWriter:
 
     def _write(self, name: str, snapshot: Snapshot, state: State) -> None:
         checkpoints.write(folder_of(self.run, name), snapshot, state)
+        observability.put("supreme_checkpoint_timestamp_seconds", time.time())
         self.replaced.add(name)
         # Older ones only: another process may have written later ones.
         older = {one for one in self.replaced if one[:12].isdecimal() and one < f"{state.samples_seen:012d}"}

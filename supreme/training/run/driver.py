@@ -103,7 +103,8 @@ def embed_queries(stage: PretrainStage) -> None:
     cache = absolute(storage.join(recipe.root, "embeddings"))
     objective, encoder = OBJECTIVES[recipe.training.objective], open_encoder(recipe.text)
     unseen = inputs.unseen if objective.zero_shot else ()
-    queries = Queries.embed(inputs.vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen)
+    white = stage.start.whitening() if stage.start else None
+    queries = Queries.embed(inputs.vocabulary, encoder, recipe.text.whitening_shrinkage, cache, unseen, white)
     queries.write(storage.join(stage.folder, QUERIES))
     if objective.reads_reports:
         # A cache of their own: every run reads that of the queries, and reports may be many.
@@ -117,11 +118,11 @@ class _Recorder(ray.train.UserCallback):
 
     def __init__(self, report: Reporter, stage: PretrainStage, reports: Sequence[Report]) -> None:
         self.report, self.reports = report, list(reports)
-        self.folder, self.label = stage.folder, stage.label
+        self.folder, self.label, self.name = stage.folder, stage.label, stage.recipe.name
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray after every report of the workers."""
-        log.configure(label=self.label)  # this process is Ray's
+        self._configure_process()
         latest = Report.from_line(metrics[0])
         earlier = [report for report in self.reports if report.samples_seen < latest.samples_seen]
         self.reports = [*earlier, latest]
@@ -143,8 +144,12 @@ class _Recorder(ray.train.UserCallback):
             damage = storage_error(error)
             if damage and not isinstance(damage, storage.Unavailable):
                 raise damage
-        log.configure(label=self.label)
+        self._configure_process()
         logger.warning("%s", describe_failures(worker_exceptions))
+
+    def _configure_process(self) -> None:
+        log.configure(label=self.label)  # it is Ray's
+        log.bind(self.name, "sweep" if self.label else "pretrain")
 
 
 def _fit(

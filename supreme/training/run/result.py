@@ -121,6 +121,7 @@ def _result(stage: PretrainStage, state: State, model: SupremeModel) -> Pretrain
         stopped_early=state.ended == "patience",
         selection=_selection(stage.recipe.training, state),
         validation_digest=stage.inputs.validation_digest(),
+        start=f"{stage.start.uri} ({stage.start.digest[:12]})" if stage.start else "",
     )
 
 

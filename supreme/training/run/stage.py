@@ -17,6 +17,8 @@ from supreme.text import open_encoder
 from supreme.training.data.inputs import TrainingInputs
 from supreme.training.data.order import Order
 from supreme.training.data.sources import absolute, shard_folders
+from supreme.training.run.start import FOLDER as START
+from supreme.training.run.start import Start
 from supreme.training.run.summary import PRETRAIN, PretrainManifest
 
 #: Settings that may change at a restart; other workers keep the position in the data (`order.replay`).
@@ -65,6 +67,8 @@ class PretrainStage:
     inputs: TrainingInputs
     label: str = ""
     """Name of the run on every line of its log; empty for a run of its own."""
+    start: Start | None = None
+    """What training goes on from, instead of from nothing."""
 
     @classmethod
     def open(cls, recipe: Recipe) -> PretrainStage:
@@ -87,7 +91,8 @@ class PretrainStage:
             "training": recipe.training.model_dump(mode="json", exclude=MAY_CHANGE),
             "weights": {source.dataset: source.weight for source in recipe.sources},
         }
-        return Request(stage="pretrain", config=sections, inputs=self.inputs.digests())
+        start = {START: self.start.digest} if self.start else {}
+        return Request(stage="pretrain", config=sections, inputs=self.inputs.digests() | start)
 
     def opened(self, *, new: bool = False) -> AbstractContextManager[PretrainManifest | None]:
         """Own the stage's folder; the manifest when it is finished. Raises as `opened_folder`."""

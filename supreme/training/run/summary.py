@@ -34,6 +34,8 @@ class PretrainResult(BaseModel):
     selection: WeightSelection
     validation_digest: str
     """Two validation numbers are comparable only where this is equal."""
+    start: str = ""
+    """The model that training went on from, and the first digits of its digest."""
     run_id: str = ""
     """MLflow run."""
 
@@ -41,7 +43,7 @@ class PretrainResult(BaseModel):
 #: Files of a training run, relative to its folder.
 RUN_FILES = (
     *("queries.safetensors", "reports.safetensors", "weights.safetensors", "state.json", "metrics.jsonl"),
-    *("run.json", "bundle/*", "encoder/*", "checkpoints/**", "ray/**"),
+    *("run.json", "bundle/*", "encoder/*", "start/*", "checkpoints/**", "ray/**"),
 )
 PRETRAIN = Stage(name="pretrain", job="pretrain", result=PretrainResult, files=RUN_FILES)
 PretrainManifest = Manifest[PretrainResult]

@@ -29,6 +29,7 @@ from supreme.training.run.checkpoint_writer import Checkpointing
 from supreme.training.run.history import Report
 from supreme.training.run.hooks import Hook, StepEvent
 from supreme.training.run.meter import Meter, ProgressLine, without_loss
+from supreme.training.run.metrics_exporter import MetricsExporter
 from supreme.training.run.preemption import PreemptionWatcher
 
 #: Batches read ahead of the step, so that the next execution starts before the last one is used up.
@@ -73,6 +74,7 @@ class WorkerRun:
         hooks: list[Hook] = [
             meter,
             PreemptionWatcher(self._mean, self.rank),
+            MetricsExporter(order.batch_size),
             Checkpointing(self.folder, self.learner, state.best_checkpoint),
         ]
         start_s = time.monotonic() - state.seconds

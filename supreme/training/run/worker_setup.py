@@ -49,6 +49,7 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     _configure_process(recipe.training.threads_per_worker, stage.label)
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    log.bind(recipe.name, "sweep" if stage.label else "pretrain", rank)
     queries = Queries.read(storage.join(stage.folder, QUERIES))
     labels = inputs.read_labels(with_unseen=queries.unseen is not None)
     learner = _make_learner(stage, labels, queries, rank, world)
@@ -84,17 +85,20 @@ def _configure_process(threads: int, label: str) -> None:
 def _make_learner(
     stage: PretrainStage, labels: LabelMatrix, queries: Queries, rank: int, world: int
 ) -> Learner:
-    """An untrained learner, the same on all workers.
+    """A learner before its first step, the same on all workers: untrained, or with the weights of a start.
 
     Raises:
-        ConfigError: the embedded queries are not those of the labels.
+        ConfigError: the embedded queries are not those of the labels, or the start has other weights.
     """
     recipe, samples, entities = stage.recipe, stage.inputs.train.samples, labels.codes.shape[1]
     if len(queries.offsets) - 1 != entities:
         raise ConfigError(f"{len(queries.offsets) - 1} queries for {entities} entities: start with --new")
     torch.manual_seed(recipe.seed)
+    task = make_task(recipe, queries.known(), samples, positive_rate(labels.codes))
+    if stage.start:
+        stage.start.load_into(task)
     learner = Learner(
-        make_task(recipe, queries.known(), samples, positive_rate(labels.codes)),
+        task,
         recipe.training,
         queries,
         rate_hz=recipe.shards.rate_hz,
