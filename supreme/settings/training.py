@@ -25,6 +25,9 @@ class Training(Section):
     the same architecture, input and text encoder; empty: from nothing."""
     epochs: Epochs = Field(default=8, gt=0)
     """Passes over the training records; may be a fraction."""
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training records that is trained on, in whole row groups drawn by the seed; a smaller
+    share is part of a larger one."""
     batch_size: Annotated[int, at_most(65_536, "a worker holds a batch in memory")] = Field(default=32, gt=0)
     """ECGs per worker and step."""
     micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0

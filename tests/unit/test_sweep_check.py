@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ import training_data
 from supreme import config
 from supreme.sweep import dry_run
 from supreme.sweep.dry_run import SweepPlan
+from supreme.training.data.corpus import Corpus
+from supreme.training.run.stage import PretrainStage
 
 pytestmark = pytest.mark.unit
 
@@ -41,6 +45,23 @@ def test_a_dry_run_names_trials_samples_and_models_that_cannot_be_built(tmp_path
         assert trial.samples == trial.steps * batch == 600 // batch * batch
     assert plan.samples == sum(trial.samples for trial in plan.trials)
     assert plan.hours is None
+
+
+def test_a_share_of_the_records_is_in_whole_row_groups_and_within_any_larger_share(tmp_path: Path) -> None:
+    made = training_data.recipe(tmp_path, workers=1)
+    training_data.write(made)
+    corpus = PretrainStage.open(made).corpus
+    assert corpus.part(1.0, 0) is corpus
+    parts = [set(corpus.part(fraction, 3).groups) for fraction in (0.01, 0.1, 0.5, 0.9, 1.0)]
+    assert all(small < large for small, large in pairwise(parts))
+    assert [len(part) for part in parts] == [1, 2, 10, 18, 19]
+    assert parts[2] != set(corpus.part(0.5, 4).groups)
+    weighted = Corpus(corpus.shards, corpus.groups * 2).part(0.5, 3)
+    assert Counter(weighted.groups) == dict.fromkeys(parts[2], 2)
+    half = made.model_copy(update={"training": made.training.model_copy(update={"fraction": 0.5})})
+    plan = PretrainStage.open(half).check()
+    assert plan.records == sum(group.rows for _, group in corpus.part(0.5, half.seed).groups)
+    assert plan.samples == int(plan.records * half.training.epochs) // 16 * 16
 
 
 def test_every_objective_and_loss_is_tried_as_it_would_be_trained(tmp_path: Path) -> None:
