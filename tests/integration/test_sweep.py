@@ -132,13 +132,22 @@ def test_finished_it_is_skipped_but_a_failed_trial_is_tried_once_more(recipe: co
     assert records(recipe) == second, "nothing was left to do"
 
 
-def test_it_grows_by_what_is_new_alone(recipe: config.Recipe) -> None:
-    before = records(recipe)
-    grown = swept(Path(recipe.root), space={"training.loss": ["bce", "asymmetric", "focal"]}, trials=4)
+def test_it_grows_by_what_is_new_alone_and_outlives_a_trial_that_diverges(
+    recipe: config.Recipe, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, encoder = records(recipe), "diverging_encoder:DivergingEncoder"
+    monkeypatch.setenv("SUPREME_ENCODERS", encoder)
+    monkeypatch.setenv("PYTHONPATH", f"{training_data.CHECKOUT}:{training_data.CHECKOUT / 'tests'}")
+    grown = swept(Path(recipe.root), space={"model.encoder": ["resnet1d", encoder]}, trials=4)
     result = finish(grown)
     after = records(grown)
-    assert {name: after[name] for name in before if not before[name].full} == {
-        name: record for name, record in before.items() if not record.full
-    }
-    assert [name for name, record in after.items() if name not in before and not record.full] == ["03-focal"]
-    assert result["trials"]["03-focal"]["status"] == "finished"
+    assert {name: after[name] for name in before} == before
+    [name] = after.keys() - before.keys()
+    diverged = result["trials"][name]
+    assert (diverged["number"], diverged["status"], diverged["place"]) == (3, "failed", None)
+    assert "TrainingStopped" in diverged["reason"]
+    assert diverged["tries"] == 1, "the same thing would happen again"
+    assert runs(client)[name].info.status == "FAILED"
+    log = (Path(recipe.root) / "sweep.log").read_text()
+    assert f"sweep: {name} failed" in log
+    assert "Traceback" not in log
