@@ -10,9 +10,11 @@ import pytest
 import training_data
 
 from supreme import config
+from supreme.settings.training import Training
 from supreme.sweep import dry_run
 from supreme.sweep.dry_run import SweepPlan
 from supreme.training.data.corpus import Corpus
+from supreme.training.run import ray_trainer
 from supreme.training.run.stage import PretrainStage
 
 pytestmark = pytest.mark.unit
@@ -70,3 +72,13 @@ def test_every_objective_and_loss_is_tried_as_it_would_be_trained(tmp_path: Path
     assert [trial.name for trial in plan.trials] == ["00-recipe"]
     assert plan.to_propose == 2
     assert [trial.problem for trial in planned(tmp_path / "grid", space=space).trials] == [""] * 8
+
+
+def test_trials_share_a_gpu_by_fractions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_trainer.ray, "cluster_resources", lambda: {"GPU": 1.0, "CPU": 4.0})
+    half = Training(gpu=True, workers=1, gpu_share=0.5)
+    assert ray_trainer.scaling(half)._resources_per_worker_not_none["GPU"] == 0.5
+    assert ray_trainer.scaling(Training(gpu=True, workers=1))._resources_per_worker_not_none["GPU"] == 1
+    assert "GPU" not in ray_trainer.scaling(Training(workers=1))._resources_per_worker_not_none
+    with pytest.raises(ValueError, match=r"gpu_share=0\.5 is for a run of one worker"):
+        Training(gpu=True, workers=2, gpu_share=0.5)

@@ -24,7 +24,7 @@ from supreme.training.run.summary import PRETRAIN, PretrainManifest
 
 #: Settings that may change at a restart; other workers keep the position in the data (`order.replay`).
 MAY_CHANGE = {
-    *("workers", "min_workers", "gpu", "threads_per_worker", "max_failures"),
+    *("workers", "min_workers", "gpu", "gpu_share", "threads_per_worker", "max_failures"),
     *("micro_batch", "sharding", "compile"),
 }
 #: Files that the driver writes and the workers read, and the released weights.
