@@ -77,7 +77,6 @@ def test_interrupted_it_closes_its_runs(recipe: config.Recipe, client: MlflowCli
     log = (root / "sweep.log").read_text()
     assert log.splitlines()[-1].endswith("interrupted: the same command goes on from what is done")
     assert "SIGTERM received" not in log, "a C++ stack trace"
-    assert "train [00-recipe]: epoch" in log
     ends = {name: run.info.status for name, run in runs(client).items()}
     assert ends.pop("01-3", "FAILED") == "FAILED", "its model could not be built"
     assert set(ends.values()) == {"KILLED"}
@@ -117,6 +116,7 @@ def test_run_again_it_goes_on_and_registers_the_best_at_full_length(
     assert "sweep.html" in [item.path for item in client.list_artifacts(result["run_id"])]
     log = (Path(recipe.root) / "sweep.log").read_text()
     assert "sweep: 02-asymmetric finished (loss=asymmetric), macro AUROC" in log
+    assert "train [02-asymmetric]: epoch" in log, "the name of the trial on the lines of its workers"
     for of_tune in ("TensorBoard", "View detailed results", "Trial status", "Traceback", "Failed to fetch"):
         assert of_tune not in log, of_tune
 
