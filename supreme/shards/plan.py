@@ -203,12 +203,11 @@ def _request(job: Job) -> Request:
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
-    source = job.source.model_dump(mode="json", exclude={"weight", "" if job.source.unit else "unit"})
-    sections = {"source": source, "shards": shards, "seed": job.seed, "preparation": PREPARATION_VERSION}
-    sections["columns"] = SCHEMA.names
-    if job.source.kind == "simulated":
-        sections["simulator"] = SIMULATOR_VERSION
-    return Request(stage="shards", config=sections)
+    # Only training reads the weight; a unit that is new and not set is no other configuration.
+    source = job.source.model_dump(mode="json", exclude={"weight"} if job.source.unit else {"weight", "unit"})
+    sections = {"source": source, "shards": shards, "seed": job.seed, "columns": SCHEMA.names}
+    versions = {"simulator": SIMULATOR_VERSION} if job.source.kind == "simulated" else {}
+    return Request(stage="shards", config=sections | {"preparation": PREPARATION_VERSION, **versions})
 
 
 def _check_preparation(folder: str, request: Request) -> None:
