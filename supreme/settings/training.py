@@ -25,6 +25,9 @@ class Training(Section):
     the same architecture, input and text encoder; empty: from nothing."""
     epochs: Epochs = Field(default=8, gt=0)
     """Passes over the training records; may be a fraction."""
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training records that is trained on, in whole row groups drawn by the seed; a smaller
+    share is part of a larger one."""
     batch_size: Annotated[int, at_most(65_536, "a worker holds a batch in memory")] = Field(default=32, gt=0)
     """ECGs per worker and step."""
     micro_batch: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
@@ -41,6 +44,9 @@ class Training(Section):
     more join; each change returns to the last checkpoint. 0: wait for all."""
     gpu: bool = False
     """One GPU for each worker."""
+    gpu_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of a GPU that a run of one worker takes: with 0.5 two trials of a sweep train on one GPU, which
+    must hold both."""
     threads_per_worker: Annotated[int, at_most(1024, "no processor has more cores")] = Field(default=1, ge=1)
     """CPU threads of a worker."""
     objective: Objective = "supreme"
@@ -81,6 +87,10 @@ class Training(Section):
     def _fewer_than_all(self) -> Training:
         if self.min_workers > self.workers:
             raise ValueError(f"min_workers={self.min_workers} is more than workers={self.workers}")
+        if self.gpu_share < 1 and self.workers > 1:
+            raise ValueError(
+                f"gpu_share={self.gpu_share:g} is for a run of one worker: NCCL takes one of a run a GPU"
+            )
         return self
 
     @model_validator(mode="after")

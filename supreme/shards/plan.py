@@ -199,7 +199,7 @@ def _index(job: Job) -> list[Entry]:
 
 
 def _request(job: Job) -> Request:
-    # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
+    # What decides the content: not the limit, the weight in training, or a unit that is not set.
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source

@@ -1,1 +1,1 @@
-"""A sweep over losses and encoders: trials, and the tuner that runs them."""
+"""A search over keys of a recipe: space, trials, the queue that orders them, the tuner that runs them."""

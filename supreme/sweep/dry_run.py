@@ -24,10 +24,11 @@ class TrialPlan(BaseModel):
     seed: int
     status: str
     steps: int
+    """Still to do."""
     samples: int
-    """Records seen by all workers."""
+    """Records seen by all workers, or to be seen."""
     problem: str
-    """Why its model cannot be built; empty where it can."""
+    """Why its model cannot be built, or why it was stopped or failed; else empty."""
 
 
 class SweepPlan(BaseModel):
@@ -63,7 +64,7 @@ def plan(recipe: Recipe) -> SweepPlan | Waiting:
     stage = PretrainStage.open(recipe)
     check = ModelCheck(stage.inputs)
     plans = [_trial_plan(stage, check, record) for record in records]
-    samples = sum(one.samples for one in plans if one.status not in ("finished", "stopped"))
+    samples = sum(one.samples for one in plans if one.steps)
     done = [record for record in records if record.samples_seen and record.seconds]
     pace = sum(one.seconds for one in done) / sum(one.samples_seen for one in done) if done else None
     wanted = recipe.sweep.trials or 0
@@ -81,14 +82,17 @@ def plan(recipe: Recipe) -> SweepPlan | Waiting:
 
 
 def _trial_plan(stage: PretrainStage, check: ModelCheck, record: TrialRecord) -> TrialPlan:
-    one = trial(stage.recipe, record)
-    plan = stage.trial(one.recipe, one.folder, one.name).plan()
+    steps, samples, problem = 0, record.samples_seen, record.reason
+    if not record.is_settled:
+        one = trial(stage.recipe, record)
+        plan = stage.trial(one.recipe, one.folder, one.name).plan()
+        steps, samples, problem = plan.steps, plan.samples, check.problem(one)
     return TrialPlan(
         name=record.name,
         changes=record.changes,
         seed=record.seed,
         status=record.status,
-        steps=plan.steps,
-        samples=plan.samples,
-        problem="" if record.is_settled else check.problem(one),
+        steps=steps,
+        samples=samples,
+        problem=problem,
     )

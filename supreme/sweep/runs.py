@@ -56,8 +56,8 @@ class TrialRuns:
     def complete(self, result: SweepResult) -> None:
         """Send a server that was away what it lacks of trials that have ended."""
         for outcome in result.trials.values():
-            trial = trials.trial(self.recipe, outcome)
-            if outcome.is_settled and tracking.is_behind(trial.folder):
+            if outcome.is_settled and tracking.is_behind(trials.folder_of(self.recipe, outcome)):
+                trial = trials.trial(self.recipe, outcome)
                 self.on_start(outcome, trial)
                 self.on_end(outcome, trial)
 

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from supreme import config
 from supreme.config import ConfigError, Recipe
+from supreme.objectives.make import OBJECTIVES
 from supreme.settings.sweep import Dimension
 from supreme.training.run.stage import MAY_CHANGE
 
@@ -54,11 +55,24 @@ def check(recipe: Recipe) -> None:
             raise ConfigError(f"sweep.space: {key} changes the speed of training, not its result")
         if key in _OWN:
             raise ConfigError(f"sweep.space: {key} cannot be varied: {_OWN[key]}")
+        _check_values(recipe, key, dimension)
         for other, pattern in dimension.when.items():
             if not any(fnmatchcase(_text(value), pattern) for value in _possible(recipe, other)):
                 raise ConfigError(
                     f"sweep.space.{key}: `when` never holds, as {other} is never like {pattern!r}"
                 )
+
+
+def _check_values(recipe: Recipe, key: str, dimension: Dimension) -> None:
+    """Refuse what a key never takes; values that exclude each other are refused by the trial."""
+    for value in dimension.values or (dimension.low, dimension.high):
+        try:
+            changed(recipe, {key: value})
+        except ConfigError as error:
+            if str(error).startswith(key):
+                raise ConfigError(f"sweep.space: {error}") from None
+        if key == "training.objective" and not OBJECTIVES[str(value)].answers_queries:
+            raise ConfigError(f"sweep.space: {key}: {value} answers no queries, so nothing ranks its trials")
 
 
 def grid(recipe: Recipe) -> list[Changes]:

@@ -16,7 +16,7 @@ from supreme.sweep.check import ModelCheck
 from supreme.sweep.queue import TrialQueue
 from supreme.sweep.runs import TrialRuns
 from supreme.sweep.summary import PAGE, SWEEP, SweepManifest, SweepResult
-from supreme.sweep.trials import Trial, trial
+from supreme.sweep.trials import Trial, folder_of, trial
 from supreme.training.data.sources import absolute
 from supreme.training.run import result
 from supreme.training.run.stage import PretrainStage
@@ -67,7 +67,7 @@ def _run(stage: PretrainStage, folder: str, finished: SweepManifest | None, draw
     runs = TrialRuns(recipe)
     queue = TrialQueue(recipe, folder, records, runs, ModelCheck(stage.inputs).problem)
     is_done = finished is not None and queue.is_done()
-    behind = [record for record in records if tracking.is_behind(trial(recipe, record).folder)]
+    behind = [record for record in records if tracking.is_behind(folder_of(recipe, record))]
     if finished and is_done and not behind and not tracking.is_behind(folder):
         return finished
     uri = tracking.open_store(recipe.tracking, recipe.root, folder)

@@ -50,7 +50,12 @@ def trial(recipe: Recipe, record: TrialRecord) -> Trial:
         epochs = recipe.sweep.epochs
         training = training.model_copy(update={"epochs": epochs, "checkpoint_every": epochs / RUNGS})
     result = result.model_copy(update={"seed": record.seed, "training": training})
-    return Trial(record.name, result, absolute(storage.join(recipe.folder("sweep"), record.name)))
+    return Trial(record.name, result, folder_of(recipe, record))
+
+
+def folder_of(recipe: Recipe, record: TrialRecord) -> str:
+    """Where a trial writes, absolute; also of one whose changes do not go together."""
+    return absolute(storage.join(recipe.folder("sweep"), record.name))
 
 
 def measured(record: TrialRecord, trial: Trial) -> TrialRecord:

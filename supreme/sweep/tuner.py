@@ -114,7 +114,8 @@ def _ahead(recipe: Recipe) -> int:
     """Trials that may start their processes before their turn: one, where there is room for its workers."""
     training = recipe.training
     have = ray.cluster_resources().get("GPU" if training.gpu else "CPU", 0.0)
-    need = (recipe.sweep.concurrent + 1) * training.workers + (0 if training.gpu else 1)  # Ray Data's
+    workers = (recipe.sweep.concurrent + 1) * training.workers
+    need = workers * training.gpu_share if training.gpu else workers + 1  # Ray Data's
     return int(need <= have)
 
 
@@ -153,7 +154,7 @@ class _Scheduler(FIFOScheduler):
         self.queue, self.halving = queue, Halving()
         self.reasons: dict[str, str] = {}
         for record in queue.records.values():
-            if record.is_settled and not record.full:
+            if record.status in ("finished", "stopped") and not record.full:
                 trial = trials.trial(stage.recipe, record)
                 samples = stage.trial(trial.recipe, trial.folder, trial.name).plan().samples
                 reports = history.read(trial.folder)

@@ -77,8 +77,9 @@ def test_interrupted_it_closes_its_runs(recipe: config.Recipe, client: MlflowCli
     log = (root / "sweep.log").read_text()
     assert log.splitlines()[-1].endswith("interrupted: the same command goes on from what is done")
     assert "SIGTERM received" not in log, "a C++ stack trace"
-    assert "train [00-recipe]: epoch" in log
-    assert {run.info.status for run in runs(client).values()} == {"KILLED"}
+    ends = {name: run.info.status for name, run in runs(client).items()}
+    assert ends.pop("01-3", "FAILED") == "FAILED", "its model could not be built"
+    assert set(ends.values()) == {"KILLED"}
 
 
 def test_run_again_it_goes_on_and_registers_the_best_at_full_length(
@@ -115,6 +116,7 @@ def test_run_again_it_goes_on_and_registers_the_best_at_full_length(
     assert "sweep.html" in [item.path for item in client.list_artifacts(result["run_id"])]
     log = (Path(recipe.root) / "sweep.log").read_text()
     assert "sweep: 02-asymmetric finished (loss=asymmetric), macro AUROC" in log
+    assert "train [02-asymmetric]: epoch" in log, "the name of the trial on the lines of its workers"
     for of_tune in ("TensorBoard", "View detailed results", "Trial status", "Traceback", "Failed to fetch"):
         assert of_tune not in log, of_tune
 
@@ -132,13 +134,22 @@ def test_finished_it_is_skipped_but_a_failed_trial_is_tried_once_more(recipe: co
     assert records(recipe) == second, "nothing was left to do"
 
 
-def test_it_grows_by_what_is_new_alone(recipe: config.Recipe) -> None:
-    before = records(recipe)
-    grown = swept(Path(recipe.root), space={"training.loss": ["bce", "asymmetric", "focal"]}, trials=4)
+def test_it_grows_by_what_is_new_alone_and_outlives_a_trial_that_diverges(
+    recipe: config.Recipe, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, encoder = records(recipe), "diverging_encoder:DivergingEncoder"
+    monkeypatch.setenv("SUPREME_ENCODERS", encoder)
+    monkeypatch.setenv("PYTHONPATH", f"{training_data.CHECKOUT}:{training_data.CHECKOUT / 'tests'}")
+    grown = swept(Path(recipe.root), space={"model.encoder": ["resnet1d", encoder]}, trials=4)
     result = finish(grown)
     after = records(grown)
-    assert {name: after[name] for name in before if not before[name].full} == {
-        name: record for name, record in before.items() if not record.full
-    }
-    assert [name for name, record in after.items() if name not in before and not record.full] == ["03-focal"]
-    assert result["trials"]["03-focal"]["status"] == "finished"
+    assert {name: after[name] for name in before} == before
+    [name] = after.keys() - before.keys()
+    diverged = result["trials"][name]
+    assert (diverged["number"], diverged["status"], diverged["place"]) == (3, "failed", None)
+    assert "TrainingStopped" in diverged["reason"]
+    assert diverged["tries"] == 1, "the same thing would happen again"
+    assert runs(client)[name].info.status == "FAILED"
+    log = (Path(recipe.root) / "sweep.log").read_text()
+    assert f"sweep: {name} failed" in log
+    assert "Traceback" not in log

@@ -55,6 +55,16 @@ class Corpus:
             groups += [(i, group) for group in s.row_groups(split)] * weight
         return cls(tuple(shards), tuple(groups))
 
+    def part(self, fraction: float, seed: int) -> Corpus:
+        """This share of the row groups, rounded up, drawn by the seed; a smaller one is part of a larger."""
+        if fraction == 1:
+            return self
+        distinct = list(dict.fromkeys(self.groups))  # those of a weighted source are listed several times
+        count = int(np.ceil(fraction * len(distinct)))
+        drawn = np.random.default_rng(seed).permutation(len(distinct))[:count]
+        part = {distinct[place] for place in drawn}
+        return Corpus(self.shards, tuple(group for group in self.groups if group in part))
+
     @property
     def sizes(self) -> np.ndarray:
         """Rows of each of ``groups``."""

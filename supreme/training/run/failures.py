@@ -52,8 +52,9 @@ def start_again(error: Exception, failures: int, max_failures: int) -> None:
             f"controller of training: {why}, {failures} times{remedy}; the same command goes on from the "
             "latest checkpoint"
         ) from None
-    logger.warning("controller of training: %s; going on from the latest checkpoint", why)
     time.sleep(failures * WAIT_S)
+    # Only now: a trial that is stopped loses its controller too, and its own process ends within the wait.
+    logger.warning("controller of training: %s; going on from the latest checkpoint", why)
 
 
 def shortened(error: ray.train.WorkerGroupError) -> Exception:

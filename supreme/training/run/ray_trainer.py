@@ -38,7 +38,8 @@ def scaling(training: Training) -> ray.train.ScalingConfig:
         ConfigError: a local session, which does not grow, has too few CPUs or GPUs.
     """
     least, kind = training.min_workers or training.workers, "GPU" if training.gpu else "CPU"
-    if (available := int(ray.cluster_resources().get(kind, 0))) < least:
+    available = int(ray.cluster_resources().get(kind, 0))
+    if available < least:
         lack = f"{least} training workers need a {kind} each, and Ray has {available}"
         if not os.environ.get("RAY_ADDRESS"):
             remedy = "set training.gpu=false, or " if training.gpu else ""
@@ -46,7 +47,12 @@ def scaling(training: Training) -> ray.train.ScalingConfig:
         logger.warning("%s: waiting until there are more", lack)
     elastic = (training.min_workers, training.workers)
     workers = elastic if training.min_workers else training.workers
-    return ray.train.ScalingConfig(num_workers=workers, use_gpu=training.gpu)  # type: ignore[arg-type]
+    share = {"GPU": training.gpu_share} if training.gpu and training.gpu_share < 1 else None
+    return ray.train.ScalingConfig(
+        num_workers=workers,  # type: ignore[arg-type]
+        use_gpu=training.gpu,
+        resources_per_worker=share,
+    )
 
 
 def fit(trainer: Trainer) -> ray.train.Result:

@@ -14,6 +14,7 @@ from supreme.config import ConfigError, Recipe
 from supreme.ecg import N_LEADS
 from supreme.manifest import Manifest, Request, Result, Stage
 from supreme.text import open_encoder
+from supreme.training.data.corpus import Corpus
 from supreme.training.data.inputs import TrainingInputs
 from supreme.training.data.order import Order
 from supreme.training.data.sources import absolute, shard_folders
@@ -23,7 +24,7 @@ from supreme.training.run.summary import PRETRAIN, PretrainManifest
 
 #: Settings that may change at a restart; other workers keep the position in the data (`order.replay`).
 MAY_CHANGE = {
-    *("workers", "min_workers", "gpu", "threads_per_worker", "max_failures"),
+    *("workers", "min_workers", "gpu", "gpu_share", "threads_per_worker", "max_failures"),
     *("micro_batch", "sharding", "compile"),
 }
 #: Files that the driver writes and the workers read, and the released weights.
@@ -78,6 +79,11 @@ class PretrainStage:
     def trial(self, recipe: Recipe, folder: str, label: str = "") -> PretrainStage:
         """Another run on the same inputs."""
         return replace(self, recipe=recipe, folder=folder, label=label)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The records that are trained on: ``training.fraction`` of those of the inputs."""
+        return self.inputs.train.part(self.recipe.training.fraction, self.recipe.seed)
 
     @cached_property
     def request(self) -> Request:
@@ -135,7 +141,7 @@ class PretrainStage:
 
     def plan(self) -> TrainingPlan:
         """What the run would do, without doing it."""
-        corpus, training = self.inputs.train, self.recipe.training
+        corpus, training = self.corpus, self.recipe.training
         order = Order(corpus.sizes, self.recipe.seed, training.workers, training.batch_size)
         total = training.epochs * order.records
         steps = order.steps_until(total)

@@ -54,12 +54,12 @@ def open_run(stage: PretrainStage) -> tuple[WorkerRun, State]:
     labels = inputs.read_labels(with_unseen=queries.unseen is not None)
     learner = _make_learner(stage, labels, queries, rank, world)
     state = _restore(stage, learner)
-    order = replay(inputs.train.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
+    order = replay(stage.corpus.sizes, recipe.seed, state.history, world, recipe.training.batch_size)
     reads_reports = learner.task.reads_reports
     run = WorkerRun(
         recipe.training,
         learner,
-        inputs.train,
+        stage.corpus,
         inputs.validation,
         labels,
         order,
