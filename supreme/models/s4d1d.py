@@ -59,11 +59,12 @@ class StateSpace(nn.Module):
 class _StateSpaceBlock(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.system = nn.LayerNorm(width), StateSpace(width)
+        # Not over the channels of a moment, which would make noise as large as a QRS complex.
+        self.norm, self.system = nn.BatchNorm1d(width), StateSpace(width)
         self.mix, self.dropout = nn.Linear(width, 2 * width), nn.Dropout(dropout)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        y_BTD = self.system(self.norm(x_BTD).transpose(1, 2)).transpose(1, 2)
+        y_BTD = self.system(self.norm(x_BTD.transpose(1, 2))).transpose(1, 2)
         return x_BTD + F.glu(self.mix(self.dropout(F.gelu(y_BTD))), dim=-1)
 
 
