@@ -24,6 +24,7 @@ from supreme.settings.evaluation import Evaluation, Export, Predict
 from supreme.settings.examine import Examine
 from supreme.settings.labels import LLM, Labels
 from supreme.settings.model import ALLOWED_ENCODERS, Model, Text, is_allowed
+from supreme.settings.models import Models
 from supreme.settings.names import Name, check_name, same_name
 from supreme.settings.planning import Planning
 from supreme.settings.promote import Promote
@@ -72,6 +73,7 @@ class Recipe(Section):
     compare: Compare = Compare()
     examine: Examine = Examine()
     promote: Promote = Promote()
+    models: Models = Models()
     sweep: Sweep = Sweep()
     predict: Predict = Predict()
     export: Export = Export()

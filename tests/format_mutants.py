@@ -70,13 +70,12 @@ def bombs() -> dict[str, bytes]:
     ecg = ecg_mv(2.0, 500)
     edf = write.edf(ecg)
     scp = write.scp(ecg)
-    samples = scp.index(struct.pack("<IIB", 1, 1000, 1))
     # Codes that double what is written: 256, 257, ... each one longer than the one before.
     codes = "".join(f"{code:010b}" for code in [65, *range(256, 1023), *[1022] * 60_000])
     chunk = int(codes + "0" * (-len(codes) % 8), 2).to_bytes((len(codes) + 7) // 8, "big")
     endless = base64.b64encode((struct.pack("<ihh", len(chunk), 1, 0) + chunk) * 12)
     philips = write.philips(ecg)
-    start, end = philips.index(b'channel="') + 15, philips.index(b"</parsedwaveforms>")
+    start, end = philips.index(b'channel="2000">') + 14, philips.index(b"</parsedwaveforms>")
     return {
         "billion laughs": xml.encode(),
         "UTF-16 laughs": xml.replace("?>", ' encoding="UTF-16"?>', 1).encode("utf-16"),
@@ -87,7 +86,7 @@ def bombs() -> dict[str, bytes]:
         "many attributes": b"<RestingECG " + b" ".join(b'a%d="x"' % n for n in range(50_000)) + b"/>",
         "EDF of many blocks": edf[:236] + b"99999999" + edf[244:],
         "EDF of endless blocks": edf[:244] + b"1e-300  " + edf[252:],
-        "SCP of many samples": scp[: samples + 4] + struct.pack("<I", 2**32 - 1) + scp[samples + 8 :],
+        "SCP of many samples": scp.replace(struct.pack("<II", 1, 1000), struct.pack("<II", 1, 2**32 - 1)),
         "endless LZW": philips[: start + 1] + endless + philips[end:],
         "MUSE at 1e300 Hz": write.muse(ecg).replace(b"<SampleExponent>0", b"<SampleExponent>300"),
         "aECG at 1e300 Hz": write.aecg(ecg).replace(b'value="0.002"', b'value="1e-300"'),

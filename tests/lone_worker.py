@@ -16,7 +16,7 @@ def prepare(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Let `worker_setup.open_run` and `WorkerRun.train` run here; reports are appended to the list."""
     alone = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: 1)
     # What a worker sets for its own process must not change this one.
-    monkeypatch.setattr(worker_setup.log, "configure", lambda: None)
+    monkeypatch.setattr(worker_setup.log, "configure", lambda **_: None)
     monkeypatch.setattr(worker_setup.torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr(worker_setup.memory, "disable_malloc_trim", lambda: None)
     monkeypatch.setattr(worker_setup.ray.train, "get_context", lambda: alone)

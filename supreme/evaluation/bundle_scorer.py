@@ -13,6 +13,7 @@ from supreme import ecg
 from supreme.inference.convention import InputConvention
 from supreme.inference.engine import Signal
 from supreme.inference.query_model import EcgQueryModel
+from supreme.inference.query_model import probabilities as probabilities
 from supreme.inference.windows import windows_uv
 from supreme.registry import versions
 
@@ -120,8 +121,3 @@ class Answers:
                 logits = self.model.fusion(tokens, embeddings.to(self.device))
                 parts.insert(0, logits.double() @ weights.to(self.device))
         return torch.cat(parts, dim=1).cpu().numpy()
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Logits of any shape to float32 in [0, 1]."""
-    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supreme.evaluation.explanation import attention, occlusion, query_scorer
+from supreme.evaluation.explanation import occlusion, query_scorer
 from supreme.evaluation.faithfulness import Faithfulness, advantages, faithfulness
+from supreme.inference.attention_map import attention
 from supreme.inference.query_model import EcgQueryModel
 from supreme.models.fusion import CardiacFusionNetwork
 

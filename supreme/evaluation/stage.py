@@ -76,7 +76,10 @@ def run(
         if finished is None:
             return _evaluate(recipe, model, labelled, folder, request)
     logger.info("%s is finished", folder)
-    return results.read(folder)
+    result = results.read(folder)
+    if model.store and not model.has_results:  # registered after its folder was evaluated
+        _track(model, result, folder)
+    return result
 
 
 def _evaluate(
@@ -97,9 +100,9 @@ def _evaluate(
     # Few records are scored in less time than a session takes to start.
     with ray_session() if records >= FEW_RECORDS else nullcontext():
         result = one_model.evaluate(recipe, model, loaded, folder, parts)
-    uris = _write(folder, result)
-    if model.run_id and model.store:
-        tracked_numbers.log(tracking.TrackingRun.attach(model.store, model.run_id), result, uris)
+    _write(folder, result)
+    if model.store:
+        _track(model, result, folder)
     counts = {part.data.name: len(part.benchmark.record_ids) for part in parts}
     manifest.publish(folder, EVALUATION, request, EvaluationSummary(records=counts))
     return result
@@ -128,10 +131,18 @@ def _sorted(value: Any) -> Any:
     return sorted(value) if isinstance(value, list) else value
 
 
-def _write(folder: str, result: EvaluationResult) -> list[str]:
-    """Write the result as JSON, CSV and LaTeX; their URIs."""
+def _track(model: Target, result: EvaluationResult, folder: str) -> None:
+    """Log the numbers to the run and the logged model, and put them into the registered version."""
+    if model.run_id:
+        run = tracking.TrackingRun.attach(model.store or "", model.run_id)
+        uris = [storage.join(folder, name) for name in (results.RESULTS, results.CSV, results.LATEX)]
+        tracked_numbers.log(run, result, uris, model.model_id)
+    versions.add_results(*model.version, tracked_numbers.values(result), model.store)
+
+
+def _write(folder: str, result: EvaluationResult) -> None:
+    """Write the result as JSON, CSV and LaTeX."""
     uris = [storage.join(folder, name) for name in (results.RESULTS, results.CSV, results.LATEX)]
     storage.write_json(uris[0], result.model_dump(mode="json"))
     storage.write_bytes(uris[1], result_rows.csv_text(result_rows.rows(result)).encode())
     storage.write_bytes(uris[2], result_tables.latex_text(result).encode())
-    return uris

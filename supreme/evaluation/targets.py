@@ -9,6 +9,8 @@ from supreme import config, storage, tracking
 from supreme.evaluation.model_kinds import ModelKind, kind_of
 from supreme.inference import bundle, exported
 from supreme.registry import versions
+from supreme.registry.facts import RESULTS
+from supreme.registry.logged_models import MODEL_ID
 from supreme.registry.versions import Selection
 
 
@@ -26,6 +28,16 @@ class Target:
     store: str | None = None
     """Tracking store of a registered model."""
     kind: ModelKind = "bundle"
+    model_id: str = ""
+    """Logged model of a registered version; empty where it has none."""
+    has_results: bool = False
+    """Whether the registered version says what an evaluation gave."""
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """Name and number of a registered version."""
+        name, _, number = self.uri.removeprefix("models:/").rpartition("/")
+        return name, number
 
 
 def model_uri(recipe: config.Recipe) -> str:
@@ -58,6 +70,8 @@ def target(recipe: config.Recipe, uri: str = "") -> Target:
         version.run_id or "",
         Selection.of(version),
         store,
+        model_id=version.tags.get(MODEL_ID, ""),
+        has_results=RESULTS in version.tags,
     )
 
 

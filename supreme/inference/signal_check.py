@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,6 +45,20 @@ def as_millivolts(ecg_mv: np.ndarray, rate_hz: float) -> np.ndarray:
             "microvolts must be divided by 1000"
         )
     return values
+
+
+def in_lead_order(ecg_mv: np.ndarray, leads: Sequence[str]) -> np.ndarray:
+    """Records ``(B, 12, T)`` with channels ``leads``, in the order of `ecg.LEADS` and with their signs.
+
+    Raises:
+        ValueError: the names are not those of the twelve leads.
+    """
+    if isinstance(leads, str) or len(leads) != ecg.N_LEADS:
+        raise ValueError(f"leads={leads!r}: give the names of the 12 channels, such as {ecg.MIMIC_LEADS}")
+    try:
+        return np.stack([ecg.order_leads(record, leads)[0] for record in ecg_mv])
+    except ecg.BadRecord as error:
+        raise ValueError(f"leads={tuple(leads)!r}: {error}") from None
 
 
 def check_quality(ecg_mv: np.ndarray, rate_hz: float) -> None:

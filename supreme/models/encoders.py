@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from supreme.config import ConfigError
 from supreme.ecg import N_LEADS
+from supreme.models.convnext1d import ConvNext1d
 from supreme.models.resnet1d import ResNet1d
+from supreme.models.s4d1d import S4d1d
 from supreme.models.vit1d import ViT1d
 from supreme.settings.model import ALLOWED_ENCODERS, ENCODER_SIZES, Model, is_allowed
 
@@ -58,32 +60,32 @@ def build(config: Model, samples: int) -> nn.Module:
     """
     if ":" in config.encoder:
         return _imported(config.encoder)(config, samples)
-    if config.encoder.startswith("resnet1d"):
-        return _resnet(config)
-    return _vit(config, samples)
+    if config.encoder.startswith("vit1d"):
+        return _vit(config, samples)
+    if config.encoder == "s4d1d":
+        return S4d1d(**_sizes(config), dropout=config.dropout)
+    if config.encoder == "convnext1d":
+        return ConvNext1d(**_sizes(config), dropout=config.dropout)
+    return ResNet1d(**_sizes(config))
 
 
-def _resnet(config: Model) -> nn.Module:
-    size = dict(ENCODER_SIZES[config.encoder])
-    if config.width is not None:
-        size["width"] = config.width
-    if config.depth is not None:
-        size["depth"] = (config.depth,) * 4
-    return ResNet1d(**size)
+def _sizes(config: Model, names: Sequence[str] = ("width", "depth")) -> dict[str, Any]:
+    """The encoder's own sizes, and those that the recipe sets: a depth is that of each stage."""
+    sizes = ENCODER_SIZES[config.encoder]
+    own = {name: value for name in names if (value := getattr(config, name)) is not None}
+    if "depth" in own and isinstance(sizes["depth"], tuple):
+        own["depth"] = (own["depth"],) * len(sizes["depth"])
+    return sizes | own
 
 
 def _vit(config: Model, samples: int) -> nn.Module:
-    settings = {name: getattr(config, name) for name in ("width", "depth", "heads")}
-    size = ENCODER_SIZES[config.encoder] | {
-        name: value for name, value in settings.items() if value is not None
-    }
     return ViT1d(
         samples,
         patch=config.patch,
         tokens=config.tokens,
         positions=config.positions,
         dropout=config.dropout,
-        **size,
+        **_sizes(config, ("width", "depth", "heads")),
     )
 
 

@@ -46,7 +46,13 @@ def candidate_uri(recipe: config.Recipe) -> str:
     """
     named = recipe.promote.model
     if named == promote.SWEEP:
-        return manifest.require(recipe.folder("sweep"), SWEEP).result.model_uri
+        winner = manifest.require(recipe.folder("sweep"), SWEEP).result
+        if not winner.model_uri:
+            raise config.ConfigError(
+                f"the sweep has registered nothing, its winner {winner.best} is only a short trial: run "
+                "jobs/sweep.py with sweep.finalists=1"
+            )
+        return winner.model_uri
     if named == promote.PRETRAIN:
         return candidates.uri_of_pretrained(recipe)
     default = f"models:/{recipe.tracking.model}@{versions.CANDIDATE}"

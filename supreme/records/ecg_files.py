@@ -6,10 +6,12 @@ import hashlib
 import hmac
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from supreme import config, log, storage
 from supreme.ecg import BadRecord
-from supreme.records import Entry, Record
+from supreme.records import Entry, Record, tables
+from supreme.records.cells import parse_age, parse_sex
 from supreme.records.formats import arrays, read_ecg
 from supreme.records.formats.ecg_file import MAX_BYTES, EcgFile
 from supreme.records.record_files import HEADER, RecordFiles, list_visible, printable
@@ -18,6 +20,7 @@ from supreme.settings.evaluation import Predict
 
 #: Environment variable: what patient ids of files are hashed with; without it they are not used.
 SALT = "SUPREME_PATIENT_SALT"
+EXAMS = "exams.csv"
 #: Files that may hold an ECG beside a WFDB record of the same name; all others belong to that record.
 _OWN_FORMAT = (".xml", ".dcm", ".dicom", ".scp", ".edf", *arrays.ENDINGS)
 
@@ -48,8 +51,10 @@ class EcgReader:
         """
         entry.raise_refusal()
         if stem := _wfdb_stem(entry.source_uri):
-            record, _ = self.wfdb.read(replace(entry, source_uri=stem))
-            return record
+            record, comments = self.wfdb.read(replace(entry, source_uri=stem))
+            age = parse_age(comments.get("age", "")) if entry.age is None else entry.age
+            sex = entry.sex or parse_sex(comments.get("sex", ""))
+            return replace(record, entry=replace(record.entry, age=age, sex=sex))
         ecg = self.read_file(entry.source_uri)
         overrides = dict(self.wfdb.overrides.leads)
         complete = replace(
@@ -85,10 +90,16 @@ class EcgReader:
         """The hashed patient id of a file; empty where it has none, or cannot be read."""
         if entry.refused or _wfdb_stem(entry.source_uri) or arrays.split_record(entry.source_uri):
             return ""
-        try:
-            return hashed(self.read_file(entry.source_uri).patient_id, salt)
-        except BadRecord:
-            return ""  # and is refused with its reason when it is read again
+        return _patient_of_file(self, entry.source_uri, salt)
+
+
+@lru_cache(maxsize=1_000_000)
+def _patient_of_file(reader: EcgReader, uri: str, salt: str) -> str:
+    """Cached, since a job lists a source for each form of its shards."""
+    try:
+        return hashed(reader.read_file(uri).patient_id, salt)
+    except BadRecord:
+        return ""  # and is refused with its reason when it is read again
 
 
 def hashed(patient_id: str, salt: str) -> str:
@@ -145,7 +156,23 @@ def _records_of(uri: str, name: str, without_unit: list[str]) -> dict[str, str]:
         return {name: name}  # refused with its reason when it is read
     if not array.layout.unit:
         without_unit.append(name)
+    if not array.array.ids and len(rows) > 1 and len(exams := _exam_ids(uri, name)) == len(rows):
+        rows = [(row, exam) for (row, _), exam in zip(rows, exams, strict=True)]
     return {f"{name}/{local}" if local else name: f"{name}/{row}" for row, local in rows}
+
+
+def _exam_ids(uri: str, name: str) -> list[str]:
+    """The exams of the table beside an HDF5 file without ids, in order, as SaMi-Trop has them."""
+    where = storage.join(uri, *name.split("/")[:-1], EXAMS)
+    if not storage.exists(where):
+        return []
+    try:
+        exams: list[str] = tables.read(where, ("exam_id",), keys=("exam_id",), within=uri)[
+            "exam_id"
+        ].to_pylist()
+    except config.ConfigError:
+        return []  # a table of something else
+    return exams if len(set(exams)) == len(exams) and None not in exams else []
 
 
 def _wfdb_stem(uri: str) -> str:

@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
+from supreme.inference.record_scores import score_records as score_records
 from supreme.registry.pyfunc import _load_pyfunc as _load_pyfunc  # MLflow looks for it here
 from supreme.registry.versions import load as load

@@ -39,6 +39,16 @@ def pretrained(recipe: config.Recipe) -> Pretrained:
     )
 
 
+def tags_of(recipe: config.Recipe) -> dict[str, str]:
+    """What the recipe says of a model that the bundle does not: loss, labels, licence."""
+    return {
+        "recipe": recipe.name,
+        "loss": recipe.training.loss,
+        "labels": f"{recipe.labels.extractor}, min_count {recipe.labels.min_count}",
+        "licence": recipe.tracking.licence or "not stated",
+    }
+
+
 def uri_of_pretrained(recipe: config.Recipe) -> str:
     """The version of the recipe's pre-trained bundle, which is registered if it is not yet.
 
@@ -61,11 +71,7 @@ def register(recipe: config.Recipe) -> dict[str, Any]:
         model.run_id,
         tracking_uri=store,
         model=recipe.tracking.model,
-        tags={
-            **model.selection.tags(),
-            "recipe": recipe.name,
-            "code_version": model.code_version,
-        },
+        tags=tags_of(recipe) | model.selection.tags() | {"code_version": model.code_version},
     )
     uri = f"models:/{version.name}/{version.version}"
     return {"model_uri": uri, "version": int(version.version), **model.selection.tags()}

@@ -31,7 +31,7 @@ from mlflow.protos.databricks_pb2 import (
 from supreme import config, log
 from supreme.inference.bundle import BundleError, files
 from supreme.inference.query_model import EcgQueryModel
-from supreme.registry import lock
+from supreme.registry import facts, lock, logged_models
 from supreme.tracking import server
 from supreme.tracking.logged import safe_value
 from supreme.training.run.summary import PretrainResult
@@ -85,19 +85,24 @@ class Selection:
         )
 
 
-def load(uri: str, tracking_uri: str | None = None, *, quality_checked: bool = False) -> EcgQueryModel:
+def load(
+    uri: str, tracking_uri: str | None = None, *, quality_checked: bool = False, device: str = "cpu"
+) -> EcgQueryModel:
     """The model of ``models:/name@alias``, ``models:/name/3`` or of a bundle folder.
 
     Args:
         tracking_uri: of the registry; MLFLOW_TRACKING_URI when None.
         quality_checked: every record that will be scored has passed `quality.check` already.
+        device: where the weights go, such as "cuda".
 
     Raises:
+        ValueError: this machine has no such device.
         ConfigError: there is no such version.
         BundleError: the files are not those that were registered, or hold anything but a bundle.
         TrackingError: the tracking server is away, or refuses the login.
     """
-    return EcgQueryModel.from_files(read_bundle(uri, tracking_uri), quality_checked=quality_checked)
+    content = read_bundle(uri, tracking_uri)
+    return EcgQueryModel.from_files(content, quality_checked=quality_checked).to(device)
 
 
 def read_bundle(uri: str, tracking_uri: str | None = None) -> files.BundleFiles:
@@ -178,6 +183,16 @@ def find(uri: str, tracking_uri: str | None = None) -> ModelVersion | None:
         return None
 
 
+def add_results(
+    model: str, version: str, values: Mapping[str, facts.VersionValue], tracking_uri: str | None
+) -> None:
+    """Put the results of an evaluation into the description and the tag of a version."""
+    client = server.connect(tracking_uri)
+    description = client.get_model_version(model, version).description or ""
+    client.set_model_version_tag(model, version, facts.RESULTS, facts.results_to_tag(values))
+    client.update_model_version(model, version, facts.with_results(description, values))
+
+
 def same(one: ModelVersion | None, other: ModelVersion) -> bool:
     """Whether two answers of the registry mean one version (its number is int or str, by kind of store)."""
     return one is not None and int(one.version) == int(other.version)
@@ -188,8 +203,11 @@ def register(
 ) -> ModelVersion:
     """Make a bundle a version of ``model`` with the alias `candidate`.
 
-    A bundle is registered once only, however many processes ask for it. Its files become artifacts of the
-    run; their digest becomes the version's tag `sha256`, against which every load is checked.
+    A bundle is registered once only, however many processes ask for it. It becomes a logged model of the
+    run; its digest becomes the version's tag `sha256`, against which every load is checked.
+
+    Args:
+        tags: more than the bundle says of itself.
 
     Raises:
         BundleError: the folder is no intact bundle.
@@ -211,13 +229,23 @@ def register(
         if version is not None:
             logger.info("%s is version %s of %s already", folder, version.version, model)
         else:
-            source = _upload(client, bundle, run_id)
-            texts = {key: safe_value(value, key) for key, value in (tags or {}).items()}
+            texts = facts.tags_of(bundle) | dict(tags or {})
+            texts = {key: safe_value(value, key) for key, value in texts.items()}
+            uploaded = logged_models.upload(client, bundle, run_id, model, texts)
+            texts |= {SHA256: bundle.digest, logged_models.MODEL_ID: uploaded.model_id}
             still_mine()
-            client.create_model_version(model, source, run_id, tags=texts | {SHA256: bundle.digest})
+            client.create_model_version(
+                model,
+                uploaded.artifact_location,
+                run_id,
+                tags=texts,
+                description=facts.describe(bundle, texts),
+                model_id=uploaded.model_id,
+            )
             # A request whose answer was lost is repeated: the first version counts.
             version = _registered(client, model, bundle.digest)
             assert version is not None
+            logged_models.link(client, uploaded.model_id, model, version.version)
             logger.info("registered %s as version %s of %s", folder, version.version, model)
         champion = find(f"models:/{model}@{CHAMPION}", tracking_uri)
         if not same(champion, version):
@@ -235,17 +263,6 @@ def _registered(client: MlflowClient, model: str, digest: str) -> ModelVersion |
     """The first version with this digest."""
     versions = client.search_model_versions(f"name = '{model}' and tags.{SHA256} = '{digest}'")
     return min(versions, key=lambda item: int(item.version), default=None)
-
-
-def _upload(client: MlflowClient, bundle: files.BundleFiles, run_id: str) -> str:
-    """Make the verified bytes of a bundle artifacts of a run; where they are."""
-    # The digest in the path keeps an earlier bundle of the same run intact.
-    place = f"bundle-{bundle.digest[:12]}"
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, content in bundle.contents.items():
-            (Path(temporary) / name).write_bytes(content)
-        client.log_artifacts(run_id, temporary, place)
-    return f"{client.get_run(run_id).info.artifact_uri}/{place}"
 
 
 def sha256_of(version: ModelVersion) -> str:

@@ -32,6 +32,8 @@ ENCODER_SIZES: dict[str, dict[str, Any]] = {
     "resnet1d_18": {"width": 64, "depth": (2, 2, 2, 2)},
     "resnet1d_34": {"width": 64, "depth": (3, 4, 6, 3)},
     "resnet1d_50": {"width": 64, "depth": (3, 4, 6, 3), "bottleneck": True},
+    "convnext1d": {"width": 16, "depth": (2, 2, 4, 2)},
+    "s4d1d": {"width": 64, "depth": 4},
     "vit1d": {"width": 16, "depth": 2, "heads": 4},
     "vit1d_tiny": {"width": 192, "depth": 12, "heads": 3},
     "vit1d_small": {"width": 384, "depth": 12, "heads": 6},
@@ -72,12 +74,13 @@ class Model(Section):
     """ECG encoder and Cardiac Fusion Network."""
 
     encoder: EncoderName = "resnet1d"
-    """`resnet1d`, `resnet1d_18`, `_34`, `_50`, `vit1d`, `vit1d_tiny`, `_small`, `_base`, or a class of your
-    own as `package.module:Class`, which the environment variable SUPREME_ENCODERS must name."""
+    """`resnet1d`, `resnet1d_18`, `_34`, `_50`, `convnext1d`, `s4d1d` (state spaces), `vit1d`, `vit1d_tiny`,
+    `_small`, `_base`, or a class of your own as `package.module:Class`, which the environment variable
+    SUPREME_ENCODERS must name."""
     width: Width | None = None
-    """Channels of the first stage (ResNet) or of a token (ViT); the encoder's own when not set."""
+    """Channels of the first stage (ResNet, ConvNeXt) or of a token; the encoder's own when not set."""
     depth: Depth | None = None
-    """Blocks in each stage (ResNet) or transformer blocks (ViT); the encoder's own when not set."""
+    """Blocks in each stage (ResNet, ConvNeXt) or in all; the encoder's own when not set."""
     heads: Heads | None = None
     """Attention heads (ViT); the encoder's own when not set."""
     patch: Annotated[int, at_most(1_000_000, "no record has more samples")] = Field(default=25, gt=0)

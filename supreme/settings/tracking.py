@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from supreme.settings.names import Name
 from supreme.settings.section import Section
 from supreme.settings.uris import ServerUri
@@ -17,3 +19,5 @@ class Tracking(Section):
     """Experiment of the runs."""
     model: Name = "supreme-ecg"
     """Name of the registered model."""
+    licence: str = Field(default="", max_length=200)
+    """Licence of registered models, for their card: that of the data may forbid to share weights."""

@@ -199,18 +199,15 @@ def _index(job: Job) -> list[Entry]:
 
 
 def _request(job: Job) -> Request:
-    # The limit decides whether the stage fails, not what it writes: raising it must not orphan the parts.
+    # What decides the content: not the limit, the weight in training, or a unit that is not set.
     shards = job.shards.model_dump(mode="json", exclude={"max_rejected_fraction"})
     if job.whole:
         shards |= {"rate_hz": 0, "duration_s": 0}  # of the source
     # Only training reads the weight; a unit that is new and not set is no other configuration.
-    exclude = {"weight"} if job.source.unit else {"weight", "unit"}
-    source = job.source.model_dump(mode="json", exclude=exclude)
+    source = job.source.model_dump(mode="json", exclude={"weight"} if job.source.unit else {"weight", "unit"})
     sections = {"source": source, "shards": shards, "seed": job.seed, "columns": SCHEMA.names}
-    sections["preparation"] = PREPARATION_VERSION
-    if job.source.kind == "simulated":
-        sections["simulator"] = SIMULATOR_VERSION
-    return Request(stage="shards", config=sections)
+    versions = {"simulator": SIMULATOR_VERSION} if job.source.kind == "simulated" else {}
+    return Request(stage="shards", config=sections | {"preparation": PREPARATION_VERSION, **versions})
 
 
 def _check_preparation(folder: str, request: Request) -> None:

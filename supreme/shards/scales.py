@@ -29,7 +29,8 @@ _THREADS = 16
 _CONTRADICTIONS = ("einthoven", "goldberger")
 _CURE = (
     "set sources.N.gain_per_mv=STEPS to the converter steps in a millivolt that the data set documents "
-    "(often 1000 or 200); a set that real=... finds has to be a source for that"
+    "(often 1000 or 200), or of HDF5 and .npy files sources.N.unit; a set that real=... finds has to be a "
+    "source for that"
 )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from supreme import config, storage
 from supreme.tracking.logged import redacted, redacted_file, safe_name, safe_value
@@ -20,6 +20,15 @@ from supreme.training.run.history import Point
 #: MLflow refuses larger batches.
 _MAX_PARAMS = 100
 _MAX_METRICS = 1000
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A value, and the data it was measured on."""
+
+    name: str
+    value: float
+    dataset: Dataset | None = None
 
 
 @dataclass
@@ -70,6 +79,30 @@ class TrackingRun:
                     metric = Metric(name, value, time_ms, point.samples_seen)
                     new.setdefault((name, point.samples_seen), metric)
         metrics = list(new.values())
+        for start in range(0, len(metrics), _MAX_METRICS):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + _MAX_METRICS])
+
+    def log_measurements(self, measurements: Sequence[Measurement], model_id: str = "") -> None:
+        """Log values, each at the step after its last one, linked to the data and to a logged model."""
+        last, now_ms, metrics = self.last_steps(), round(1000 * time.time()), []
+        for one in measurements:
+            name, data = safe_name(one.name), one.dataset
+            metrics.append(
+                Metric(
+                    name,
+                    one.value,
+                    now_ms,
+                    last.get(name, -1) + 1,
+                    model_id=model_id or None,
+                    dataset_name=data.name if data else None,
+                    dataset_digest=data.digest if data else None,
+                    run_id=self.run_id,
+                )
+            )
+        used = {(one.dataset.name, one.dataset.digest): one.dataset for one in measurements if one.dataset}
+        context = [InputTag("mlflow.data.context", "evaluation")]
+        if used:
+            self.client.log_inputs(self.run_id, [DatasetInput(data, context) for data in used.values()])
         for start in range(0, len(metrics), _MAX_METRICS):
             self.client.log_batch(self.run_id, metrics=metrics[start : start + _MAX_METRICS])
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
-import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import backup
 import mlflow
+import postgres_server
 import pytest
 from faulty_s3 import KEYS
 from mlflow import MlflowClient
@@ -20,44 +20,22 @@ from supreme import storage
 pytestmark = pytest.mark.slow
 
 WEIGHTS = bytes(range(256)) * 40_000
-PROGRAMS = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path())
-RUNNER = "nobody" if os.getuid() == 0 else None
 
 
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A PostgreSQL of our own, named by PG* variables."""
-    if not (PROGRAMS / "initdb").is_file() or not shutil.which("pg_dump"):
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    folder = Path("/tmp") / f"supreme-pg-{os.getpid()}"
-    folder.mkdir(mode=0o700)
-    if RUNNER:
-        shutil.chown(folder, RUNNER)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-
-    def run(*command: str) -> None:
-        subprocess.run(command, check=True, user=RUNNER, cwd=folder, stdout=subprocess.DEVNULL)
-
-    run(str(PROGRAMS / "initdb"), "-D", f"{folder}/data", "-U", "mlflow", "--auth=trust")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-    control = [str(PROGRAMS / "pg_ctl"), "-D", f"{folder}/data", "-w"]
-    run(*control, "-l", f"{folder}/log", "-o", options, "start")
-    with pytest.MonkeyPatch.context() as patch:
-        names = {"HOST": "127.0.0.1", "PORT": port, "USER": "mlflow", "DATABASE": "mlflow"}
-        for name, value in names.items():
-            patch.setenv(f"PG{name}", value)
+@pytest.fixture(scope="module", autouse=True)
+def postgres() -> Iterator[None]:
+    with postgres_server.running() as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
         yield
-    run(*control, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
-def database(postgres: None) -> str:
-    """The address of an empty database `mlflow`."""
-    for word in ("DROP DATABASE IF EXISTS mlflow WITH (FORCE)", "CREATE DATABASE mlflow"):
-        subprocess.run(["psql", "-q", "-d", "postgres", "-c", word], check=True, stderr=subprocess.DEVNULL)
-    return f"postgresql+psycopg2://mlflow@127.0.0.1:{os.environ['PGPORT']}/mlflow"
+def database(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty database, named anew: MLflow remembers where it has made tables."""
+    name = f"mlflow_{time.monotonic_ns()}"
+    monkeypatch.setenv("PGDATABASE", name)
+    return postgres_server.create_database(name)
 
 
 @pytest.fixture
@@ -83,9 +61,10 @@ def _fill(database: str, artifacts: str) -> tuple[str, str]:
     return run.info.run_id, version.version
 
 
-def _drop() -> None:
-    subprocess.run(["psql", "-q", "-d", "postgres", "-c", "DROP DATABASE mlflow WITH (FORCE)"], check=True)
-    subprocess.run(["psql", "-q", "-d", "postgres", "-c", "CREATE DATABASE mlflow"], check=True)
+def _lose_everything() -> None:
+    name = os.environ["PGDATABASE"]
+    postgres_server.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    postgres_server.create_database(name)
 
 
 def test_what_was_lost_comes_back(database: str, bucket: str, tmp_path: Path) -> None:
@@ -93,7 +72,7 @@ def test_what_was_lost_comes_back(database: str, bucket: str, tmp_path: Path) ->
     artifacts, again = bucket.format("mlflow"), bucket.format("restored")
     run_id, version = _fill(database, artifacts)
     assert backup.main(["save", f"{tmp_path}/backup", artifacts]) == 0
-    _drop()
+    _lose_everything()
     assert backup.main(["check", f"{tmp_path}/backup"]) == 0
     assert backup.main(["restore", f"{tmp_path}/backup", again]) == 0
     client = MlflowClient(tracking_uri=database, registry_uri=database)

@@ -26,6 +26,7 @@ import llm_server
 import pipeline_runs
 import pytest
 import yaml
+from wfdb_writer import write_csn
 
 from supreme.runtime import observability
 
@@ -169,6 +170,9 @@ def _has_series(address: str, expression: str, start_s: float) -> bool:
 def test_every_expression_returns_a_series(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     metrics, start_s = _free_port(), time.time()
     scraper = Scraper(metrics)
+    headers = write_csn(tmp_path / "real" / "csn", 24)
+    headers[3].with_suffix(".dat").write_bytes(b"")  # refused
+    options = pipeline_runs.arguments(tmp_path / "runs", tmp_path / "real", "training.epochs=6")
     short = Path(os.path.realpath(tmp_path_factory.mktemp("r")))
     with (
         _head(short, metrics) as environment,
@@ -178,14 +182,7 @@ def test_every_expression_returns_a_series(tmp_path: Path, tmp_path_factory: pyt
     ):
         server.plan(script={"statement 1": ["500"] * 100})
         logs = {"SUPREME_LOG_FORMAT": "json", "OPENAI_API_KEY": llm_server.KEY}
-        done = pipeline_runs.finish(
-            "pipeline",
-            *pipeline_runs.TINY,
-            "training.epochs=6",
-            f"root={tmp_path}/runs",
-            **environment,
-            **logs,
-        )
+        done = pipeline_runs.finish("pipeline", *options, **environment, **logs)
         assert done.returncode == 0, done.stderr[-3000:]
         asking = [sys.executable, "tests/metrics_job.py", server.url]
         mine = pipeline_runs.environment(**environment, **logs)

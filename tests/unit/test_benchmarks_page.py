@@ -296,5 +296,5 @@ def test_numbers_and_files_go_to_mlflow_benchmark_by_benchmark(tmp_path: Path) -
     assert [item.path for item in run.client.list_artifacts(run.run_id, "evaluation")] == [
         "evaluation/results.csv"
     ]
-    names = tracked_numbers.metrics(planted.evaluation(planted.HOSTILE))
+    names = [one.name for one in tracked_numbers.measurements(planted.evaluation(planted.HOSTILE))]
     assert len({safe_name(name) for name in names}) == len(names)

@@ -25,7 +25,7 @@ from supreme.records import Entry, RecordSource, open_source, split_of
 from supreme.records.ecg_files import SALT
 from supreme.settings.data import Shards, Source
 from supreme.settings.evaluation import Predict
-from supreme.shards import leakage, part
+from supreme.shards import leakage, part, scales
 from supreme.shards.rows import Job
 
 pytestmark = pytest.mark.unit
@@ -93,7 +93,7 @@ def mixed(tmp_path: Path) -> Path:
     (tmp_path / "no ending").write_bytes(write.aecg(signal_mv))
     (tmp_path / "b.edf").write_bytes(write.edf(signal_mv))
     (tmp_path / "c.scp").write_bytes(write.scp(signal_mv))
-    write_record(deep, "w", signal_mv)
+    write_record(deep, "w", signal_mv, comments=["Age: 44", "Sex: Female"])
     _exams(tmp_path / "exams_part0.hdf5", {11: ecg_mv(7.0, 400), 12: ecg_mv(10.0, 400, seed=1)})
     (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.4")
     (tmp_path / "README.md").write_text("# ours")
@@ -112,7 +112,8 @@ def test_every_format_is_read_from_one_folder(mixed: Path) -> None:
         source.read(entries.pop("scan.pdf"))
     for name in ("b.edf", "c.scp", "no ending", "ward/7/a.bin", "ward/7/a.xml", "ward/7/w"):
         np.testing.assert_allclose(_ordered(source, entries[name]), ecg_mv(4.0), atol=5e-3)
-    assert source.read(entries["ward/7/w"]).entry.source_uri == f"{mixed}/ward/7/w"
+    record = source.read(entries["ward/7/w"]).entry
+    assert (record.source_uri, record.age, record.sex) == (f"{mixed}/ward/7/w", 44.0, "F")
     reader = FolderReader.of(Predict(uri=str(mixed)))
     rows = [row for unit in range(len(reader.units)) for row in reader.read(unit)[0].to_pylist()]
     reasons = Counter(row["reason"] for row in rows)
@@ -141,6 +142,20 @@ def test_the_unit_of_an_array_is_a_setting_and_missed(
     assert "1 files do not say the unit of their samples (e.hdf5): taken as mV; set unit=mV" in caplog.text
     with pytest.raises(ConfigError, match="unit '3 bananas' is no voltage"):
         config.parse({"sources": [{"kind": "ecg_folder", "uri": "x", "unit": "3 bananas"}]})
+
+
+def test_exams_without_ids_take_those_of_their_table(tmp_path: Path) -> None:
+    _exams(tmp_path / "exams.hdf5", {11: ecg_mv(7.0, 400), 12: ecg_mv(8.0, 400)})
+    with h5py.File(tmp_path / "exams.hdf5", "r+") as file:
+        del file["exam_id"]
+    (tmp_path / "exams.csv").write_text("exam_id,age,is_male\n901,50,True\n77,61,False\n5,1,True\n")
+    source = _open(tmp_path, table="exams.csv")
+    entries = _by_id(source)
+    assert {name: entry.age for name, entry in entries.items()} == {"5": 1.0, "77": 61.0, "901": 50.0}
+    assert source.read(entries["901"]).signal.shape == (12, 2800)
+    assert source.read(entries["77"]).signal.shape == (12, 3200)
+    with pytest.raises(BadRecord, match="flat_leads"):
+        source.read(entries["5"])
 
 
 @pytest.mark.real
@@ -189,8 +204,20 @@ def test_arrays_with_a_layout(tmp_path: Path, axes: str) -> None:
     from supreme.records.formats.arrays import open_array
 
     open_array.cache_clear()
-    with pytest.raises(ConfigError, match=r"x.toml: rate: unknown key"):
+    with pytest.raises(ConfigError, match=r"x.toml: rate_hz: Field required; rate: unknown key"):
         _open(tmp_path).index()
+
+
+def test_rate_and_leads_of_an_array_are_not_guessed(tmp_path: Path) -> None:
+    signal_mv = ecg_mv(4.0, 500)
+    np.save(tmp_path / "x.npy", signal_mv)
+    with h5py.File(tmp_path / "y.h5", "w") as file:
+        file["tracings"] = signal_mv.T[None]
+    source = _open(tmp_path)
+    for name, entry in _by_id(source).items():
+        toml = f"{name[0]}.toml"
+        with pytest.raises(BadRecord, match=f"unknown_rate: write leads, rate_hz and unit .* {toml} beside"):
+            source.read(entry)
 
 
 def test_a_table_says_more_than_the_files(mixed: Path) -> None:
@@ -317,3 +344,13 @@ def test_a_loaded_model_scores_files(mixed: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"scan\.pdf: unknown_format: a PDF"):
         model.score_files([f"{mixed}/scan.pdf"], queries)
+
+
+def test_a_data_set_in_another_unit_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _exams(tmp_path / "e.hdf5", {exam: ecg_mv(7.0, 400, seed=exam) for exam in range(1, 9)}, factor=10.0)
+    source = Source(kind="ecg_folder", name="h", uri=str(tmp_path))
+    job = Job(source, Shards(), 0, str(tmp_path / "out"))
+    with caplog.at_level("WARNING", "supreme"):
+        scales.check_before_building(job, job.open_source().index())
+    assert "mV in the median, which is unusual" in caplog.text
+    assert "sources.N.unit" in caplog.text

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from supreme.config import ConfigError, parse
-from supreme.models import encoders
+from supreme.models import encoders, s4d1d
 from supreme.models.resnet1d import STRIDE, ResNet1d
 from supreme.models.vit1d import ViT1d
 from supreme.settings.model import Model
@@ -65,7 +65,7 @@ def _empty(name: str, **changes: Any) -> Any:
     """An encoder by name, without memory for its weights."""
     config = Model(encoder=name, **changes)
     with torch.device("meta"):
-        return encoders._resnet(config) if name.startswith("resnet") else encoders._vit(config, 1000)
+        return encoders.build(config, 1000)
 
 
 @pytest.mark.parametrize("layers", [18, 34, 50])
@@ -238,3 +238,48 @@ def test_what_is_no_encoder_is_a_clear_error(
     monkeypatch.setenv(encoders.ALLOWED_ENCODERS, path)
     with pytest.raises(ConfigError, match=message):
         encoders.make(Model(encoder=path, width=6), SAMPLES)
+
+
+@given(samples=st.integers(32, 400), name=st.sampled_from(["convnext1d", "s4d1d"]), depth=st.integers(1, 2))
+@settings(max_examples=10, deadline=None)
+def test_convnext_and_state_spaces_make_one_token_per_stride(samples: int, name: str, depth: int) -> None:
+    encoder: Any = encoders.build(Model(encoder=name, width=6, depth=depth), samples).eval()
+    with torch.no_grad():
+        tokens = encoder(torch.zeros(2, 12, samples))
+    assert tokens.shape == (2, math.ceil(samples / STRIDE), encoder.width)
+    assert encoder.width == (48 if name == "convnext1d" else 6)
+
+
+def test_a_convolution_with_the_kernels_is_the_recurrence_of_the_state() -> None:
+    """x' = A x + B u over one step of time, exact for an input that is held (S4D, section 3)."""
+    torch.manual_seed(0)
+    system, length = s4d1d.StateSpace(3), 40
+    u = torch.randn(1, 3, length)
+    pole = torch.complex(-system.log_decay.exp(), system.turn)
+    step = system.log_step.exp()[..., None]
+    decay, drive = torch.exp(pole * step), (torch.exp(pole * step) - 1) / pole
+    weights = torch.view_as_complex(system.output)
+
+    def run(direction: int, inputs: Tensor, lag: int) -> Tensor:
+        state, rows = torch.zeros_like(decay[direction]), []
+        for at in range(length):
+            state = decay[direction] * state
+            if at >= lag:
+                state = state + drive[direction] * (decay[direction] ** lag) * inputs[:, at - lag, None]
+            rows.append(2 * (weights[direction] * state).sum(-1).real)
+        return torch.stack(rows, -1)
+
+    with torch.no_grad():
+        forward, backward = run(0, u[0], 0), run(1, u[0].flip(-1), 1).flip(-1)
+        assert torch.allclose(system(u)[0], forward + backward + u[0] * system.skip[:, None], atol=1e-4)
+
+
+def test_a_state_space_sees_the_whole_record_in_both_directions() -> None:
+    torch.manual_seed(0)
+    encoder: Any = encoders.build(Model(encoder="s4d1d", width=16, depth=1), 400).eval()
+    ecg = _ecgs(1, 400)
+    for place, far in ((2, -1), (397, 0)):
+        moved = ecg.clone()
+        moved[0, :, place] += 5
+        with torch.no_grad():
+            assert (encoder(moved) - encoder(ecg))[0, far].abs().max() > 1e-4

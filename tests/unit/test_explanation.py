@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import uniform_filter1d
 
 from supreme.ecg import LEADS
-from supreme.evaluation.explanation import attention, erase, occlusion, query_scorer
+from supreme.evaluation.explanation import erase, occlusion, query_scorer
 from supreme.evaluation.explanation_stage import QueriedEcg, explain
 from supreme.evaluation.faithfulness import advantages, faithfulness
+from supreme.inference.attention_map import attention
 from supreme.inference.convention import InputConvention
 from supreme.inference.query_model import EcgQueryModel
 from supreme.models.supreme import SupremeModel

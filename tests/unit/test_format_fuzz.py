@@ -25,12 +25,23 @@ GOOD = format_mutants.good_files()
 MUTANTS, MOST_SECONDS, MOST_BYTES = 150, 5.0, 600_000_000
 
 
-def _is_refused(content: bytes) -> bool:
+#: Why the bombs are refused that only one guard stops.
+REASONS = {
+    **dict.fromkeys(
+        ("billion laughs", "UTF-16 laughs", "external entity", "parameter entity"), "unsafe_header"
+    ),
+    **dict.fromkeys(("deep XML", "many elements"), "unsafe_header"),
+    **dict.fromkeys(("endless LZW", "SCP of many samples", "DICOM of many samples"), "too_large"),
+    "deflated DICOM": "unsupported",
+}
+
+
+def _is_refused(content: bytes, reason: str = "") -> bool:
     """Whether a file is refused; one that is read has a bounded signal of numbers."""
     try:
         ecg = read_ecg(content)
-    except BadRecord:
-        return True
+    except BadRecord as error:
+        return not reason or error.reason == reason
     assert ecg.signal_mv.dtype == np.float32
     assert ecg.signal_mv.size <= MAX_VALUES
     assert len(ecg.leads) == len(ecg.signal_mv)
@@ -54,7 +65,7 @@ def test_a_bomb_is_defused(bomb: str) -> None:
     start = time.process_time()
     tracemalloc.start()
     try:
-        refused = _is_refused(BOMBS[bomb])
+        refused = _is_refused(BOMBS[bomb], REASONS.get(bomb, ""))
         _, most_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -65,8 +76,9 @@ def test_a_bomb_is_defused(bomb: str) -> None:
 
 def test_damaged_arrays_are_refused_or_read(tmp_path: Path) -> None:
     """`.npy` only: a damaged HDF5 file is the affair of its library."""
-    np.save(tmp_path / "x.npy", ecg_mv(2.0, 400).T.astype(np.float32))
+    np.save(tmp_path / "x.npy", ecg_mv(2.0, 400)[:1].astype(np.float32))
     content, path = (tmp_path / "x.npy").read_bytes(), tmp_path / "mutant.npy"
+    (tmp_path / "mutant.toml").write_text('leads = ["I"]\nrate_hz = 400\nunit = "mV"\n')
     reader, entry = EcgReader(WfdbReader()), Entry("x", "", "x", source_uri=f"{path}/0")
     refused = 0
     for mutant in format_mutants.mutants(content[:128], 200, seed=3):

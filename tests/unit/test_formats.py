@@ -11,7 +11,7 @@ from wfdb_writer import ecg_mv
 
 from supreme.ecg import LEADS, BadRecord, order_leads
 from supreme.records.formats import read_ecg
-from supreme.records.formats.ecg_file import EcgFile
+from supreme.records.formats.ecg_file import EcgFile, millivolts
 
 pytestmark = pytest.mark.unit
 
@@ -163,6 +163,10 @@ BAD = {
         "Sensitivity",
     ),
     "no rate": (write.muse(ECG).replace(b"<SampleBase>250", b"<SampleBase>"), "unknown_rate", "SampleBase"),
+    "absurd rate": (write.aecg(ECG).replace(b'"0.002"', b'"1e-9"'), "unknown_rate", "1e+09 Hz"),
+    "negative rate": (write.muse(ECG).replace(b"Base>250", b"Base>-250"), "unknown_rate", "-250 Hz"),
+    "no voltage": (write.edf(ECG, labels=[f"X{n}" for n in range(12)], unit="mmHg"), "no_ecg", "X0, X1"),
+    "one unknown name": (write.edf(ECG, labels=["CH1", *LEADS[1:]]), "unknown_lead", "'CH1' is none of"),
     "unknown names": (write.edf(ECG, labels=[f"CH{n}" for n in range(12)]), "unknown_lead", "'CH0'"),
     "image": (write.dicom([], SOPClassUID="1.2.840.10008.5.1.4.1.1.2"), "no_ecg", "CT Image Storage"),
     "other XML": (
@@ -230,3 +234,14 @@ def test_the_calibration_pulse_of_philips_is_no_heart() -> None:
         ecg = read_ecg(write.philips(np.concatenate([signal_mv, tail], axis=1), encoding=encoding))
         assert ecg.signal_mv.shape == (12, 2000), "whole seconds before the tail"
         np.testing.assert_allclose(ecg.signal_mv, signal_mv[:, :2000], atol=2.51e-3)
+
+
+def test_equal_samples_are_equal_bits_however_the_scale_is_written() -> None:
+    """2.5 uV a step: as uV, as nV, as mV, and by the limits of EDF."""
+    steps = np.arange(-32768, 32768)
+    expected = millivolts(steps, 2.5, "uV")
+    for size, unit, offset in ((2500, "nV", 0), (0.0025, "mV", 0), (2.5e-6, "V", 0)):
+        np.testing.assert_array_equal(millivolts(steps, size, unit, offset), expected)
+    low, high = -81920.0, 81917.5
+    size = (high - low) / 65535
+    np.testing.assert_array_equal(millivolts(steps, size, "uV", low + 32768 * size), expected)

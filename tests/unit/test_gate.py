@@ -202,9 +202,14 @@ def test_the_stages_of_the_recipe_are_candidates(bare: config.Recipe) -> None:
     with pytest.raises(config.ConfigError, match=r"jobs/sweep\.py first"):
         promote.run(swept, Options())
     request = manifest.Request(stage="sweep", config={}, inputs={})
-    summary = SweepResult.model_construct(model_uri="models:/stages/1", best="a", run_id="", trials={})
-    manifest.begin(own.folder("sweep"), SWEEP, request)
-    manifest.publish(own.folder("sweep"), SWEEP, request, summary)
+    facts = {"bundle": "", "best": "lr=1", "changes": {}, "value": 0.8, "recipe_value": 0.7, "run_id": ""}
+    for uri in ("", "models:/stages/1"):
+        summary = SweepResult.model_validate(facts | {"model_uri": uri, "trials": {}})
+        manifest.begin(own.folder("sweep"), SWEEP, request, new=True)
+        manifest.publish(own.folder("sweep"), SWEEP, request, summary)
+        if not uri:
+            with pytest.raises(config.ConfigError, match=r"lr=1 is only a short trial.*sweep\.finalists=1"):
+                promote.run(swept, Options())
     assert gate.candidate_uri(swept) == "models:/stages/1"
     for wrong in ("runs/demo/pretrain", "champion"):
         with pytest.raises(config.ConfigError, match=r"promote\.model: give models:/NAME/VERSION"):

@@ -16,6 +16,8 @@ from checks.manifests import of_kind
 from checks.render import render
 from jsonschema import Draft7Validator
 
+from supreme.runtime.environment import ENVIRONMENT
+
 pytestmark = pytest.mark.unit
 
 KUBERAY = Path(__file__).resolve().parents[2] / "cluster" / "kuberay"
@@ -108,6 +110,19 @@ def test_planted_fault_is_found_with_file_and_key(tmp_path: Path, fault: Fault) 
     matches = [one for one in findings if one.key.endswith(fault.key) and fault.message in one.message]
     assert matches, "\n".join(map(str, findings)) or "nothing was found"
     assert {one.file for one in matches} == {str(copy / (fault.reported or fault.file))}
+
+
+def test_pods_and_virtual_machines_have_the_environment_of_every_job() -> None:
+    manifests = render(KUBERAY / "base")
+    [pods] = [one for one in of_kind(manifests, "ConfigMap") if one.name == "environment"]
+    data = pods.at("data")
+    # Who may reach the metrics port is a matter of the network policies.
+    shared = (data.keys() & ENVIRONMENT.keys()) - {"RAY_enable_metrics_collection"}
+    assert len(shared) >= 8
+    assert {name: data[name] for name in shared} == {name: ENVIRONMENT[name] for name in shared}
+    text = (KUBERAY.parent / "vm" / "aws.yaml").read_text()
+    for name in ("RAY_DATA_USE_DATASOURCE_V2", "RAY_enable_metrics_collection", "OMP_WAIT_POLICY"):
+        assert f"{name}={ENVIRONMENT[name]}" in text
 
 
 def test_the_image_is_built_from_the_constraints_and_runs_as_a_user() -> None:

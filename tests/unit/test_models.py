@@ -22,7 +22,7 @@ from supreme.settings.model import Model
 pytestmark = pytest.mark.unit
 
 RATE_HZ, SAMPLES, TEXT_DIM = 100, 200, 10
-ENCODERS = ("resnet1d", "vit1d")
+ENCODERS = ("resnet1d", "convnext1d", "s4d1d", "vit1d")
 SMALL = {
     "width": 8,
     "depth": 1,
@@ -181,6 +181,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (
     {"encoder": "resnet1d"},
     {"encoder": "resnet1d_34", "width": 4, "depth": None},
     {"encoder": "resnet1d_50", "width": 4},
+    {"encoder": "convnext1d", "width": 4, "depth": None},
+    {"encoder": "s4d1d", "width": 8, "dropout": 0.1},
     {"encoder": "vit1d", "dropout": 0.1},
     {"encoder": "vit1d_tiny", "width": 12, "heads": None, "depth": 2, "patch": 50},
     {"encoder": "vit1d", "tokens": "leadwise", "fusion_heads": 4},
@@ -367,6 +369,8 @@ def test_dropout_only_in_training() -> None:
 #: Of `test_output_is_frozen`; a change that is meant to change scores writes them anew.
 FROZEN: dict[str, list[list[float]]] = {
     "resnet1d": [[-1.484441, -1.732307, -1.528805], [-1.463378, -1.706430, -1.506805]],
+    "convnext1d": [[1.398573, 1.545817, 1.432853], [1.400682, 1.548461, 1.435432]],
+    "s4d1d": [[-2.278059, -2.223752, -2.142244], [-2.265419, -2.21161, -2.131985]],
     "vit1d": [[-0.470931, -0.449242, -0.373322], [-0.481787, -0.444661, -0.377211]],
 }
 

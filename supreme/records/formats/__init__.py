@@ -15,6 +15,7 @@ from supreme.config import ConfigError
 from supreme.ecg import BadRecord
 from supreme.records.formats.ecg_file import EcgFile
 
+_MAX_RATE_HZ = 1e6
 #: Comments may stand before the root element of an XML file.
 _HEAD_BYTES = 1 << 16
 _NO_ROOT = re.compile(r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(?:\[.*?\]\s*)?>", re.DOTALL)
@@ -71,6 +72,7 @@ _OTHERS = (
     (b"\x89HDF\r\n", "HDF5: name the file .hdf5, so that its records are listed"),
     (b"\x93NUMPY", "NumPy: name the file .npy"),
     (b"\xffBIOSEMI", "BDF: convert it to EDF"),
+    (b"ISHNE1.0", "an ISHNE Holter file, which is not read"),
     (b"Salted__", "encrypted: decrypt it first"),
 )
 
@@ -96,6 +98,8 @@ def read_ecg(content: bytes) -> EcgFile:
     except Exception as error:
         # The libraries' messages quote what stands in the file, which may be a name.
         raise BadRecord("unreadable", f"no valid {form.name} file ({type(error).__name__})") from error
+    if not 0 < ecg.rate_hz <= _MAX_RATE_HZ:
+        raise BadRecord("unknown_rate", f"{ecg.rate_hz:g} Hz is no sampling rate")
     return ecg
 
 

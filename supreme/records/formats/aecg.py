@@ -85,10 +85,10 @@ def _signal(leads: list[Element]) -> np.ndarray:
 def _millivolts(lead: Element, digits: list[str]) -> np.ndarray:
     name, value = _code(lead), lead.find("value")
     unit, origin_unit = attribute_of(value, "scale", "unit"), attribute_of(value, "origin", "unit")
-    if origin_unit not in ("", unit):
-        raise BadRecord("unknown_unit", f"{name}: origin in {origin_unit[:20]!r}, scale in {unit[:20]!r}")
     scale = number(attribute_of(value, "scale", "value"), f"scale of {name}", "unknown_gain")
     origin = number(attribute_of(value, "origin", "value") or 0, f"origin of {name}", "unknown_gain")
+    if origin and origin_unit not in ("", unit):
+        raise BadRecord("unknown_unit", f"{name}: origin in {origin_unit[:20]!r}, scale in {unit[:20]!r}")
     try:
         steps = np.array(digits, np.float64)
     except ValueError as error:

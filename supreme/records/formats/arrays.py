@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 ENDINGS = (".hdf5", ".h5", ".hdf", ".npy")
 #: A record of such a file: its place in the array comes last.
 _RECORD = re.compile(rf"(?P<file>.*(?:{'|'.join(map(re.escape, ENDINGS))}))/(?P<row>\d+)", re.IGNORECASE)
+#: Leads, rate, and the shape of a record of CODE-15% and SaMi-Trop.
 CODE15_LEADS = ("DI", "DII", "DIII", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
+CODE15_RATE_HZ, CODE15_SHAPE = 400.0, (4096, 12)
 #: Rows of CODE-15% that are filled up with zeros have this id.
 _NO_EXAM = "0"
 
@@ -48,9 +50,9 @@ class ArrayLayout(Section):
 
     leads: Annotated[
         tuple[str, ...], Field(strict=False, min_length=1, max_length=100), AfterValidator(_no_lead_twice)
-    ] = CODE15_LEADS
+    ]
     """Name of each channel, in the order of the array."""
-    rate_hz: float = Field(default=400.0, gt=0, le=100_000)
+    rate_hz: float = Field(gt=0, le=100_000)
     unit: SampleUnit = ""
     """Unit of a sample: `mV`, `uV`, `V`, or with a factor, as `1e-4 V`."""
     dataset: str = Field(default="tracings", max_length=200)
@@ -143,13 +145,12 @@ def open_array(uri: str) -> ArrayFile:
     """
     path = uri.partition("?")[0] if uri.startswith("s3://") else uri
     ending = path[path.rindex(".") :]
-    layout = ArrayLayout()
     beside = storage.with_ending(uri, ending, ".toml")
-    with suppress(storage.NotFound):
-        if storage.exists(beside):
-            layout = read_toml(beside, ArrayLayout)
+    named = read_toml(beside, ArrayLayout) if storage.exists(beside) else None
+    layout = named or ArrayLayout(leads=CODE15_LEADS, rate_hz=CODE15_RATE_HZ)
     with as_refusal():
         if ending.casefold() == ".npy":
+            _refuse_unnamed(named is None, beside)
             return ArrayFile(layout, npy.NpyArray.open(uri))
         try:
             from supreme.records.formats.hdf5 import Hdf5Array
@@ -157,7 +158,16 @@ def open_array(uri: str) -> ArrayFile:
             raise ConfigError(
                 "HDF5 files need the package h5py: pip install 'supreme-ecg[formats]'"
             ) from error
-        return ArrayFile(layout, Hdf5Array.open(uri, layout.dataset, layout.ids))
+        array = Hdf5Array.open(uri, layout.dataset, layout.ids)
+        _refuse_unnamed(named is None and array.shape[1:] != CODE15_SHAPE, beside)
+        return ArrayFile(layout, array)
+
+
+def _refuse_unnamed(is_unnamed: bool, beside: str) -> None:
+    """Rate and leads of an array are never guessed."""
+    if is_unnamed:
+        name = storage.filesystem(beside)[1].rpartition("/")[2]
+        raise BadRecord("unknown_rate", f"write leads, rate_hz and unit of the array into {name} beside it")
 
 
 def _without_padding(signal: np.ndarray) -> np.ndarray:

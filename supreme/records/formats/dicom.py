@@ -16,7 +16,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 
-from supreme.ecg import BadRecord, canonical_lead
+from supreme.ecg import BadRecord, canonical_lead, millivolts_per_unit
 from supreme.records.cells import parse_age, parse_sex
 from supreme.records.formats.ecg_file import (
     LEADS_BY_NUMBER,
@@ -154,7 +154,8 @@ def _without_padding(steps: np.ndarray, signal_mv: np.ndarray, padding: object) 
 
 def _millivolts(channel: Dataset, steps: np.ndarray) -> np.ndarray:
     units = channel.get("ChannelSensitivityUnitsSequence") or [Dataset()]
-    unit = str(units[0].get("CodeValue") or units[0].get("CodeMeaning") or "")
+    names = [str(units[0].get(name) or "") for name in ("CodeValue", "CodeMeaning")]
+    unit = next((name for name in names if millivolts_per_unit(name)), names[0] or names[1])
     sensitivity = channel.get("ChannelSensitivity")
     if sensitivity is None or sensitivity == "":
         raise BadRecord("unknown_gain", f"{_lead(channel)}: no ChannelSensitivity")

@@ -24,8 +24,6 @@ LEADS_BY_NUMBER = {
     **dict(enumerate(INDEPENDENT, 1)),
     **{61: "III", 62: "aVR", 63: "aVL", 64: "aVF", 65: "-aVR"},
 }
-#: Steps of 1 pV: equal samples are equal bits, whichever way a format writes its scale.
-_DECIMALS = 9
 #: Who signed is no finding, and is a name: what follows is cut off.
 _SIGNATURE = re.compile(
     r"\b(?:electronically\s+)?(?:un)?(?:confirmed|reviewed|over-?read|interpreted|read|referred|signed|edited|"
@@ -86,8 +84,9 @@ def millivolts(
     sizes = np.asarray(size, np.float64)
     if not (np.isfinite(sizes).all() and (sizes != 0).all() and np.isfinite(offset).all()):
         raise BadRecord("unknown_gain", f"a step of {size} {unit} is no size of a step")
-    exact = (steps.astype(np.float64) * sizes + offset) * factor
-    return np.round(exact, _DECIMALS).astype(np.float32)
+    # In float64, so that equal samples are equal bits, whichever way a format writes its scale.
+    with np.errstate(over="ignore"):  # infinity is refused later
+        return ((steps.astype(np.float64) * sizes + offset) * factor).astype(np.float32)
 
 
 def check_size(channels: int, samples: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from supreme.ecg import BadRecord, canonical_lead
+from supreme.ecg import LEADS, BadRecord, canonical_lead, millivolts_per_unit
 from supreme.records.cells import parse_sex
 from supreme.records.formats.ecg_file import EcgFile, check_size, millivolts, number
 
@@ -39,8 +39,9 @@ def read(content: bytes) -> EcgFile:
         raise BadRecord("truncated", f"{len(content):,} bytes end within the header of {signals} signals")
     fields = _fields(content, signals)
     counts = [int(number(text, "samples in a block")) for text in fields["samples"]]
-    rows = [row for row, label in enumerate(fields["label"]) if canonical_lead(label)]
-    rows = rows or [row for row, label in enumerate(fields["label"]) if "annotation" not in label.casefold()]
+    rows = _ecg_channels(fields, counts)
+    if not rows:
+        raise BadRecord("no_ecg", f"no channel is a voltage: {', '.join(fields['label'])[:200]}")
     if len({counts[row] for row in rows}) != 1 or min(counts) < 0 or counts[rows[0]] == 0:
         raise BadRecord("mixed_rates", "the ECG's channels have different rates")
     steps = _steps(content[start:], header, counts, rows)
@@ -57,6 +58,25 @@ def read(content: bytes) -> EcgFile:
         recorded_at=f"{header[168:176]} {header[176:184]}".strip(),
         sex=parse_sex(sex),
     )
+
+
+def _ecg_channels(fields: dict[str, list[str]], counts: list[int]) -> list[int]:
+    """Channels whose labels name leads; with every other voltage at their rate where a lead is missing."""
+    labels = fields["label"]
+    named = {row: lead.name for row, label in enumerate(labels) if (lead := canonical_lead(label))}
+    if set(named.values()) >= set(LEADS):
+        return [*named]
+    rates = {counts[row] for row in named} or set(counts)
+    return [
+        row
+        for row, label in enumerate(labels)
+        if row in named
+        or ("annotation" not in label.casefold() and counts[row] in rates and _is_voltage(fields, row))
+    ]
+
+
+def _is_voltage(fields: dict[str, list[str]], row: int) -> bool:
+    return not fields["unit"][row] or millivolts_per_unit(fields["unit"][row]) is not None
 
 
 def _fields(content: bytes, signals: int) -> dict[str, list[str]]:
