@@ -8,6 +8,7 @@ from typing import TypedDict
 from pydantic import JsonValue
 
 from supreme.config import Recipe
+from supreme.nested import clip
 from supreme.sweep import space
 from supreme.sweep.summary import SweepResult, TrialOutcome
 
@@ -61,7 +62,7 @@ def _row(recipe: Recipe, names: Sequence[str], outcome: TrialOutcome) -> list[st
     values = [space.shown(value_in(recipe, key, outcome)) for key in names]
     value = "" if outcome.value is None else f"{outcome.value:.4f}"
     place = "" if outcome.place is None else str(outcome.place)
-    status = f"{outcome.status}: {outcome.reason}" if outcome.status == "failed" else outcome.status
+    status = f"{outcome.status}: {clip(outcome.reason)}" if outcome.status == "failed" else outcome.status
     return [
         outcome.name,
         *values,
