@@ -9,7 +9,7 @@ from functools import partial
 from supreme import log, manifest, owner, pretraining, storage, tracking
 from supreme.config import ConfigError, Recipe
 from supreme.manifest import Request
-from supreme.registry import versions
+from supreme.registry import candidates, versions
 from supreme.runtime.session import ray_session
 from supreme.sweep import failures, ledger, table, tuner
 from supreme.sweep.check import ModelCheck
@@ -153,7 +153,7 @@ def _register(stage: PretrainStage, folder: str, best: Trial, uri: str) -> str:
         tracking.follow(uri, best.folder).run_id,
         tracking_uri=uri,
         model=stage.recipe.tracking.model,
-        tags=versions.Selection.of_training(trained.result).tags(),
+        tags=candidates.tags_of(best.recipe) | versions.Selection.of_training(trained.result).tags(),
     )
     return f"models:/{version.name}/{version.version}"
 
