@@ -204,14 +204,19 @@ def _in_threads(
 
     rest, pending = iter(todo), deque[Future[tuple[int, pa.Table]]]()
     with ThreadPoolExecutor(cores) as threads:
+        # A bounded number of units is in memory.
+        pending.extend(threads.submit(part, index) for index in islice(rest, cores + 1))
         try:
-            # A bounded number of units is in memory.
-            pending.extend(threads.submit(part, index) for index in islice(rest, cores + 1))
             while pending:
                 yield pending.popleft().result()
                 pending.extend(threads.submit(part, index) for index in islice(rest, 1))
-        finally:
-            threads.shutdown(wait=True, cancel_futures=True)
+        except GeneratorExit:  # the parts cannot be written
+            threads.shutdown(cancel_futures=True)
+            raise
+        except BaseException:
+            # What is done beside it is kept.
+            yield from (one.result() for one in pending if not one.cancel() and one.exception() is None)
+            raise
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -124,13 +125,14 @@ def test_the_plan_learns_from_what_was_asked(tmp_path: Path) -> None:
 
 
 def test_without_vllm_the_error_says_what_to_install() -> None:
-    assert importlib.util.find_spec("vllm") is None
+    assert not getattr(importlib.util.find_spec("vllm"), "origin", None)
     with pytest.raises(ConfigError, match=r'ray\[llm\].*llm\.engine="http"'):
         extractor.read_all(TEXTS, _llm(engine="vllm"), "unused")
 
 
 def test_a_models_own_code_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    there = importlib.machinery.ModuleSpec("vllm", None, origin="vllm")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: there)
     with pytest.raises(ConfigError, match="trust_remote_code"):
         cluster.Engine(_llm(engine="vllm", engine_options={"trust_remote_code": True}))
 

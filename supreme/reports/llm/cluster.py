@@ -41,7 +41,7 @@ class Engine:
     """
 
     def __init__(self, llm: config.LLM) -> None:
-        if importlib.util.find_spec("vllm") is None:
+        if (spec := importlib.util.find_spec("vllm")) is None or spec.origin is None:  # a folder of this name
             raise ConfigError(
                 'llm.engine="vllm" needs vLLM on every node: `pip install "ray[llm]"` of the cluster\'s Ray '
                 'version in its image; or serve the model somewhere and take llm.engine="http"'
