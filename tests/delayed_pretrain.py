@@ -24,7 +24,7 @@ POINTS = ("reported", "snapshot", "model", "state", "published")
 SAMPLES, HOLD_S = 320, 2.0
 
 
-def delayed_loop(stage: PretrainStage) -> None:
+def delayed_loop(stage: PretrainStage, _: object) -> None:
     """The training loop of one worker."""
     from ray.data._internal.arrow_block import ArrowBlockAccessor
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import backup
-import mlflow
 import postgres_server
 import pytest
 from faulty_s3 import KEYS
@@ -67,8 +66,10 @@ def _lose_everything() -> None:
     postgres_server.create_database(name)
 
 
-def test_what_was_lost_comes_back(database: str, bucket: str, tmp_path: Path) -> None:
-    mlflow.set_tracking_uri(database)
+def test_what_was_lost_comes_back(
+    database: str, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
     artifacts, again = bucket.format("mlflow"), bucket.format("restored")
     run_id, version = _fill(database, artifacts)
     assert backup.main(["save", f"{tmp_path}/backup", artifacts]) == 0

@@ -53,6 +53,7 @@ def score(shards: ShardDataset, bundle: Path, uri: Path) -> Outputs:
 def test_ray_gives_the_bits_of_one_process(
     session: None, shards: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine_on_ray, "FEW_RECORDS", RECORDS)
     assert engine_on_ray.is_worth_it(RECORDS)
     tiny_bundle.write(tmp_path / "bundle")
     on_ray = score(shards, tmp_path / "bundle", tmp_path / "ray.parquet")

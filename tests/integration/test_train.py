@@ -214,7 +214,7 @@ def test_it_learns_what_was_planted(undisturbed: TrainedModel, root: Path) -> No
     assert len((root / "undisturbed/metrics.jsonl").read_text().splitlines()) == 6
 
 
-def drained_loop(stage: PretrainStage) -> None:
+def drained_loop(stage: PretrainStage, _: object) -> None:
     """In the first attempt the node of the workers says that it will be gone in ten seconds."""
 
     def before(run: worker.WorkerRun, first: int, batch: int) -> None:
@@ -271,7 +271,7 @@ def check_every_record_once_an_epoch(folder: Path, trained: TrainedModel, batch_
     assert min(seen.values()) >= seen.total() // 300
 
 
-def broken_loop(stage: PretrainStage) -> None:
+def broken_loop(stage: PretrainStage, _: object) -> None:
     """Weights that are no numbers, as the 18th batch of the first attempt is read (a step ahead)."""
 
     def before(run: worker.WorkerRun, first: int, batch: int) -> None:
@@ -313,7 +313,7 @@ def test_whatever_ends_it_and_however_many_workers_go_on_every_record_is_read_on
     assert all(torch.equal(weights[name], ema[f"model.{name}"]) for name in weights)
 
 
-def slow_loop(stage: PretrainStage) -> None:
+def slow_loop(stage: PretrainStage, _: object) -> None:
     noting_loop(stage, lambda run, first, batch: time.sleep(0.2))
 
 
