@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 
 from supreme import manifest
 from supreme.evaluation.stage import EVALUATION
+from supreme.registry import history
 from supreme.reporting.data_card import DATA_CARD
 from supreme.reporting.page import REPORT
 from supreme.reports.result import LABELS
@@ -160,13 +161,15 @@ def test_the_tracking_store_has_one_run_and_one_version(
     for pipeline, ended in (whole, killed):
         client = MlflowClient(f"sqlite:///{pipeline.root}/mlflow.db")
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        [run] = client.search_runs(experiments)
+        [run] = client.search_runs(experiments, "tags.`supreme.stage` = 'pretrain'")
         assert (run.info.run_id, run.info.status) == (ended["run_id"], "FINISHED")
-        history = client.get_metric_history(run.info.run_id, "validation_macro_auroc")
-        assert len({point.step for point in history}) == len(history) == 4
+        points = client.get_metric_history(run.info.run_id, "validation_macro_auroc")
+        assert len({point.step for point in points}) == len(points) == 4
         [version] = client.search_model_versions("name = 'supreme-ecg-smoke'")
         assert int(version.version) == ended["version"] == 1
         assert ended["promoted"]
+        [decision] = history.read("supreme-ecg-smoke", f"sqlite:///{pipeline.root}/mlflow.db")
+        assert (decision.action, decision.moved) == ("promote", True)
 
 
 def test_run_again_it_skips_every_stage(killed: tuple[Pipeline, dict[str, Any]]) -> None:
