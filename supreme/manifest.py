@@ -181,7 +181,7 @@ def is_started(folder: str, stage: Stage[Result], request: Request) -> bool:
     Raises:
         ConfigError: it was begun with another one, with the difference.
     """
-    earlier = read_request(folder, stage)
+    earlier = read_request(folder, stage.remedy)
     if earlier is None:
         return False
     changes = difference(earlier.model_dump(mode="json"), request.model_dump(mode="json"))
@@ -263,12 +263,12 @@ def _refuse_foreign(folder: str, stage: Stage[Result]) -> None:
 
 
 def _is_finished(folder: str, stage: Stage[Result], request: Request) -> bool:
-    return read_request(folder, stage) == request and storage.exists(storage.join(folder, MANIFEST))
+    return read_request(folder, stage.remedy) == request and storage.exists(storage.join(folder, MANIFEST))
 
 
 def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
     """Whether what is there gives way to ``request`` under ``follow``."""
-    earlier = read_request(folder, stage)
+    earlier = read_request(folder, stage.remedy)
     if earlier is None or earlier == request:
         return False
     if not storage.exists(storage.join(folder, MANIFEST)):
@@ -279,10 +279,10 @@ def _follows(folder: str, stage: Stage[Result], request: Request) -> bool:
     return extended
 
 
-def read_request(folder: str, stage: Stage[Result]) -> Request | None:
-    """What a folder was begun with, finished or not; None where nothing was."""
+def read_request(folder: str, remedy: str) -> Request | None:
+    """What a folder was begun with, finished or not; None where nothing was, as in that of a trial."""
     uri = storage.join(folder, REQUEST)
-    return read_document(uri, Request, remedy=stage.remedy) if storage.exists(uri) else None
+    return read_document(uri, Request, remedy=remedy) if storage.exists(uri) else None
 
 
 def _matches(name: str, pattern: str) -> bool:

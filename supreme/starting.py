@@ -103,7 +103,7 @@ def _pinned(stage: PretrainStage, uri: str, folder: str) -> BundleFiles | None:
     """The copy that a run with this alias began with; None where there is none to go on with."""
     if not (uri.startswith("models:") and "@" in uri):
         return None
-    earlier = manifest.read_request(stage.folder, PRETRAIN)
+    earlier = manifest.read_request(stage.folder, PRETRAIN.remedy)
     if earlier is None or earlier.config["training"].get("start_from") != uri:
         return None
     try:

@@ -7,7 +7,7 @@ the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,8 @@ def measure(source: Source, seed: int, rate_hz: float) -> MeasuredDataset:
     opened = open_source(source, seed, rate_hz)
     index = opened.index()
     places = np.unique(np.linspace(0, len(index) - 1, min(len(index), MAX_RECORDS)).round().astype(int))
-    known = _by_code(source.kind)
+    vocabulary = load_base()
+    known = vocabulary.by_code(CODE_SYSTEMS.get(source.kind, ""))
     rows: list[np.ndarray] = []
     conditions: list[frozenset[str]] = []
     progress = log.Progress(logger, f"{source.dataset}: records measured", len(places))
@@ -112,8 +113,10 @@ def measure(source: Source, seed: int, rate_hz: float) -> MeasuredDataset:
             continue
         millivolts = to_millivolts(ecg.signal) if ecg.signal.dtype == np.int16 else ecg.signal
         rows.append(features(millivolts, ecg.rate_hz))
-        codes = record.entry.codes
-        conditions.append(frozenset(codes) if source.kind == "simulated" else _named(codes, known))
+        present = set(record.entry.codes)
+        if source.kind != "simulated":
+            present = vocabulary.propagate(entity for code in present for entity in known.get(code, ()))
+        conditions.append(frozenset(present))
         progress.update(done)
     if not rows:
         raise ConfigError(f"no record of {source.dataset!r} can be measured: jobs/shard.py tells why")
@@ -150,23 +153,6 @@ def _rows(one: np.ndarray, other: np.ndarray) -> tuple[MeasurementRow, ...]:
             distance = float(ks_2samp(*parts).statistic)
             rows.append(MeasurementRow(measurement=name, distance=distance, first=first, second=second))
     return tuple(sorted(rows, key=lambda row: -row.distance))
-
-
-def _by_code(kind: str) -> dict[str, set[str]]:
-    """Code -> the entities that it names, in the system of a kind of data set; none where it has no codes."""
-    known: dict[str, set[str]] = {}
-    system = CODE_SYSTEMS.get(kind, "")
-    for entity in load_base():
-        for code in entity.codes.get(system, []):
-            known.setdefault(code, set()).add(entity.id)
-    return known
-
-
-def _named(codes: Iterable[str], known: dict[str, set[str]]) -> frozenset[str]:
-    """The entities of codes, with what they imply."""
-    vocabulary = load_base()
-    own = {entity for code in codes for entity in known.get(code, ())}
-    return frozenset(own.union(*(vocabulary.ancestors(entity) for entity in own)))
 
 
 def summary(comparisons: Sequence[DistributionComparison]) -> dict[str, dict[str, float]]:

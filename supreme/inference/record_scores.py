@@ -18,7 +18,6 @@ from supreme.records.record_files import HEADER
 from supreme.records.wfdb_files import entry_of
 from supreme.settings.evaluation import Predict
 from supreme.shards.read import ShardDataset
-from supreme.shards.result import SHARDS
 
 _COLUMNS = ("record_id", "signal", "n_valid", "source_rate_hz")
 
@@ -69,7 +68,6 @@ _Part = tuple[list[str], list[str], list[Signal | None]]
 def _parts(uri: str, settings: Predict) -> Iterator[_Part]:
     """Ids, reasons and signals, some records at a time."""
     if storage.is_folder(uri) and storage.exists(storage.join(uri, manifest.MANIFEST)):
-        manifest.require(uri, SHARDS)
         yield from _of_shards(ShardDataset.open(uri))
     else:
         reader = _file_reader(uri, settings)

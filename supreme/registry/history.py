@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from supreme import config, log
+from supreme.registry.versions import registered_model
 from supreme.tracking import server
 from supreme.tracking.logged import redacted_file
 from supreme.tracking.source import source_tags, submitter
@@ -78,14 +77,7 @@ def read(model: str, tracking_uri: str | None) -> list[HistoryEntry]:
     Raises:
         ConfigError: there is no such model, or somebody has changed an entry.
     """
-    try:
-        tags = server.connect(tracking_uri).get_registered_model(model).tags
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
-        raise config.ConfigError(
-            f"no registered model {model}: run jobs/register.py first, or correct tracking.model"
-        ) from None
+    tags = registered_model(model, tracking_uri).tags
     entries = []
     for name in sorted(tag for tag in tags if tag.startswith(_TAG)):
         try:

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from pydantic import BaseModel, ConfigDict
 
 from supreme import config
 from supreme.registry.facts import RESULTS, VersionValue, results_of
+from supreme.registry.versions import registered_model
 from supreme.tracking import server
 
 
@@ -50,14 +49,7 @@ def versions_of(model: str, where: Mapping[str, str], tracking_uri: str | None) 
         ConfigError: there is no such model, or no version has one of the tags.
     """
     client = server.connect(tracking_uri)
-    try:
-        aliases = client.get_registered_model(model).aliases
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            raise
-        raise config.ConfigError(
-            f"no registered model {model}: run jobs/register.py first, or correct tracking.model"
-        ) from None
+    aliases = registered_model(model, tracking_uri).aliases
     versions: list[ModelVersion] = []
     token: str | None = None
     while token != "":
@@ -73,7 +65,7 @@ def versions_of(model: str, where: Mapping[str, str], tracking_uri: str | None) 
         VersionRow(
             model_uri=f"models:/{model}/{version.version}",
             version=int(version.version),
-            aliases=tuple(sorted(name for name, number in aliases.items() if same(number, version.version))),
+            aliases=tuple(sorted(name for name, at in aliases.items() if int(at) == int(version.version))),
             date=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(" ", "minutes")[
                 :16
             ],
@@ -85,8 +77,3 @@ def versions_of(model: str, where: Mapping[str, str], tracking_uri: str | None) 
         if all(fnmatchcase(version.tags.get(tag, ""), pattern) for tag, pattern in where.items())
     ]
     return sorted(rows, key=lambda row: -row.version)
-
-
-def same(one: str | int, other: str | int) -> bool:
-    """Whether two numbers of versions are equal: some stores give text."""
-    return int(one) == int(other)

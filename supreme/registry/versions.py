@@ -19,7 +19,7 @@ from typing import Any
 import mlflow
 import mlflow.artifacts
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     INVALID_PARAMETER_VALUE,
@@ -191,6 +191,22 @@ def add_results(
     description = client.get_model_version(model, version).description or ""
     client.set_model_version_tag(model, version, facts.RESULTS, facts.results_to_tag(values))
     client.update_model_version(model, version, facts.with_results(description, values))
+
+
+def registered_model(name: str, tracking_uri: str | None) -> RegisteredModel:
+    """A registered model with its aliases and tags.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    try:
+        return server.connect(tracking_uri).get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+        raise config.ConfigError(
+            f"no registered model {name}: run jobs/register.py first, or correct tracking.model"
+        ) from None
 
 
 def same(one: ModelVersion | None, other: ModelVersion) -> bool:

@@ -212,7 +212,7 @@ def _request(job: Job) -> Request:
 
 def _check_preparation(folder: str, request: Request) -> None:
     """Refuse shards that other code would not make again, also where only new records are to be added."""
-    if (earlier := manifest.read_request(folder, SHARDS)) is None:
+    if (earlier := manifest.read_request(folder, SHARDS.remedy)) is None:
         return
     before, now = earlier.config | {"simulator": earlier.config.get("simulator", 1)}, request.config
     for what in ("preparation", *(["simulator"] if before["source"]["kind"] == "simulated" else [])):

@@ -41,8 +41,9 @@ def propose(recipe: Recipe, number: int, earlier: Sequence[TrialRecord]) -> Chan
         number: of the new trial; random draws follow from it and the recipe's seed.
     """
     known = [record.changes for record in earlier]
+    observed = list(_observations(recipe, earlier))
     for attempt in range(_ATTEMPTS):
-        changes = _draw(recipe, number, attempt, earlier)
+        changes = _draw(recipe, number, attempt, observed)
         if changes not in known:
             return changes
     return None
@@ -53,7 +54,7 @@ def normalized(recipe: Recipe, changes: Changes) -> dict[str, JsonValue]:
     return {key: value for key, value in changes.items() if value != space.value_of(recipe, key)}
 
 
-def _draw(recipe: Recipe, number: int, attempt: int, earlier: Sequence[TrialRecord]) -> Changes:
+def _draw(recipe: Recipe, number: int, attempt: int, observed: Sequence[FrozenTrial]) -> Changes:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seed = (recipe.seed * 1_000_003 + number * 1_009 + attempt) % 2**32
     sampler: optuna.samplers.BaseSampler
@@ -71,7 +72,7 @@ def _draw(recipe: Recipe, number: int, attempt: int, earlier: Sequence[TrialReco
     else:
         sampler = optuna.samplers.RandomSampler(seed=seed)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    study.add_trials(list(_observations(recipe, earlier)))
+    study.add_trials(observed)
     drawn = study.ask()
     changes: dict[str, JsonValue] = {}
     # Keys without a condition first: the conditions of the others name them.

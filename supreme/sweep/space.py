@@ -96,7 +96,8 @@ def holds(recipe: Recipe, dimension: Dimension, changes: Changes) -> bool:
 
 def value_of(recipe: Recipe, key: str) -> JsonValue:
     """The recipe's own value of a dotted key; None where it has none."""
-    value: JsonValue = recipe.model_dump(mode="json")
+    section = key.partition(".")[0]
+    value: JsonValue = recipe.model_dump(mode="json", include={section})
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -50,7 +50,7 @@ def run(recipe: Recipe, *, draw: Draw, new: bool = False) -> SweepManifest:
             "training.start_from: a sweep compares encoders and objectives from nothing: leave it out"
         )
     folder, stage = absolute(recipe.folder("sweep")), PretrainStage.open(recipe)
-    ledger.plan(recipe, [] if new else ledger.read(folder))
+    ledger.plan(recipe, [] if new else ledger.read(folder))  # what is wrong is said before anything begins
     with (
         stage.opened_folder(folder, SWEEP, request(stage), new=new) as finished,
         # A finished sweep may have to grow.

@@ -13,9 +13,7 @@ from pathlib import Path
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from supreme import __version__, storage
-from supreme.manifest import REQUEST, Request
 from supreme.runtime import origin
-from supreme.storage.documents import read_document
 
 #: MLflow refuses longer digests of data.
 MAX_DIGEST = 36
@@ -56,13 +54,6 @@ def source_digest(package: Path = _PACKAGE) -> str:
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         sha256.update(f"{path.relative_to(package).as_posix()} {content}\n".encode())
     return sha256.hexdigest()
-
-
-def request_of(folder: str) -> Request | None:
-    """What the stage of a folder was asked for; None where there is no such file, as for a trial's folder."""
-    uri = storage.join(folder, REQUEST)
-    remedy = "delete this folder, and run the same command again"
-    return read_document(uri, Request, remedy=remedy) if storage.exists(uri) else None
 
 
 def dataset_inputs(inputs: Mapping[str, str], root: str, context: str) -> list[DatasetInput]:

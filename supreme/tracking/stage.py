@@ -17,14 +17,13 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from supreme import log, storage
-from supreme.manifest import REQUEST
+from supreme import log, manifest, storage
 from supreme.runtime import observability
 from supreme.tracking import note
 from supreme.tracking.logged import safe_value
 from supreme.tracking.run import TrackingRun
 from supreme.tracking.server import Attempt, reason, worded
-from supreme.tracking.source import dataset_inputs, request_of, source_tags
+from supreme.tracking.source import dataset_inputs, source_tags
 from supreme.tracking.store import experiment_id
 from supreme.training.run import history
 
@@ -119,7 +118,7 @@ class StageRun(TrackingRun):
             del missing[:-2]
             self.set_tags(tags or {})
             self.log_points([history.Point(0, time.time(), dict(metrics))] if metrics else [])
-            for name in (history.METRICS, REQUEST, *files):
+            for name in (history.METRICS, manifest.REQUEST, *files):
                 if storage.exists(storage.join(self.folder, name)):
                     self.log_file(storage.join(self.folder, name))
             del missing[0]
@@ -182,7 +181,7 @@ def start_or_resume(
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     link = parent.link if parent else Link()
     nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
-    request = request_of(folder)
+    request = manifest.read_request(folder, "delete this folder, and run the same command again")
     inputs = request.inputs if request else parent.inputs if parent else {}
     stage = {"supreme.stage": request.stage} if request else {}
     tags = {**source_tags(), **stage, **(tags or {}), **nested}

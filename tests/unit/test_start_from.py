@@ -314,4 +314,4 @@ def test_an_alias_is_resolved_when_a_run_begins(root: Path, tmp_path: Path) -> N
     fresh = starting.open_start(again, new=True)
     assert fresh is not None
     assert fresh.start.digest == second
-    assert manifest.read_request(str(tmp_path / "run"), stage_module.PRETRAIN) == stage.request
+    assert manifest.read_request(str(tmp_path / "run"), stage_module.PRETRAIN.remedy) == stage.request
