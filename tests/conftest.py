@@ -29,34 +29,30 @@ def hidden_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPREME_SECRETS", "")
 
 
+def _beside(name: str, variable: str, what: str) -> Path:
+    """A folder of data beside the project, or where a variable says; without it the test is skipped."""
+    folder = Path(os.environ.get(variable, Path(__file__).resolve().parents[2] / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"no {what} at {folder}: set {variable} to a folder that holds them")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def realdata() -> Path:
-    """The folder of real data sets; the test is skipped where there is none."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "realdata"
-    folder = Path(os.environ.get("SUPREME_REALDATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no real ECGs at {folder}: set SUPREME_REALDATA to a folder that holds them")
-    return folder
+    """The folder of real data sets."""
+    return _beside("realdata", "SUPREME_REALDATA", "real ECGs")
 
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
-    """The folder of small inputs that once failed; the test is skipped where there is none."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "cases"
-    folder = Path(os.environ.get("SUPREME_CASES", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no failing inputs at {folder}: set SUPREME_CASES to a folder that holds them")
-    return folder
+    """The folder of small inputs that once failed."""
+    return _beside("cases", "SUPREME_CASES", "failing inputs")
 
 
 @pytest.fixture(scope="session")
 def formats() -> Path:
-    """The folder of real ECG files in hospital formats; the test is skipped where there is none."""
-    beside = Path(__file__).resolve().parents[1].parent / "shared" / "formats"
-    folder = Path(os.environ.get("SUPREME_FORMATS", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no ECG files at {folder}: set SUPREME_FORMATS to a folder that holds them")
-    return folder
+    """The folder of real ECG files in hospital formats."""
+    return _beside("formats", "SUPREME_FORMATS", "ECG files")
 
 
 @pytest.fixture(scope="session")

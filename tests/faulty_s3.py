@@ -202,11 +202,16 @@ def proxy(upstream: str, port: int = 0) -> Iterator[Proxy]:
 
 
 @contextmanager
-def server(command: list[str], answers: str, log: Path) -> Iterator[None]:
+def server(command: list[str], answers: str, log: Path, **environment: str) -> Iterator[None]:
     """A server process for as long as the block; ``answers`` is a URL that it serves once it is up."""
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            command, stdout=stream, stderr=stream, cwd=log.parent, start_new_session=True
+            command,
+            env=os.environ | environment,
+            stdout=stream,
+            stderr=stream,
+            cwd=log.parent,
+            start_new_session=True,
         )
     try:
         deadline = time.monotonic() + 180

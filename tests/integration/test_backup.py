@@ -23,9 +23,7 @@ WEIGHTS = bytes(range(256)) * 40_000
 
 @pytest.fixture(scope="module", autouse=True)
 def postgres() -> Iterator[None]:
-    with postgres_server.running() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
+    with postgres_server.running():
         yield
 
 

@@ -10,11 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
+import mlflow_server
 import pytest
 import tiny_bundle
-from benchmarks.object_store import free_ports
 
 from supreme import tracking
 from supreme.registry import history, lock, versions
@@ -75,37 +74,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return folders
 
 
-def _server(folder: Path) -> Iterator[str]:
-    port = free_ports(1)[0]
-    command = f"server --host 127.0.0.1 --port {port} --workers 2"
-    command += f" --backend-store-uri sqlite:///{folder}/server.db --artifacts-destination {folder}/files"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *command.split()],
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        start_new_session=True,
-    )
-
-    def answers() -> bool:
-        assert process.poll() is None, "mlflow server ended"
-        try:
-            return bool(urlopen(f"http://127.0.0.1:{port}/health", timeout=5).read())
-        except OSError:
-            return False
-
-    try:
-        wait_until(answers)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from _server(tmp_path_factory.mktemp("server"))
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server.running(folder, f"sqlite:///{folder}/server.db", f"{folder}/files", 2) as address:
+        yield address
 
 
 @pytest.mark.parametrize("chosen", [(0, 0, 0, 0), (0, 1, 2, 0)], ids=["one bundle", "three bundles"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -18,6 +16,7 @@ import postgres_server
 import pytest
 from checks.manifests import Manifest, of_kind
 from checks.render import render
+from faulty_s3 import server
 
 pytestmark = pytest.mark.slow
 
@@ -39,17 +38,15 @@ def _containers() -> tuple[dict, dict, Manifest]:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of the server, started with the manifest's commands on this machine's addresses."""
     folder = tmp_path_factory.mktemp("mlflow")
-    with postgres_server.running() as variables, pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
+    with postgres_server.running():
         database = postgres_server.create_database("mlflow")
-        schema, server, auth = _containers()
+        schema, pod, auth = _containers()
         text = auth.at("data", "basic_auth.ini")
         assert DATABASE in text
         (folder / "basic_auth.ini").write_text(text.replace(DATABASE, database))
         with socket.create_server(("127.0.0.1", 0)) as free:
             number = int(free.getsockname()[1])
-        literal = {one["name"]: one["value"] for one in server["env"] if "value" in one}
+        literal = {one["name"]: one["value"] for one in pod["env"] if "value" in one}
         environment = (
             os.environ
             | literal
@@ -68,32 +65,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             return [word.replace("--host=0.0.0.0", "--host=127.0.0.1") for word in words]
 
         subprocess.run(here(schema["command"]), env=environment, cwd=folder, check=True)
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                here(server["command"]),
-                env=environment,
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        try:
-            _wait(number, process, folder / "log")
+        with server(here(pod["command"]), f"http://127.0.0.1:{number}/health", folder / "log", **environment):
             yield number
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-                process.wait(30)
-
-
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(360):
-        if process.poll() is not None:
-            break
-        if _status(port, "/health") == 200:
-            return
-        time.sleep(0.5)
-    pytest.fail(log.read_text()[-3000:])
 
 
 def _status(port: int, path: str, login: str = "", host: str = "mlflow:5000") -> int:

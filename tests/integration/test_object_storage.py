@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow_server
 import pytest
 import ray
-from faulty_s3 import BIN, KEYS, Proxy, free_ports, proxy, server, sometimes
+from faulty_s3 import KEYS, Proxy, proxy, sometimes
 from pipeline_runs import TINY, finish, result
 from wfdb_writer import write_csn
 
@@ -141,14 +142,9 @@ def test_a_store_that_stays_away_ends_the_build_and_the_same_command_resumes_it(
 
 
 @pytest.fixture
-def tracking_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    [port] = free_ports(1)
-    command = [str(BIN / "mlflow"), "server", "--host=127.0.0.1", f"--port={port}", "--workers=1"]
-    command += [f"--backend-store-uri=sqlite:///{tmp_path}/server.db"]
-    command += [f"--artifacts-destination={tmp_path}/files"]
-    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    with server(command, f"http://127.0.0.1:{port}/health", tmp_path / "server.log"):
-        yield f"http://127.0.0.1:{port}"
+def tracking_uri(tmp_path: Path) -> Iterator[str]:
+    with mlflow_server.running(tmp_path, f"sqlite:///{tmp_path}/server.db", f"{tmp_path}/files") as address:
+        yield address
 
 
 def test_the_whole_way_on_object_storage(store: Proxy, cluster: dict[str, str], tracking_uri: str) -> None:

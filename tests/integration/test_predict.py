@@ -6,20 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import promoted_bundle
 import pyarrow.parquet as pq
 import pytest
 import tiny_bundle
 from wfdb_writer import write_record
 
 from jobs import predict as job
-from supreme import config, ecg, prediction, signal, tracking
+from supreme import config, ecg, prediction, signal
 from supreme.inference.folder_reader import FolderReader
-from supreme.registry import champion, versions
-from supreme.registry.history import DecisionNote
+from supreme.registry import versions
 from supreme.runtime.cli import Options
 from supreme.runtime.session import ray_session
 from supreme.settings.evaluation import Predict
-from supreme.settings.tracking import Tracking
 
 pytestmark = pytest.mark.ray
 
@@ -56,11 +55,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A root whose registry has a champion."""
     root = str(tmp_path_factory.mktemp("root"))
-    store = tracking.open_store(Tracking(), root)
-    tiny_bundle.write(f"{root}/bundle")
-    run = tracking.start_or_resume(store, "tests", f"{root}/stage", "pretrain", {})
-    version = versions.register(f"{root}/bundle", run.run_id, tracking_uri=store, model="supreme-ecg")
-    champion.promote(version, tracking_uri=store, note=DecisionNote("first"))
+    promoted_bundle.write(root, "supreme-ecg")
     return root
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.request import urlopen
 
+import mlflow_server
 import numpy as np
+import postgres_server
 import pytest
 import tiny_bundle
 import training_data
-from benchmarks.object_store import free_ports
 from faulty_s3 import KEYS, Proxy, proxy
+from postgres_server import Postgres
 
 from jobs import models, promote, register
 from supreme import config, manifest, registry, tracking
@@ -32,8 +26,6 @@ from supreme.training.run.summary import PRETRAIN, WeightSelection
 
 pytestmark = pytest.mark.slow
 
-POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
-
 
 def wait_until(true: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
@@ -42,49 +34,11 @@ def wait_until(true: Callable[[], bool], seconds: float = 240) -> None:
         time.sleep(0.1)
 
 
-@dataclass
-class Postgres:
-    """A PostgreSQL of our own, whose server refuses to run as root."""
-
-    folder: Path
-    port: int
-    user: str | None
-
-    def run(self, program: str, *arguments: str) -> None:
-        assert POSTGRES
-        command = [str(POSTGRES / program), *arguments]
-        subprocess.run(
-            command, check=True, user=self.user, cwd=self.folder, stdout=subprocess.DEVNULL, timeout=120
-        )
-
-    def start(self) -> None:
-        options = f"-p {self.port} -k {self.folder} -h 127.0.0.1"
-        data, log = str(self.folder / "data"), str(self.folder / "log")
-        self.run("pg_ctl", "start", "-w", "-D", data, "-l", log, "-o", options)
-
-    def die(self) -> None:
-        """Without a checkpoint, as when its host goes."""
-        self.run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self.folder / "data"))
-
-
 @pytest.fixture(scope="module")
 def database() -> Iterator[Postgres]:
-    if POSTGRES is None:
-        pytest.skip("no PostgreSQL in /usr/lib/postgresql: apt-get install postgresql")
     pytest.importorskip("psycopg2", reason="psycopg2-binary is not installed: pip install '.[server]'")
-    # Below pytest's own folder no other user may read.
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
-    made = Postgres(folder, free_ports(1)[0], "postgres" if os.getuid() == 0 else None)
-    if made.user:
-        shutil.chown(folder, made.user)
-    made.run("initdb", "-D", str(folder / "data"), "-U", "mlflow", "-A", "trust", "--no-sync")
-    made.start()
-    made.run("createdb", "-h", "127.0.0.1", "-p", str(made.port), "-U", "mlflow", "mlflow")
-    try:
-        yield made
-    finally:
-        made.die()
-        shutil.rmtree(folder)
+    with postgres_server.running() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -97,32 +51,11 @@ def between(lake: str) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def store(database: Postgres, between: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the tracking server."""
-    folder, port = tmp_path_factory.mktemp("server"), free_ports(1)[0]
-    command = f"server --host 127.0.0.1 --port {port} --workers 2 --artifacts-destination s3://lake/mlflow"
-    command += f" --backend-store-uri postgresql+psycopg2://mlflow@127.0.0.1:{database.port}/mlflow"
-    s3 = {"MLFLOW_S3_ENDPOINT_URL": f"http://{between.address}", "AWS_MAX_ATTEMPTS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *command.split()],
-        env=os.environ | KEYS | s3 | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "log").open("w"),
-        cwd=folder,
-        start_new_session=True,
-    )
-
-    def answers() -> bool:
-        assert process.poll() is None, (folder / "log").read_text()[-2000:]
-        try:
-            return bool(urlopen(f"http://127.0.0.1:{port}/health", timeout=5).read())
-        except OSError:
-            return False
-
-    try:
-        wait_until(answers)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    address = postgres_server.create_database("mlflow")
+    s3 = KEYS | {"MLFLOW_S3_ENDPOINT_URL": f"http://{between.address}", "AWS_MAX_ATTEMPTS": "1"}
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server.running(folder, address, "s3://lake/mlflow", 2, **s3) as store:
+        yield store
 
 
 def recipe(root: Path, store: str, model: str, seed: int) -> config.Recipe:

@@ -7,20 +7,19 @@ from pathlib import Path
 import evaluation_data
 import mlflow
 import numpy as np
+import promoted_bundle
 import pytest
 import tiny_bundle
 import torch
 from wfdb_writer import ecg_mv, write_record
 
-from supreme import config, ecg, prediction, registry, tracking
+from supreme import config, ecg, prediction, registry
 from supreme.evaluation.bundle_scorer import Answers, QueryGroup
 from supreme.evaluation.bundle_scorer import Query as EngineQuery
 from supreme.inference.query_model import EcgQueryModel
 from supreme.inference.windows import windows_uv
-from supreme.registry import champion, versions
-from supreme.registry.history import DecisionNote
+from supreme.registry import versions
 from supreme.settings.evaluation import Predict
-from supreme.settings.tracking import Tracking
 from supreme.shards.read import ShardDataset
 from supreme.storage.parquet import read_table
 
@@ -55,13 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, signals: np.ndarray) -> Pat
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A registry with a champion, and its bundle beside it."""
-    root = str(tmp_path_factory.mktemp("root"))
-    store = tracking.open_store(Tracking(), root)
-    tiny_bundle.write(f"{root}/bundle")
-    run = tracking.start_or_resume(store, "tests", f"{root}/stage", "pretrain", {})
-    version = versions.register(f"{root}/bundle", run.run_id, tracking_uri=store, model="lookup")
-    champion.promote(version, tracking_uri=store, note=DecisionNote("first"))
-    return store
+    return promoted_bundle.write(str(tmp_path_factory.mktemp("root")), "lookup")
 
 
 @pytest.fixture(scope="module")

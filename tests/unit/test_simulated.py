@@ -9,11 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 from ecg_measures import Reading
+from simulated_truth import conditions
 
 from supreme.ecg import LEADS
 from supreme.records import Entry, Record
 from supreme.records.simulated import DURATION_S, SimulatedSource
-from supreme.records.simulator import beats, findings, rhythm, truth
 
 pytestmark = pytest.mark.unit
 
@@ -42,16 +42,6 @@ def _same(one: Record, other: Record) -> bool:
 
 
 @cache
-def _true(number: int) -> frozenset[str]:
-    """The conditions of a record, without its signal: a millisecond instead of ten."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, number])))
-    found = findings.draw(rng)
-    activations = rhythm.draw(found, DURATION_S, rng)
-    heart = beats.Heart(found, activations.rr_s, rng)
-    return frozenset(truth.conditions(found, activations, heart, DURATION_S))
-
-
-@cache
 def _readings(
     having: tuple[str, ...], without: frozenset[str] = frozenset(), count: int = 30
 ) -> list[Reading]:
@@ -59,9 +49,9 @@ def _readings(
     source, readings = _source(), []
     index = source.index()
     for number in range(DRAWS):
-        if set(having) <= _true(number) and not without & _true(number):
+        if set(having) <= conditions(SEED, number) and not without & conditions(SEED, number):
             record = source.read(index[number])
-            assert set(record.entry.codes) == _true(number)
+            assert set(record.entry.codes) == conditions(SEED, number)
             readings.append(Reading(record.signal_mv, RATE_HZ))
             if len(readings) == count:
                 break
@@ -143,7 +133,7 @@ def test_limb_leads_obey_einthoven_and_goldberger() -> None:
 
 
 def test_many_conditions_occur() -> None:
-    drawn = [_true(number) for number in range(DRAWS)]
+    drawn = [conditions(SEED, number) for number in range(DRAWS)]
     counts = {name: sum(name in codes for codes in drawn) for name in set().union(*drawn)}
     assert sum(count >= 20 for count in counts.values()) >= 35
     assert 0.10 < counts["normal_ecg"] / DRAWS < 0.45
@@ -159,7 +149,7 @@ def test_truth_does_not_contradict_itself() -> None:
     }
     basic |= {"paced_rhythm", "ventricular_tachycardia", "third_degree_av_block", "junctional_rhythm"}
     for number in range(DRAWS):
-        true = _true(number)
+        true = conditions(SEED, number)
         assert len(true & basic) <= 1, (number, true)
         assert not {"tachycardia", "bradycardia"} <= true
         assert not {"left_axis_deviation", "right_axis_deviation"} <= true

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from simulated_truth import conditions
 
 from supreme.evaluation.handmade_features import FEATURES, features
-from supreme.records.simulated import DURATION_S, SimulatedSource
-from supreme.records.simulator import beats, findings, rhythm, truth
+from supreme.records.simulated import SimulatedSource
 
 pytestmark = pytest.mark.unit
 
@@ -22,22 +22,12 @@ TOLERANCE = 0.4
 
 
 @cache
-def _conditions(number: int) -> frozenset[str]:
-    """Of a record, without its signal: a tenth of the time."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([SEED, number])))
-    patient = findings.draw(rng)
-    activations = rhythm.draw(patient, DURATION_S, rng)
-    heart = beats.Heart(patient, activations.rr_s, rng)
-    return frozenset(truth.conditions(patient, activations, heart, DURATION_S))
-
-
-@cache
 def _measurements(condition: str, count: int) -> np.ndarray:
     """Measurements ``(records, F)`` of the first records of the seed with the condition."""
     source = SimulatedSource("simulated", DRAWS, SEED, rate_hz=RATE_HZ)
     index, rows = source.index(), []
     for number in range(DRAWS):
-        if condition in _conditions(number):
+        if condition in conditions(SEED, number):
             rows.append(features(source.read(index[number]).signal_mv, RATE_HZ))
         if len(rows) == count:
             return np.stack(rows)
