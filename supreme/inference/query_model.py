@@ -189,8 +189,8 @@ class EcgQueryModel:
             windows: of each record, int16 microvolts ``(W, 12, samples)`` as of `windows_uv`.
         """
         embeddings, owner = self.queries.embed(queries)
-        asked = torch.from_numpy(embeddings).to(self.device)
-        per_record = _by_record(self._run(windows, lambda batch: self.model(batch, asked)), windows)
+        texts = torch.from_numpy(embeddings).to(self.device)
+        per_record = _by_record(self._run(windows, lambda batch: self.model(batch, texts)), windows)
         per_query = np.stack([per_record[:, owner == index].mean(1) for index in range(owner[-1] + 1)], 1)
         if not np.isfinite(per_query).all():
             bad = int(np.flatnonzero(~np.isfinite(per_query).all(1))[0])

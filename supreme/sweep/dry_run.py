@@ -67,13 +67,12 @@ def plan(recipe: Recipe) -> SweepPlan | Waiting:
     samples = sum(one.samples for one in plans if one.steps)
     done = [record for record in records if record.samples_seen and record.seconds]
     pace = sum(one.seconds for one in done) / sum(one.samples_seen for one in done) if done else None
-    wanted = recipe.sweep.trials or 0
     is_sequential = recipe.sweep.search == "tpe"
     return SweepPlan(
         folder=folder,
         search=recipe.sweep.search,
         trials=plans,
-        to_propose=max(0, wanted - len(ledger.settings(records))) if is_sequential else 0,
+        to_propose=max(0, (recipe.sweep.trials or 0) - len(ledger.settings(records))) if is_sequential else 0,
         left_out=ledger.left_out(recipe, records),
         finalists=recipe.sweep.finalists,
         samples=samples,

@@ -44,8 +44,8 @@ def database() -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def between(lake: str) -> Iterator[Proxy]:
     """In front of the S3 server."""
-    with proxy(lake) as made:
-        yield made
+    with proxy(lake) as between:
+        yield between
 
 
 @pytest.fixture(scope="module")

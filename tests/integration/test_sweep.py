@@ -30,9 +30,9 @@ SPACE = {"training.loss": ["bce", "asymmetric"], "model.fusion_heads": [2, 3]}
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> config.Recipe:
     root = tmp_path_factory.mktemp("sweep")
-    made = swept(root)
-    training_data.write(made)
-    return made
+    recipe = swept(root)
+    training_data.write(recipe)
+    return recipe
 
 
 def swept(root: Path, **sweep: object) -> config.Recipe:
@@ -49,9 +49,9 @@ def client(recipe: config.Recipe) -> MlflowClient:
 
 def runs(client: MlflowClient) -> dict[str, Run]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(experiments)
-    names = {str(run.info.run_name): run for run in found}
-    assert len(names) == len(found), "one run a trial"
+    runs = client.search_runs(experiments)
+    names = {str(run.info.run_name): run for run in runs}
+    assert len(names) == len(runs), "one run a trial"
     return names
 
 

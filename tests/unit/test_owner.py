@@ -97,12 +97,12 @@ def test_a_process_of_another_machine_that_is_alive_is_named(tmp_path: Path) -> 
 
 
 def test_who_was_taken_over_is_interrupted_and_leaves_the_folder_to_the_other(tmp_path: Path) -> None:
-    taken = False
+    is_planted = False
     with pytest.raises(KeyboardInterrupt), owner.owned(str(tmp_path)):  # noqa: PT012
         other = plant(tmp_path)
-        taken = True
+        is_planted = True
         time.sleep(20)
-    assert taken
+    assert is_planted
     assert Owner.model_validate_json((tmp_path / owner.FILE).read_text()) == other
 
 

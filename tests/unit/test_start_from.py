@@ -55,23 +55,23 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def recipe(root: Path, start: object, **training: Any) -> config.Recipe:
+def starting_recipe(root: Path, start: object, **training: Any) -> config.Recipe:
     fixed = {"epochs": 1, "workers": 1, "precision": "fp32", "augment": NOISE, "checkpoint_every": 0.5}
     return training_data.recipe(root, start_from=str(start), **(fixed | training))
 
 
 def write_bundle(folder: Path, root: Path, *, seed: int = 0, known: bool = True) -> SupremeModel:
     """A bundle as of an earlier run with other labels."""
-    made = training_data.recipe(root)
+    recipe = training_data.recipe(root)
     vocabulary = load_base().subset(ENTITIES)
     texts = {entity.id: query_texts(entity) for entity in vocabulary}
     embeddings = Words().encode([phrase for group in texts.values() for phrase in group])
     torch.manual_seed(seed)
-    model = SupremeModel(made.model, Words.dim, made.shards.samples)
+    model = SupremeModel(recipe.model, Words.dim, recipe.shards.samples)
     bundle.write_bundle(
         str(folder),
         model,
-        made,
+        recipe,
         vocabulary,
         texts,
         embeddings,
@@ -83,9 +83,9 @@ def write_bundle(folder: Path, root: Path, *, seed: int = 0, known: bool = True)
     return model
 
 
-def opened(made: config.Recipe, folder: Path) -> tuple[PretrainStage, starting.StartingPoint]:
+def opened(recipe: config.Recipe, folder: Path) -> tuple[PretrainStage, starting.StartingPoint]:
     """A stage in a folder of the test, with its start beside it."""
-    stage = replace(PretrainStage.open(made), folder=str(folder))
+    stage = replace(PretrainStage.open(recipe), folder=str(folder))
     point = starting.open_start(stage)
     assert point is not None
     stage = starting.attach(stage, point)
@@ -97,7 +97,7 @@ def opened(made: config.Recipe, folder: Path) -> tuple[PretrainStage, starting.S
 
 def test_the_first_step_has_the_weights_and_the_query_space_of_the_bundle(root: Path, tmp_path: Path) -> None:
     model = write_bundle(tmp_path / "earlier", root)
-    stage, _ = opened(recipe(root, tmp_path / "earlier"), tmp_path / "run")
+    stage, _ = opened(starting_recipe(root, tmp_path / "earlier"), tmp_path / "run")
     run, state = worker_setup.open_run(stage)
     assert state.steps == 0
     for task in (run.learner.task, run.learner.ema):
@@ -116,10 +116,10 @@ def test_a_killed_run_goes_on_without_the_original(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_bundle(tmp_path / "earlier", root)
-    made = recipe(root, tmp_path / "earlier")
+    recipe = starting_recipe(root, tmp_path / "earlier")
 
     def final(folder: Path) -> str:
-        stage, _ = opened(made, folder)
+        stage, _ = opened(recipe, folder)
         run, state = worker_setup.open_run(stage)
         run.train(state)
         return weights_digest(run.learner.ema)
@@ -134,7 +134,7 @@ def test_a_killed_run_goes_on_without_the_original(
         return step == 11
 
     monkeypatch.setattr(PreemptionWatcher, "poll", poll)
-    stage, _ = opened(made, tmp_path / "killed")
+    stage, _ = opened(recipe, tmp_path / "killed")
     run, state = worker_setup.open_run(stage)
     with pytest.raises(Killed):
         run.train(state)
@@ -148,15 +148,15 @@ def test_a_killed_run_goes_on_without_the_original(
 
 def test_the_digest_of_the_start_belongs_to_the_identity_of_a_run(root: Path, tmp_path: Path) -> None:
     write_bundle(tmp_path / "earlier", root)
-    made = recipe(root, tmp_path / "earlier")
-    stage, point = opened(made, tmp_path / "run")
+    recipe = starting_recipe(root, tmp_path / "earlier")
+    stage, point = opened(recipe, tmp_path / "run")
     assert stage.request.inputs["start"] == point.start.digest == files.verify(str(tmp_path / "earlier"))
     with stage.opened() as finished:
         assert finished is None, "the same start: the run goes on"
     shutil.rmtree(tmp_path / "earlier")
     write_bundle(tmp_path / "earlier", root, seed=1)
     with pytest.raises(ConfigError, match=r"(?s)inputs\.start.*--new"):
-        opened(made, tmp_path / "run")
+        opened(recipe, tmp_path / "run")
     damaged = tmp_path / "run" / "start" / "model.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\7")
     with pytest.raises(ConfigError, match=r"model\.safetensors is not what training began with"):
@@ -165,7 +165,7 @@ def test_the_digest_of_the_start_belongs_to_the_identity_of_a_run(root: Path, tm
 
 def test_what_the_start_has_seen_the_new_model_has_seen(root: Path, tmp_path: Path) -> None:
     write_bundle(tmp_path / "earlier", root)
-    stage, point = opened(recipe(root, tmp_path / "earlier"), tmp_path / "run")
+    stage, point = opened(starting_recipe(root, tmp_path / "earlier"), tmp_path / "run")
     run, state = worker_setup.open_run(stage)
     run.train(state)
     last = latest_state(stage)
@@ -174,15 +174,15 @@ def test_what_the_start_has_seen_the_new_model_has_seen(root: Path, tmp_path: Pa
     trained = result.load_trained(stage)
     assert trained.result.start == f"{tmp_path / 'earlier'} ({point.start.digest[:12]})"
     pretraining.write_bundle_of(stage, trained, stage.folder, point)
-    made = loader.load(files.read(f"{stage.folder}/bundle"))
+    bundle = loader.load(files.read(f"{stage.folder}/bundle"))
     earlier = point.load()
-    assert made.trained_on is not None
+    assert bundle.trained_on is not None
     assert earlier.trained_on is not None
-    assert [one.dataset for one in made.trained_on.datasets] == ["simulated", "planted"]
-    assert np.array_equal(made.trained_on.keys[1], earlier.trained_on.keys[0])
-    assert made.trained_on.joined(earlier.trained_on).datasets == made.trained_on.datasets, "once"
-    assert made.vocabulary.ids == (*stage.inputs.vocabulary.ids, "long_qt")
-    for one in (made, earlier):
+    assert [one.dataset for one in bundle.trained_on.datasets] == ["simulated", "planted"]
+    assert np.array_equal(bundle.trained_on.keys[1], earlier.trained_on.keys[0])
+    assert bundle.trained_on.joined(earlier.trained_on).datasets == bundle.trained_on.datasets, "once"
+    assert bundle.vocabulary.ids == (*stage.inputs.vocabulary.ids, "long_qt")
+    for one in (bundle, earlier):
         texts = [phrase for group in one.query_texts for phrase in group]
         assert np.allclose(one.query_embeddings, Words().encode(texts), atol=1e-6), "rows belong to texts"
 
@@ -228,9 +228,9 @@ def test_another_architecture_or_input_is_refused(
     root: Path, tmp_path: Path, message: str, changes: dict[str, dict[str, Any]]
 ) -> None:
     write_bundle(tmp_path / "earlier", root)
-    made = recipe(root, tmp_path / "earlier").model_dump()
-    other = config.parse(made | {name: made[name] | part for name, part in changes.items()})
-    stage = replace(PretrainStage.open(recipe(root, "")), recipe=other, folder=str(tmp_path / "run"))
+    recipe = starting_recipe(root, tmp_path / "earlier").model_dump()
+    other = config.parse(recipe | {name: recipe[name] | part for name, part in changes.items()})
+    stage = replace(PretrainStage.open(starting_recipe(root, "")), recipe=other, folder=str(tmp_path / "run"))
     with pytest.raises(ConfigError, match=rf"training\.start_from.*{message}"):
         starting.open_start(stage)
     assert not (tmp_path / "run").exists()
@@ -252,7 +252,7 @@ def test_another_convention_or_a_damaged_bundle_is_refused(
     write_bundle(tmp_path / "earlier", root)
     damage(tmp_path / "earlier")
     with pytest.raises(ConfigError, match=message):
-        opened(recipe(root, tmp_path / "earlier"), tmp_path / "run")
+        opened(starting_recipe(root, tmp_path / "earlier"), tmp_path / "run")
 
 
 def test_a_start_of_unknown_origin_or_one_that_knows_what_is_held_out_is_refused(
@@ -260,9 +260,9 @@ def test_a_start_of_unknown_origin_or_one_that_knows_what_is_held_out_is_refused
 ) -> None:
     write_bundle(tmp_path / "unknown", root, known=False)
     with pytest.raises(ConfigError, match="does not say what it was trained on"):
-        opened(recipe(root, tmp_path / "unknown"), tmp_path / "run")
+        opened(starting_recipe(root, tmp_path / "unknown"), tmp_path / "run")
     write_bundle(tmp_path / "earlier", root)
-    stage = PretrainStage.open(recipe(root, tmp_path / "earlier"))
+    stage = PretrainStage.open(starting_recipe(root, tmp_path / "earlier"))
     inputs = replace(stage.inputs, unseen=load_base().subset(["long_qt"]))
     with pytest.raises(ConfigError, match=r"labels\.held_out names long_qt, which .* was trained on"):
         starting.open_start(replace(stage, inputs=inputs))
@@ -270,7 +270,7 @@ def test_a_start_of_unknown_origin_or_one_that_knows_what_is_held_out_is_refused
 
 def test_a_linear_head_needs_the_entities_that_it_was_trained_on(root: Path, tmp_path: Path) -> None:
     write_bundle(tmp_path / "earlier", root)
-    stage, point = opened(recipe(root, tmp_path / "earlier"), tmp_path / "run")
+    stage, point = opened(starting_recipe(root, tmp_path / "earlier"), tmp_path / "run")
     linear = point.load()
     linear = replace(linear, config=linear.config.model_copy(update={"head": "entities"}))
     with pytest.raises(ConfigError, match="linear head with an output for each of its entities"):
@@ -278,22 +278,22 @@ def test_a_linear_head_needs_the_entities_that_it_was_trained_on(root: Path, tmp
 
 
 def test_a_pipeline_fails_before_any_work(root: Path, tmp_path: Path) -> None:
-    made = recipe(tmp_path, tmp_path / "nowhere")
+    recipe = starting_recipe(tmp_path, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="nowhere is no folder"):
-        starting.check(made)
-    starting.check(recipe(tmp_path, ""))
+        starting.check(recipe)
+    starting.check(starting_recipe(tmp_path, ""))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_starts_from_nothing(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.start_from: a sweep"):
-        sweep_stage.run(recipe(root, "somewhere"), draw=lambda *_: None)
+        sweep_stage.run(starting_recipe(root, "somewhere"), draw=lambda *_: None)
 
 
 def test_an_alias_is_resolved_when_a_run_begins(root: Path, tmp_path: Path) -> None:
     store = tracking.open_store(Tracking(), str(tmp_path))
-    made = recipe(root, "models:/tiny@champion")
-    made = made.model_copy(update={"tracking": Tracking(uri=store)})
+    recipe = starting_recipe(root, "models:/tiny@champion")
+    recipe = recipe.model_copy(update={"tracking": Tracking(uri=store)})
 
     def champion(seed: int) -> str:
         folder = tmp_path / f"bundle{seed}"
@@ -304,12 +304,12 @@ def test_an_alias_is_resolved_when_a_run_begins(root: Path, tmp_path: Path) -> N
         return files.verify(str(folder))
 
     with pytest.raises(ConfigError, match=r"models:/tiny@champion: .*promote"):
-        opened(made, tmp_path / "run")
+        opened(recipe, tmp_path / "run")
     first = champion(0)
-    stage, point = opened(made, tmp_path / "run")
+    stage, point = opened(recipe, tmp_path / "run")
     assert point.start.digest == first
     second = champion(1)
-    again, point = opened(made, tmp_path / "run")
+    again, point = opened(recipe, tmp_path / "run")
     assert (point.start.digest, again.request) == (first, stage.request), "its own start, not the latest"
     fresh = starting.open_start(again, new=True)
     assert fresh is not None

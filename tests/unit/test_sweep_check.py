@@ -21,11 +21,11 @@ pytestmark = pytest.mark.unit
 
 
 def planned(root: Path, **sweep: object) -> SweepPlan:
-    made = training_data.recipe(root, workers=1)
-    made = config.parse(made.model_dump(mode="json") | {"sweep": sweep})
-    training_data.write(made)
+    recipe = training_data.recipe(root, workers=1)
+    recipe = config.parse(recipe.model_dump(mode="json") | {"sweep": sweep})
+    training_data.write(recipe)
     before = sorted(path for path in root.rglob("*"))
-    plan = dry_run.plan(made)
+    plan = dry_run.plan(recipe)
     assert isinstance(plan, SweepPlan)
     assert sorted(path for path in root.rglob("*")) == before, "a dry run writes nothing"
     return plan
@@ -50,9 +50,9 @@ def test_a_dry_run_names_trials_samples_and_models_that_cannot_be_built(tmp_path
 
 
 def test_a_share_of_the_records_is_in_whole_row_groups_and_within_any_larger_share(tmp_path: Path) -> None:
-    made = training_data.recipe(tmp_path, workers=1)
-    training_data.write(made)
-    corpus = PretrainStage.open(made).corpus
+    recipe = training_data.recipe(tmp_path, workers=1)
+    training_data.write(recipe)
+    corpus = PretrainStage.open(recipe).corpus
     assert corpus.part(1.0, 0) is corpus
     parts = [set(corpus.part(fraction, 3).groups) for fraction in (0.01, 0.1, 0.5, 0.9, 1.0)]
     assert all(small < large for small, large in pairwise(parts))
@@ -60,7 +60,7 @@ def test_a_share_of_the_records_is_in_whole_row_groups_and_within_any_larger_sha
     assert parts[2] != set(corpus.part(0.5, 4).groups)
     weighted = Corpus(corpus.shards, corpus.groups * 2).part(0.5, 3)
     assert Counter(weighted.groups) == dict.fromkeys(parts[2], 2)
-    half = made.model_copy(update={"training": made.training.model_copy(update={"fraction": 0.5})})
+    half = recipe.model_copy(update={"training": recipe.training.model_copy(update={"fraction": 0.5})})
     plan = PretrainStage.open(half).check()
     assert plan.records == sum(group.rows for _, group in corpus.part(0.5, half.seed).groups)
     assert plan.samples == int(plan.records * half.training.epochs) // 16 * 16

@@ -30,14 +30,14 @@ def leave(trial: Trial, *, trained: bool) -> None:
 
 
 def test_each_end_has_its_status_reason_and_data(tmp_path: Path) -> None:
-    made = config.parse(
+    recipe = config.parse(
         {"root": str(tmp_path), "sweep": {"space": {"model.width": [8, 9, 10]}, "finalists": 0}}
     )
-    uri, folder = tracking.open_store(Tracking(), str(tmp_path)), made.folder("sweep")
+    uri, folder = tracking.open_store(Tracking(), str(tmp_path)), recipe.folder("sweep")
     parent = tracking.start_or_resume(uri, "tests", folder, "sweep", {})
-    runs = TrialRuns(made)
+    runs = TrialRuns(recipe)
     runs.open(uri, parent, INPUTS)
-    queue = TrialQueue(made, folder, ledger.plan(made, []), runs, lambda trial: "")
+    queue = TrialQueue(recipe, folder, ledger.plan(recipe, []), runs, lambda trial: "")
     for number in range(4):
         trial = queue.next()
         assert trial is not None
@@ -65,13 +65,13 @@ def test_each_end_has_its_status_reason_and_data(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_goes_on_keeps_its_run(tmp_path: Path) -> None:
-    made = config.parse({"root": str(tmp_path), "sweep": {"space": {"model.width": [8]}, "finalists": 0}})
-    uri, folder = tracking.open_store(Tracking(), str(tmp_path)), made.folder("sweep")
+    recipe = config.parse({"root": str(tmp_path), "sweep": {"space": {"model.width": [8]}, "finalists": 0}})
+    uri, folder = tracking.open_store(Tracking(), str(tmp_path)), recipe.folder("sweep")
     parent = tracking.start_or_resume(uri, "tests", folder, "sweep", {})
     for attempt in range(2):
-        runs = TrialRuns(made)
+        runs = TrialRuns(recipe)
         runs.open(uri, parent, INPUTS)
-        queue = TrialQueue(made, folder, ledger.plan(made, ledger.read(folder)), runs, lambda trial: "")
+        queue = TrialQueue(recipe, folder, ledger.plan(recipe, ledger.read(folder)), runs, lambda trial: "")
         trial = queue.next()
         assert trial is not None
         assert trial.name == "00-recipe"
@@ -86,6 +86,6 @@ def test_a_trial_that_goes_on_keeps_its_run(tmp_path: Path) -> None:
 def nested(uri: str, parent: str) -> dict[str, Run]:
     client = MlflowClient(uri)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'")
-    assert len({run.info.run_name for run in found}) == len(found)
-    return {str(run.info.run_name): run for run in found}
+    trials = client.search_runs(experiments, f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert len({run.info.run_name for run in trials}) == len(trials)
+    return {str(run.info.run_name): run for run in trials}

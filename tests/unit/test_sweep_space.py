@@ -25,7 +25,7 @@ RANGES = {
 }
 
 
-def recipe(**sweep: object) -> Recipe:
+def sweep_recipe(**sweep: object) -> Recipe:
     return config.parse({"sweep": sweep})
 
 
@@ -55,22 +55,22 @@ def finished(record: TrialRecord, value: float) -> TrialRecord:
 )
 def test_a_space_that_cannot_be_searched_is_refused(space_of: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        ledger.plan(recipe(space=space_of), [])
+        ledger.plan(sweep_recipe(space=space_of), [])
     if "impossible" not in message:
         with pytest.raises(ConfigError, match=message):
-            ledger.plan(recipe(space=space_of, search="tpe", trials=9), [])
+            ledger.plan(sweep_recipe(space=space_of, search="tpe", trials=9), [])
 
 
 def test_nested_tables_and_dotted_keys_are_one_space() -> None:
-    nested = recipe(
+    nested = sweep_recipe(
         space={"training": {"loss": ["bce", "focal"]}, "model": {"encoder": ["resnet1d", "vit1d"]}}
     )
-    assert nested == recipe(space=GRID)
+    assert nested == sweep_recipe(space=GRID)
     assert config.parse(nested.model_dump(mode="json")) == nested
 
 
 def test_a_grid_holds_each_combination_once_and_conditional_keys_only_where_they_belong() -> None:
-    planned = ledger.plan(recipe(space=GRID | {"model.patch": PATCH}), [])
+    planned = ledger.plan(sweep_recipe(space=GRID | {"model.patch": PATCH}), [])
     changes = [record.changes for record in planned]
     assert changes[0] == {}, "trial 0 is the recipe"
     assert len(changes) == 6
@@ -80,11 +80,11 @@ def test_a_grid_holds_each_combination_once_and_conditional_keys_only_where_they
 
 
 def test_a_grid_is_cut_with_a_word_and_grows_without_new_numbers() -> None:
-    small = recipe(space=GRID, trials=2)
+    small = sweep_recipe(space=GRID, trials=2)
     before = ledger.plan(small, [])
     assert [record.number for record in before] == [0, 1]
     assert ledger.left_out(small, before) == 2
-    larger = recipe(
+    larger = sweep_recipe(
         space={"training.loss": ["asymmetric", "bce", "focal"], "model.encoder": ["vit1d", "resnet1d"]}
     )
     after = ledger.plan(larger, before)
@@ -94,8 +94,8 @@ def test_a_grid_is_cut_with_a_word_and_grows_without_new_numbers() -> None:
 
 
 def test_more_seeds_add_runs_to_each_setting() -> None:
-    before = ledger.plan(recipe(space=GRID), [])
-    after = ledger.plan(recipe(space=GRID, seeds=3), before)
+    before = ledger.plan(sweep_recipe(space=GRID), [])
+    after = ledger.plan(sweep_recipe(space=GRID, seeds=3), before)
     assert after[:4] == before
     assert sorted((one.number, one.seed) for one in after) == [(n, s) for n in range(4) for s in range(3)]
     assert len({one.name for one in after}) == 12
@@ -106,18 +106,18 @@ def test_more_seeds_add_runs_to_each_setting() -> None:
 def test_a_proposal_lies_in_the_space_is_new_and_follows_from_what_was_before(
     seed: int, kind: str, count: int
 ) -> None:
-    made = config.parse({"seed": seed, "sweep": {"space": RANGES, "search": kind, "trials": 50}})
-    earlier = ledger.runs(made, 0, {})
+    recipe = config.parse({"seed": seed, "sweep": {"space": RANGES, "search": kind, "trials": 50}})
+    earlier = ledger.runs(recipe, 0, {})
     for number in range(1, count):
-        changes = search.propose(made, number, earlier)
+        changes = search.propose(recipe, number, earlier)
         assert changes is not None
-        assert changes == search.propose(made, number, earlier)
+        assert changes == search.propose(recipe, number, earlier)
         assert changes not in [record.changes for record in earlier]
         assert 1e-4 <= float(str(changes.get("training.learning_rate", 2e-3))) <= 1e-1
         assert ("model.patch" in changes) <= (changes.get("model.encoder") == "vit1d")
         assert int(str(changes.get("model.patch", 25))) in range(10, 51, 5)
-        space.changed(made, changes)
-        [record] = ledger.runs(made, number, changes)
+        space.changed(recipe, changes)
+        [record] = ledger.runs(recipe, number, changes)
         earlier = [*earlier, finished(record, number / 10)]
 
 
@@ -125,14 +125,14 @@ def test_tpe_finds_a_planted_optimum_better_than_chance() -> None:
     """Value falls with the distance of the learning rate from 0.01 and of dropout from 0.2."""
 
     def best(kind: str, seed: int) -> float:
-        made = config.parse({"seed": seed, "sweep": {"space": RANGES, "search": kind, "trials": 50}})
+        recipe = config.parse({"seed": seed, "sweep": {"space": RANGES, "search": kind, "trials": 50}})
         records: list[TrialRecord] = []
         for number in range(32):
-            changes = search.propose(made, number, records)
+            changes = search.propose(recipe, number, records)
             assert changes is not None
             rate = float(str(changes.get("training.learning_rate", 2e-3)))
             distance = abs(math.log10(rate) + 2) + 3 * abs(float(str(changes.get("model.dropout", 0))) - 0.2)
-            records.append(finished(ledger.runs(made, number, changes)[0], -distance))
+            records.append(finished(ledger.runs(recipe, number, changes)[0], -distance))
         return max(record.value or -math.inf for record in records[16:])
 
     tpe, random = ([best(kind, seed) for seed in range(3)] for kind in ("tpe", "random"))
@@ -141,16 +141,16 @@ def test_tpe_finds_a_planted_optimum_better_than_chance() -> None:
 
 
 def test_a_used_up_space_ends_the_search() -> None:
-    made = recipe(space=GRID, search="random", trials=50)
-    assert len(ledger.plan(made, [])) == 4
+    recipe = sweep_recipe(space=GRID, search="random", trials=50)
+    assert len(ledger.plan(recipe, [])) == 4
 
 
 def test_importance_names_the_key_that_decides() -> None:
-    made = recipe(space=RANGES, search="random", trials=40)
-    planned = ledger.plan(made, [])
+    recipe = sweep_recipe(space=RANGES, search="random", trials=40)
+    planned = ledger.plan(recipe, [])
     values = [float(str(one.changes.get("model.dropout", 0))) for one in planned]
     records = [finished(record, value) for record, value in zip(planned, values, strict=True)]
-    shares = search.importance(made, records)
+    shares = search.importance(recipe, records)
     assert next(iter(shares)) == "model.dropout"
     assert shares["model.dropout"] > 0.8
-    assert search.importance(made, records[: search.MIN_TRIALS - 1]) == {}
+    assert search.importance(recipe, records[: search.MIN_TRIALS - 1]) == {}

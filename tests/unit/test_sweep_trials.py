@@ -38,14 +38,14 @@ class Notes:
         self.ended.append(record)
 
 
-def recipe(root: Path, **sweep: object) -> config.Recipe:
+def sweep_recipe(root: Path, **sweep: object) -> config.Recipe:
     return config.parse({"root": str(root), "sweep": {"space": SPACE, **sweep}})
 
 
-def opened(made: config.Recipe, *, problem: Any = lambda trial: "") -> TrialQueue:
+def opened(recipe: config.Recipe, *, problem: Any = lambda trial: "") -> TrialQueue:
     """The queue as a new process opens it."""
-    folder = made.folder("sweep")
-    return TrialQueue(made, folder, ledger.plan(made, ledger.read(folder)), Notes(), problem)
+    folder = recipe.folder("sweep")
+    return TrialQueue(recipe, folder, ledger.plan(recipe, ledger.read(folder)), Notes(), problem)
 
 
 def leave(trial: Trial, value: float, *, trained: bool = True) -> None:
@@ -70,23 +70,23 @@ def run_all(trials_of: TrialQueue, *, count: int = 100) -> list[str]:
 
 
 def test_the_recipe_first_then_the_space_then_the_best_at_full_length(tmp_path: Path) -> None:
-    made = recipe(tmp_path, finalists=2)
-    one = opened(made)
+    recipe = sweep_recipe(tmp_path, finalists=2)
+    one = opened(recipe)
     names = run_all(one)
     assert len(names) == 7 + 2
     assert names[0] == "00-recipe"
     assert names[-2:] == ["06-9-0.01-full", "04-9-full"]
     lengths = {
-        record.name: trials.trial(made, record).recipe.training.epochs for record in one.records.values()
+        record.name: trials.trial(recipe, record).recipe.training.epochs for record in one.records.values()
     }
-    assert {lengths[name] for name in names[:7]} == {made.sweep.epochs}
-    assert {lengths[name] for name in names[7:]} == {made.training.epochs}
-    assert opened(made).is_done()
+    assert {lengths[name] for name in names[:7]} == {recipe.sweep.epochs}
+    assert {lengths[name] for name in names[7:]} == {recipe.training.epochs}
+    assert opened(recipe).is_done()
 
 
 def test_a_sweep_grows_without_training_again_what_is_finished(tmp_path: Path) -> None:
-    before = run_all(opened(recipe(tmp_path, trials=3, finalists=0)))
-    more = run_all(opened(recipe(tmp_path, finalists=0)))
+    before = run_all(opened(sweep_recipe(tmp_path, trials=3, finalists=0)))
+    more = run_all(opened(sweep_recipe(tmp_path, finalists=0)))
     assert len(before) == 3
     assert len(more) == 4
     assert not set(before) & set(more)
@@ -97,22 +97,22 @@ def test_interrupted_at_any_trial_it_trains_what_an_undisturbed_sweep_would(
     tmp_path: Path, search: str
 ) -> None:
     kind = {"search": search, "trials": 5, "finalists": 1}
-    whole = run_all(opened(recipe(tmp_path / "whole", **kind)))
+    whole = run_all(opened(sweep_recipe(tmp_path / "whole", **kind)))
     for first in range(len(whole)):
-        made = recipe(tmp_path / f"{search}{first}", **kind)
-        killed = opened(made)
+        recipe = sweep_recipe(tmp_path / f"{search}{first}", **kind)
+        killed = opened(recipe)
         names = run_all(killed, count=first)
         cut_off = killed.next()
         assert cut_off is not None
         leave(cut_off, 0.1, trained=False)
-        assert names + run_all(opened(made)) == whole
+        assert names + run_all(opened(recipe)) == whole
 
 
 def test_finished_stopped_and_failed_trials_differ_and_a_failed_one_is_tried_once_more(
     tmp_path: Path,
 ) -> None:
-    made = recipe(tmp_path, finalists=0)
-    one = opened(made)
+    recipe = sweep_recipe(tmp_path, finalists=0)
+    one = opened(recipe)
     for number in range(7):
         trial = one.next()
         assert trial is not None
@@ -120,13 +120,13 @@ def test_finished_stopped_and_failed_trials_differ_and_a_failed_one_is_tried_onc
         if number == 1:
             trials.write_failure(trial, "TrainingStopped: the loss is not finite")
         one.finish(trial.name, stopped="stopped at 25 %", lost="lost with its node" if number == 3 else "")
-    status = {record.number: (record.status, record.reason) for record in ledger.read(made.folder("sweep"))}
+    status = {record.number: (record.status, record.reason) for record in ledger.read(recipe.folder("sweep"))}
     assert status[0] == ("finished", "")
     assert status[1] == ("failed", "TrainingStopped: the loss is not finite")
     assert status[2] == ("stopped", "stopped at 25 %")
     assert status[3] == ("failed", "lost with its node")
     for _ in range(2):
-        again = opened(made)
+        again = opened(recipe)
         repeated = []
         while trial := again.next():
             assert trials.failure(trial) is None, "the reason of before"
@@ -137,8 +137,8 @@ def test_finished_stopped_and_failed_trials_differ_and_a_failed_one_is_tried_onc
 
 
 def test_a_model_that_cannot_be_built_fails_at_once_and_others_go_on(tmp_path: Path) -> None:
-    made = recipe(tmp_path, finalists=0)
-    one = opened(made, problem=lambda trial: "width 9" if trial.recipe.model.width == 9 else "")
+    recipe = sweep_recipe(tmp_path, finalists=0)
+    one = opened(recipe, problem=lambda trial: "width 9" if trial.recipe.model.width == 9 else "")
     assert len(run_all(one)) == 4
     failed = [record for record in one.records.values() if record.status == "failed"]
     assert [record.reason for record in failed] == ["its model cannot be built: width 9"] * 3
@@ -146,7 +146,7 @@ def test_a_model_that_cannot_be_built_fails_at_once_and_others_go_on(tmp_path: P
 
 
 def test_a_finalist_that_fails_makes_room_for_the_next(tmp_path: Path) -> None:
-    one = opened(recipe(tmp_path, finalists=1))
+    one = opened(sweep_recipe(tmp_path, finalists=1))
     run_all(one, count=7)
     trial = one.next()
     assert trial is not None
@@ -157,19 +157,19 @@ def test_a_finalist_that_fails_makes_room_for_the_next(tmp_path: Path) -> None:
 
 
 def test_no_trial_begins_after_the_hours_but_finalists_do(tmp_path: Path) -> None:
-    one = opened(recipe(tmp_path, finalists=1, hours=0.01))
+    one = opened(sweep_recipe(tmp_path, finalists=1, hours=0.01))
     run_all(one, count=2)
     one.records["00-recipe"] = one.records["00-recipe"].model_copy(update={"seconds": 37.0})
     assert run_all(one) == ["01-8-0.001-full"]
 
 
 def test_settings_are_ranked_by_the_mean_of_their_seeds(tmp_path: Path) -> None:
-    made = recipe(tmp_path, seeds=2, finalists=0)
+    recipe = sweep_recipe(tmp_path, seeds=2, finalists=0)
     records = [
         record.model_copy(
             update={"status": "finished", "value": 0.9 if record.number == 2 and not record.seed else 0.8}
         )
-        for record in ledger.plan(made, [])
+        for record in ledger.plan(recipe, [])
     ]
     ranking = ledger.ranking(records, full=False)
     assert ranking[0][0] == pytest.approx(0.85)
@@ -218,8 +218,8 @@ def test_why_no_trial_came_to_its_end_is_one_sentence_with_a_guess() -> None:
 
 
 def test_the_table_has_the_changed_keys_as_columns(tmp_path: Path) -> None:
-    made = recipe(tmp_path, finalists=1)
-    one = opened(made)
+    recipe = sweep_recipe(tmp_path, finalists=1)
+    one = opened(recipe)
     run_all(one)
     records = list(one.records.values())
     result = SweepResult(
@@ -232,7 +232,7 @@ def test_the_table_has_the_changed_keys_as_columns(tmp_path: Path) -> None:
         run_id="r",
         trials={outcome.name: outcome for outcome in ledger.outcomes(records)},
     )
-    head, first, second, *_, last = table.text(made, result).splitlines()
+    head, first, second, *_, last = table.text(recipe, result).splitlines()
     assert head.split() == [
         "trial",
         "width",
@@ -247,4 +247,4 @@ def test_the_table_has_the_changed_keys_as_columns(tmp_path: Path) -> None:
     assert first.split()[:3] == ["06-9-0.01-full", "9", "0.01"]
     assert second.split()[:3] == ["06-9-0.01", "9", "0.01"]
     assert last == "winner: 06-9-0.01-full (width=9 learning_rate=0.01) 0.6000; models:/x/1"
-    assert queue.is_time_over(made, records) is False
+    assert queue.is_time_over(recipe, records) is False

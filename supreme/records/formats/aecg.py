@@ -40,23 +40,23 @@ def read(content: bytes) -> EcgFile:
     series = [one for one in root.iterfind("component/series") if not _is_median(one)]
     sets = [(one, group) for one in series for group in one.iterfind("component/sequenceSet")]
     names = [[_code(sequence) for sequence in _leads(group)] for _, group in sets]
-    chosen, group = sets[choose_rhythm(names)]
+    rhythm, group = sets[choose_rhythm(names)]
     leads = _leads(group)
     signal_mv = _signal(leads)
     author = "author/seriesAuthor"
-    maker = text_of(chosen, f"{author}/manufacturerOrganization/name")
-    model = text_of(chosen, f"{author}/manufacturedSeriesDevice/manufacturerModelName")
+    maker = text_of(rhythm, f"{author}/manufacturerOrganization/name")
+    model = text_of(rhythm, f"{author}/manufacturedSeriesDevice/manufacturerModelName")
     age = next((one for one in root.iter("relatedObservation") if _code(one) == _REPORTED_AGE), None)
     return EcgFile(
         signal_mv=signal_mv,
         leads=tuple(map(_code, leads)),
         rate_hz=_rate_hz(group),
         patient_id=attribute_of(root, f"{_SUBJECT}/id", "extension"),
-        recorded_at=attribute_of(chosen, "effectiveTime/low", "value"),
+        recorded_at=attribute_of(rhythm, "effectiveTime/low", "value"),
         age=parse_age(f"{attribute_of(age, 'value', 'value')} {attribute_of(age, 'value', 'unit')}"),
         sex=parse_sex(attribute_of(root, f"{_PERSON}/administrativeGenderCode", "code")),
         machine=f"{maker} {model}".strip(),
-        statements=_statements(chosen),
+        statements=_statements(rhythm),
     )
 
 
