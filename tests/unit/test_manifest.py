@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from supreme import manifest, storage
+from supreme import manifest, owner, storage
 from supreme.config import ConfigError
 from supreme.manifest import Request, Stage
 
@@ -182,3 +182,17 @@ def test_a_manifest_of_an_older_version_says_so(tmp_path):
         ConfigError, match=r"format 1, this version of supreme reads format 2: run jobs/shard"
     ):
         manifest.read(folder, STAGE)
+
+
+def test_a_folder_where_there_is_work_is_owned_and_a_finished_one_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(owner, "GONE_AFTER_S", 20.0)
+    monkeypatch.setattr(owner, "RENEW_S", 0.05)
+    folder = str(tmp_path / "stage")
+    with manifest.opened(folder, STAGE, REQUEST) as finished:
+        assert finished is None
+        with pytest.raises(ConfigError, match="is at work here"):
+            manifest.opened(folder, STAGE, REQUEST).__enter__()
+        published = manifest.publish(folder, STAGE, REQUEST, Count(n=3))
+    with manifest.opened(folder, STAGE, REQUEST) as finished:
+        assert finished == published
+        assert not (tmp_path / "stage" / owner.FILE).exists()

@@ -118,3 +118,24 @@ def test_where_a_run_comes_from_is_carried_by_the_environment(tmp_path: Path, mo
     assert origin.of_this_process() == clean
     monkeypatch.setenv(origin.VARIABLE, "{nonsense")
     assert origin.of_this_process() == origin.here(CHECKOUT)
+
+
+@pytest.mark.parametrize(
+    ("variables", "max_bytes", "reason"),
+    [
+        ({}, 1, "the working directory holds"),
+        ({"RAY_AUTH_MODE": "disabled"}, 1 << 40, "no token for"),
+        ({"RAY_ADDRESS": "h:1"}, 1 << 40, "is no job server"),
+    ],
+)
+def test_everything_is_checked_before_it_is_sent(
+    tmp_path: Path, monkeypatch, variables: dict[str, str], max_bytes: int, reason: str
+) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    right = {"RAY_ADDRESS": "http://127.0.0.1:8265", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "abc"}
+    for name, value in (right | variables).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(submit, "MAX_BYTES", max_bytes)
+    with pytest.raises(ConfigError, match=reason):
+        submit.prepare(["shard", "--config", "smoke", f"root={tmp_path}"])
