@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page for folder in ("", "jobs", "supreme") for page in (ROOT / folder).glob("README.md")
 ) + sorted([*(ROOT / "supreme").glob("*/README.md"), *(ROOT / "cluster").rglob("*.md")])
-MAX_README_LINES = 126
+MAX_README_LINES = 120
 
 
 def test_the_configuration_reference_is_fresh() -> None:
@@ -57,3 +57,9 @@ def test_the_readme_is_short() -> None:
 def test_every_job_is_in_the_table_of_jobs() -> None:
     listed = set(re.findall(r"^\| `(\w+)\.py` \|", (ROOT / "jobs" / "README.md").read_text(), re.M))
     assert listed == {path.stem for path in (ROOT / "jobs").glob("*.py")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_section_stands_twice(page: Path) -> None:
+    titles = re.findall(r"^#+ .*", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
+    assert sorted(titles) == sorted(set(titles))
